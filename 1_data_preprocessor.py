@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Stage 1: images and captions to features.pkl and descriptions.txt."""
+
+from pathlib import Path
+
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--images", default="data/flickr8k/Flicker8k_Dataset", help="folder of pictures")
+    add(
+        "--captions",
+        default="data/flickr8k/Flickr8k_text/Flickr8k.token.txt",
+        help="Flickr8k's token file or Kaggle's captions.txt",
+    )
+    add(
+        "--encoder",
+        default="efficientnet_lite0",
+        help="efficientnet_lite0 (supervised) or resnet50 (random unless --weights is given)",
+    )
+    add("--weights", help="encoder weights (*.weights.h5)")
+    add(
+        "--text-rules",
+        choices=("seed", "ptb"),
+        default="seed",
+        help="seed cleans captions as the original pipeline did, without 'a' and punctuation; "
+        "ptb keeps every word, for captions that read well",
+    )
+    add("--features", default="features.pkl", help="output; .h5 for large collections")
+    add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
+    add("--batch-size", type=positive_int, default=32, help="pictures a step")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 is faster where the processor has it and changes features by under 0.1%%",
+    )
+    add("--limit", type=positive_int, help="use only the first N captioned pictures, for a try")
+    add("--seed", type=int, default=0, help="of random encoder weights")
+    add("--resume", action="store_true", help="go on where a killed run stopped")
+    return parser.parse_args()  # fmt: skip
+
+
+def report_skipped(what: str, names: list[str]) -> None:
+    """Count what was left out and name up to ten."""
+    if names:
+        more = " ..." if len(names) > 10 else ""
+        print(f"skipped {len(names)} {what}: {', '.join(names[:10])}{more}")
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning.artifacts import write_descriptions
+    from captioning.datasets import image_id, read_captions
+    from captioning.files import check_writable, existing_file
+    from captioning.images import list_images
+    from captioning.text import clean
+
+    # 1. Which pictures have captions, and which captions a picture?
+    captions = read_captions(existing_file(args.captions, "captions file", "see data/README.md"))
+    if not Path(args.images).is_dir():
+        raise UserError(f"{args.images}: not a folder of pictures; see data/README.md")
+    images = {image_id(path.name): path for path in reversed(list_images([args.images]))}
+    report_skipped("captioned images without a picture", [i for i in captions if i not in images])
+    report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
+    ids = [one for one in captions if one in images][: args.limit]
+    if not ids:
+        raise UserError(f"{args.images}: holds none of the pictures that {args.captions} names")
+    for output in (args.features, args.descriptions):
+        check_writable(output)
+
+    # 2. Pictures through the encoder.
+    import_keras()
+    from captioning.encoders import load_encoder
+    from captioning.extraction import extract
+
+    encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
+    wanted = {one: images[one] for one in ids}
+    unreadable = extract(
+        encoder, wanted, Path(args.features), batch_size=args.batch_size, resume=args.resume
+    )
+    report_skipped("unreadable pictures", unreadable)
+
+    # 3. Captions through the cleaning rules.
+    lost = {image_id(message.split(": ")[0]) for message in unreadable}
+    cleaned = {
+        one: [" ".join(words) for text in captions[one] if (words := clean(text, args.text_rules))]
+        for one in ids
+        if one not in lost
+    }
+    write_descriptions(args.descriptions, cleaned, args.text_rules)
+    print(f"{args.features}: {len(cleaned)} vectors of {encoder.width} numbers")
+    print(
+        f"{args.descriptions}: {sum(map(len, cleaned.values()))} captions, {args.text_rules} rules"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Stage 2: features.pkl and descriptions.txt to a trained caption decoder."""
+
+from pathlib import Path
+
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_float,
+    positive_int,
+    run,
+)
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--features", default="features.pkl", help="from 1_data_preprocessor.py")
+    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    add(
+        "--train-split",
+        default="data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt",
+        help="file that names the training images, one a line",
+    )
+    add(
+        "--dev-split",
+        default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
+        help="likewise the images that choose the best epoch",
+    )
+    add(
+        "--epochs",
+        type=positive_int,
+        default=20,
+        help="at most; the learning rate falls to 0 over them",
+    )
+    add(
+        "--patience",
+        type=int,
+        default=3,
+        help="stop early when the development loss has not improved for so many epochs; 0: never",
+    )
+    add("--batch-size", type=positive_int, default=128, help="captions a step")
+    add(
+        "--learning-rate",
+        type=positive_float,
+        default=1e-3,
+        help="of Adam at its peak; lower it if the loss does not fall",
+    )
+    add("--seed", type=int, default=0, help="of weights, dropout and order; change it for a rerun")
+    add("--limit", type=positive_int, help="train on the first N images only, for a try")
+    add("--output-dir", default=".", help="takes model-ep*.keras, checkpoints/ and history.*")
+    add("--resume", action="store_true", help="go on after the last finished epoch")
+    return parser.parse_args()  # fmt: skip
+
+
+def main() -> None:
+    args = parse_arguments()
+    output_dir = Path(args.output_dir)
+    (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    # 1. The hand-off files of stage 1, and which images train and which judge.
+    from captioning.artifacts import read_descriptions, read_features
+    from captioning.datasets import read_split, select
+    from captioning.files import check_writable, existing_file
+    from captioning.text import build_vocabulary
+
+    check_writable(output_dir / "history.csv")
+    features = read_features(args.features)
+    descriptions, text_rules = read_descriptions(args.descriptions)
+    ids = {
+        split: select(
+            read_split(existing_file(split, "split file", "see data/README.md")),
+            split=split, features=features, descriptions=descriptions,
+        )
+        for split in (args.train_split, args.dev_split)
+    }  # fmt: skip
+    train_ids = ids[args.train_split][: args.limit]
+    vocabulary = build_vocabulary(descriptions, train_ids, text_rules)
+
+    # 2. The model, new or as the last epoch left it.
+    keras = import_keras()
+    from captioning import report, training
+    from captioning.captioners import load_keras_file
+    from captioning.decoders import MergeDecoder
+
+    train_batches, dev_batches = (
+        training.CaptionBatches(
+            features, descriptions, chosen, vocabulary, batch_size=args.batch_size, seed=seed
+        )
+        for chosen, seed in ((train_ids, args.seed), (ids[args.dev_split], None))
+    )
+    history = []
+    settings = {name: vars(args)[name] for name in
+                ("epochs", "batch_size", "learning_rate", "seed", "limit")}  # fmt: skip
+    if args.resume and training.resumable(output_dir, settings):
+        model = load_keras_file(training.state_path(output_dir), compile=True)
+        if (model.vocabulary, model.feature_size) != (vocabulary, features.width):
+            raise UserError(
+                f"{training.state_path(output_dir)}: was trained on other features or "
+                "descriptions; start again without --resume"
+            )
+        epochs = int(model.optimizer.iterations) // len(train_batches)
+        history = training.read_history(output_dir / "history.csv", epochs)
+        train_batches.start_epoch(epochs)
+    else:
+        keras.utils.set_random_seed(args.seed)
+        model = MergeDecoder(
+            features.width, vocabulary.words, vocabulary.max_length, text_rules, features.info
+        )
+        steps = args.epochs * len(train_batches)
+        schedule = training.learning_rate_schedule(args.learning_rate, steps)
+        model.compile(
+            optimizer=keras.optimizers.Adam(schedule),
+            jit_compile=keras.backend.backend() != "tensorflow",
+        )
+        training.begin_run(output_dir, settings)
+    print(
+        f"{len(train_ids)} images, {len(vocabulary)} words, captions of at most "
+        f"{vocabulary.max_length}; {len(history)} epochs already trained"
+    )
+
+    # 3. Teacher forcing, then what a person wants to see of it.
+    history = training.train(
+        model, train_batches, dev_batches,
+        epochs=args.epochs, patience=args.patience, output_dir=output_dir, history=history,
+    )  # fmt: skip
+    report.plot_history(output_dir / "history.png", history)
+    best = training.best_row(history)
+    print(f"best epoch {best['epoch']}: development loss {best['val_loss']:.3f} per word")
+    print(f"{output_dir / training.model_name(best)}, also checkpoints/best_model.keras")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Stage 3: BLEU-1 to 4 of a model's captions, beside a constant caption for all images."""
+
+from pathlib import Path
+
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--model", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
+    add("--tokenizer", help="for an .h5 model; default: tokenizer.pkl here or in Pre-trained/")
+    add("--features", help="default: features.pkl here or in Pre-trained/")
+    add("--descriptions", help="default: descriptions.txt here or in Pre-trained/")
+    add(
+        "--split",
+        default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
+        help="file that names the images to score, one a line",
+    )
+    add("--beam-width", type=positive_int, default=1, help="1 is greedy search")
+    add(
+        "--protocol",
+        choices=("seed", "coco"),
+        default="seed",
+        help="seed compares with the original pipeline; coco with everybody else, and needs the "
+        "raw captions",
+    )
+    add("--captions", help="the data set's raw captions, the references of --protocol coco")
+    add("--output", help="write the captions as JSON")
+    return parser.parse_args()  # fmt: skip
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning.artifacts import read_descriptions, read_features
+    from captioning.datasets import read_captions, read_split, select
+    from captioning.files import check_writable, existing_file, find_artifact, write_json
+
+    # 1. What to score, and against which references.
+    features_path = args.features or find_artifact("features.pkl") or "features.pkl"
+    features = read_features(features_path)
+    if args.protocol == "coco" and args.captions is None:
+        raise UserError("--protocol coco scores against raw captions: give --captions FILE")
+    if args.captions:
+        references = read_captions(existing_file(args.captions, "captions file"))
+    else:
+        path = args.descriptions or find_artifact("descriptions.txt") or "descriptions.txt"
+        references, _ = read_descriptions(path)
+    split = read_split(existing_file(args.split, "split file", "see data/README.md"))
+    ids = select(split, split=args.split, features=features, references=references)
+    if args.output:
+        check_writable(args.output)
+
+    # 2. One caption an image, all decoded together.
+    import_keras()
+    from captioning import metrics
+    from captioning.captioners import check_features, find_captioner, load_captioner
+    from captioning.generation import generate
+
+    model_path = Path(args.model) if args.model else find_captioner()
+    tokenizer = args.tokenizer
+    if tokenizer is None and model_path.suffix == ".h5":
+        tokenizer = find_artifact("tokenizer.pkl")
+    model = load_captioner(model_path, tokenizer)
+    check_features(model, model_path, features, features_path)
+    print(f"model {model_path}\nfeatures {features_path}")
+    hypotheses = generate(model, features.matrix[features.rows(ids)], beam_width=args.beam_width)
+    captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}
+    if args.output:
+        write_json(args.output, [{"image_id": k, "caption": v} for k, v in captions.items()])
+
+    # 3. The score, and what one caption for all images would get.
+    tokens = metrics.tokenise_all(references, args.protocol)
+    scored = {one: metrics.tokenise(text, args.protocol) for one, text in captions.items()}
+    inside = set(split)
+    outside = {one: texts for one, texts in tokens.items() if one not in inside}
+    rows = [(f"model, beam width {args.beam_width}", scored)]
+    if outside:
+        constant = metrics.constant_caption(outside)
+        rows.append(("constant caption", dict.fromkeys(ids, constant)))
+    print(f"protocol {args.protocol}, split {args.split}, {len(ids)} images")
+    print(f"{'':24}" + "".join(f"  BLEU-{n}" for n in (1, 2, 3, 4)))
+    for name, candidate in rows:
+        figures = metrics.bleu(tokens, candidate, args.protocol)
+        print(f"{name:24}" + "".join(f"  {figure:.4f}" for figure in figures))
+    if outside:
+        print(f"(the constant caption: {' '.join(constant)})")
+    words = metrics.statistics(captions.values())
+    print(
+        f"{words['distinct']} distinct captions, {words['mean_length']:.1f} words each, "
+        f"{words['repeating']:.1%} repeat themselves"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

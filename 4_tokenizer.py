@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Stage 4: descriptions.txt to tokenizer.pkl, the word numbers that training uses."""
+
+from captioning.cli import ArgumentParser, run
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    add(
+        "--train-split",
+        default="data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt",
+        help="file that names the training images: the one given to 2_train_IC_model.py",
+    )
+    add("--output", default="tokenizer.pkl", help="a pickle of plain data, safe to share")
+    return parser.parse_args()  # fmt: skip
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning.artifacts import read_descriptions, write_tokenizer
+    from captioning.datasets import read_split, select
+    from captioning.files import check_writable, existing_file
+    from captioning.text import build_vocabulary
+
+    check_writable(args.output)
+    descriptions, text_rules = read_descriptions(args.descriptions)
+    split = read_split(existing_file(args.train_split, "split file", "see data/README.md"))
+    ids = select(split, split=args.train_split, descriptions=descriptions)
+    vocabulary = build_vocabulary(descriptions, ids, text_rules)
+    write_tokenizer(args.output, vocabulary)
+    print(
+        f"{args.output}: {len(vocabulary)} words, {text_rules} rules, "
+        f"captions of at most {vocabulary.max_length} words"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

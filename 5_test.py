@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Stage 5: a caption for any picture."""
+
+import sys
+from pathlib import Path
+
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="pictures; default: examples/")
+    add("--model", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
+    add("--tokenizer", help="default: tokenizer.pkl here or in Pre-trained/")
+    add("--encoder", help="default: the one that the model records")
+    add("--weights", help="encoder weights, where the model's encoder needs a file")
+    add("--beam-width", type=positive_int, default=3, help="1 is greedy search, and fastest")
+    add(
+        "--output",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="also write the captions as .json, .csv, .html (a page) or .png (a contact sheet)",
+    )
+    return parser.parse_args()  # fmt: skip
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning import report
+    from captioning.files import EXAMPLES, check_writable, find_artifact
+    from captioning.images import list_images
+
+    images = list_images(args.images or [EXAMPLES])
+    outputs = [Path(output) for output in args.output]
+    for output in outputs:
+        report.check_output(output)
+        check_writable(output)
+
+    import_keras()
+    from captioning.captioners import find_captioner, load_captioner
+    from captioning.pictures import caption_pictures, encoder_of
+
+    model_path = Path(args.model) if args.model else find_captioner()
+    tokenizer = args.tokenizer or find_artifact("tokenizer.pkl")
+    print(f"model {model_path}, tokenizer {tokenizer or '(the one in the model)'}")
+    model = load_captioner(model_path, tokenizer)
+    encoder = encoder_of(model, model_path, args.encoder, args.weights)
+
+    results, unreadable = [], []
+    for result in caption_pictures(model, encoder, images, beam_width=args.beam_width):
+        if isinstance(result, report.Captioned):
+            results.append(result)
+            print(f"{result.path}: {result.caption}")
+        else:
+            unreadable.append(str(result))
+    if len(unreadable) > len(results):
+        raise UserError(f"{len(unreadable)} of {len(images)} pictures failed; {unreadable[0]}")
+    for message in unreadable:
+        print(f"skipped: {message}", file=sys.stderr)
+    for output in outputs:
+        report.write_captions(output, results)
+        print(f"wrote {output}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""What more than one script of the captioning pipeline uses; one module, one idea."""

@@ -1,0 +1,214 @@
+"""The hand-off files between the stages: features, descriptions and the tokenizer."""
+
+import pickle
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioning.cli import UserError
+from captioning.datasets import read_text
+from captioning.files import atomic_path, existing_file, read_info, write_info, write_text
+from captioning.safe_pickle import KerasTokenizer, load_pickle
+from captioning.text import END, START, TEXT_RULES, Vocabulary
+
+# ---- features --------------------------------------------------------------------------------
+
+
+class Features(Mapping[str, np.ndarray]):
+    """Image features by `image_id`: one float32 matrix (N, D) and what is known of its origin."""
+
+    def __init__(self, ids: Sequence[str], matrix: np.ndarray, info: dict[str, Any]) -> None:
+        self.matrix = matrix
+        self.info = info
+        self.row = {one: number for number, one in enumerate(ids)}
+
+    def __getitem__(self, image_id: str) -> np.ndarray:
+        return self.matrix[self.row[image_id]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.row)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def width(self) -> int:
+        """Length D of a feature vector."""
+        return self.matrix.shape[-1]
+
+    def rows(self, image_ids: Iterable[str]) -> np.ndarray:
+        """Row numbers of these images in `matrix`, int32."""
+        return np.array([self.row[one] for one in image_ids], dtype=np.int32)
+
+
+def write_features(
+    path: str | Path, parts: Iterable[tuple[Sequence[str], np.ndarray]], info: dict[str, Any]
+) -> int:
+    """Write features given as parts of (ids, matrix (n, D)); return how many rows there were.
+
+    `.pkl` is the original pipeline's format, `dict[image_id, float32 (1, D)]`; `.h5` holds the
+    datasets `image_id` and `features`, and is written part by part, never whole in memory.
+    """
+    with atomic_path(path) as temporary:
+        write = _write_h5 if Path(path).suffix in (".h5", ".hdf5") else _write_pickle
+        count = write(temporary, parts)
+    write_info(path, info)
+    return count
+
+
+def _write_pickle(path: Path, parts: Iterable[tuple[Sequence[str], np.ndarray]]) -> int:
+    rows = {}
+    for ids, matrix in parts:
+        rows.update(zip(ids, matrix.astype(np.float32)[:, None, :], strict=True))
+    with open(path, "wb") as file:
+        pickle.dump(rows, file, protocol=4)
+    return len(rows)
+
+
+def _write_h5(path: Path, parts: Iterable[tuple[Sequence[str], np.ndarray]]) -> int:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        names = file.create_dataset("image_id", (0,), h5py.string_dtype(), maxshape=(None,))
+        data = None
+        for ids, matrix in parts:
+            if data is None:
+                shape = matrix.shape[1:]
+                data = file.create_dataset(
+                    "features", (0, *shape), matrix.dtype, maxshape=(None, *shape)
+                )
+            end = len(names) + len(ids)
+            names.resize(end, axis=0)
+            data.resize(end, axis=0)
+            names[-len(ids) :] = list(ids)
+            data[-len(ids) :] = matrix
+        return len(names)
+
+
+def read_features(path: str | Path) -> Features:
+    """Read pooled features, ours or the original pipeline's, `.pkl` or `.h5`.
+
+    Raises:
+        UserError: no such file, a hostile or damaged one, or rows of different widths.
+    """
+    path = existing_file(path, "features file", "make it with 1_data_preprocessor.py")
+    if path.suffix in (".h5", ".hdf5"):
+        ids, matrix = _read_h5(path)
+    else:
+        ids, matrix = _read_pickle(path)
+    if not ids:
+        raise UserError(f"{path}: holds no features")
+    if not np.isfinite(matrix).all():
+        raise UserError(f"{path}: holds numbers that are not finite; extract the features again")
+    return Features(ids, matrix, read_info(path))
+
+
+def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
+    rows = load_pickle(path)
+    if not isinstance(rows, dict):
+        raise UserError(f"{path}: holds a {type(rows).__name__}, not a dictionary of features")
+    vectors = []
+    for key, value in rows.items():
+        good = isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if not good or value.size == 0 or value.shape not in ((value.size,), (1, value.size)):
+            raise UserError(f"{path}: entry {key!r:.60} is not a feature vector of shape (1, D)")
+        vectors.append(value.reshape(-1))
+    if len({vector.size for vector in vectors}) > 1:
+        raise UserError(f"{path}: holds feature vectors of different widths")
+    return list(rows), np.array(vectors, dtype=np.float32)
+
+
+def _read_h5(path: Path) -> tuple[list[str], np.ndarray]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            ids = [one.decode() for one in file["image_id"][:]]
+            data = file["features"]
+            if data.ndim != 2 or len(data) != len(ids):
+                raise UserError(f"{path}: 'features' is not one vector for each 'image_id'")
+            return ids, data[:].astype(np.float32)
+    except (KeyError, OSError, UnicodeDecodeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not a features file (HDF5 with 'image_id' and 'features')"
+        ) from error
+
+
+# ---- descriptions ----------------------------------------------------------------------------
+
+
+def write_descriptions(
+    path: str | Path, descriptions: Mapping[str, Sequence[str]], text_rules: str
+) -> None:
+    """Write a line per caption, `image_id word word ...`, and the rules that cleaned them."""
+    lines = (f"{one} {text}\n" for one, texts in descriptions.items() for text in texts)
+    write_text(path, "".join(lines))
+    write_info(path, {"text_rules": text_rules})
+
+
+def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
+    """Cleaned captions by `image_id`, and the text rules that made them.
+
+    A file without a record of its rules is taken for the original pipeline's (`seed`). Its own
+    start and end words, which some versions wrote into the file, are taken off.
+
+    Raises:
+        UserError: no such file, not UTF-8, or no caption in it.
+    """
+    path = existing_file(path, "descriptions file", "make it with 1_data_preprocessor.py")
+    descriptions: dict[str, list[str]] = {}
+    for line in read_text(path, "descriptions file").split("\n"):
+        one, _, caption = line.strip().partition(" ")
+        words = [word for word in caption.split() if word not in (START, END)]
+        if words:
+            descriptions.setdefault(one, []).append(" ".join(words))
+    if not descriptions:
+        raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
+    rules = read_info(path).get("text_rules", "seed")
+    return descriptions, rules if rules in TEXT_RULES else "seed"
+
+
+# ---- tokenizer -------------------------------------------------------------------------------
+
+
+def write_tokenizer(path: str | Path, vocabulary: Vocabulary) -> None:
+    """Pickle the vocabulary as plain data: `word_index`, `max_length`, `text_rules`."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        plain = {
+            "word_index": vocabulary.word_index,
+            "max_length": vocabulary.max_length,
+            "text_rules": vocabulary.text_rules,
+        }
+        pickle.dump(plain, file, protocol=4)
+
+
+def read_tokenizer(path: str | Path, max_length: int | None = None) -> Vocabulary:
+    """Read `tokenizer.pkl`: ours, or one that pickles Keras 2's `Tokenizer` object.
+
+    The latter does not know the longest caption; `max_length` (the model's) fills it in.
+
+    Raises:
+        UserError: no such file, a hostile or damaged one, or no consistent word index in it.
+    """
+    path = existing_file(path, "tokenizer", "make it with 4_tokenizer.py")
+    state = load_pickle(path)
+    if isinstance(state, KerasTokenizer):
+        state = vars(state)
+    index = state.get("word_index") if isinstance(state, dict) else None
+    if not isinstance(index, dict) or not index:
+        raise UserError(f"{path}: holds no word index; make it again with 4_tokenizer.py")
+    try:
+        words = sorted(index, key=index.__getitem__)
+        if [index[word] for word in words] != list(range(1, len(words) + 1)):
+            raise ValueError
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: its words are not numbered 1 to {len(index)}") from error
+    longest = state.get("max_length") or max_length
+    if not isinstance(longest, int) or longest < 2:
+        raise UserError(f"{path}: does not say how long a caption gets (max_length)")
+    rules = state.get("text_rules", "seed")
+    return Vocabulary(tuple(words), longest, rules if rules in TEXT_RULES else "seed")

@@ -1,0 +1,123 @@
+"""Trained captioners from their files, ours (`.keras`) and the original pipeline's (`.h5`)."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from captioning.artifacts import Features, read_tokenizer
+from captioning.cli import UserError
+from captioning.decoders import DECODERS
+from captioning.files import PRETRAINED, existing_file
+from captioning.original import load_original
+
+
+def find_captioner() -> Path:
+    """The model that stage 2 left in the working folder, else the newest in `Pre-trained/`.
+
+    Raises:
+        UserError: there is none in either place.
+    """
+    trained = Path("checkpoints/best_model.keras")
+    if trained.is_file():
+        return trained
+    shipped = [*PRETRAINED.glob("model-ep*.keras"), *PRETRAINED.glob("model-ep*.h5")]
+    if not shipped:
+        raise UserError(
+            f"no model: neither {trained} nor {PRETRAINED.name}/model-ep*.keras exists; "
+            "train one with 2_train_IC_model.py or give --model"
+        )
+    return max(shipped, key=lambda path: path.stat().st_mtime)
+
+
+def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
+    """Load a decoder. A `.keras` file carries its vocabulary; an `.h5` needs the tokenizer's.
+
+    Nothing from the file is executed. A tokenizer that is given must match the vocabulary.
+
+    Raises:
+        UserError: no such file, damaged, not a decoder of this project, or another vocabulary.
+    """
+    path = existing_file(path, "model", "train one with 2_train_IC_model.py")
+    if path.suffix in (".h5", ".hdf5"):
+        if tokenizer is None:
+            raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
+        return load_original(path, tokenizer)
+    model = load_keras_file(path, compile=False)
+    if tokenizer is not None:
+        words = read_tokenizer(tokenizer, model.vocabulary.max_length).words
+        _check_vocabulary(path, model.vocabulary.words, tokenizer, words)
+    return model
+
+
+def load_keras_file(path: Path, *, compile: bool) -> keras.Model:
+    """Load a `.keras` file after a look at what it says it is; see `load_captioner`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+        name = config["class_name"]
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged archive makes zipfile or json say
+        raise UserError(f"{path}: not a Keras model file, or damaged") from error
+    known = {decoder.__name__ for decoder in DECODERS.values()}
+    if config.get("registered_name") not in {f"captioning>{one}" for one in known}:
+        raise UserError(
+            f"{path}: refused, because it holds a '{name}', not a caption decoder of this "
+            f"project ({', '.join(sorted(known))}); foreign layers and code are not loaded"
+        )
+    try:
+        return keras.saving.load_model(path, compile=compile, safe_mode=True)
+    except (OSError, UserError):
+        raise
+    except Exception as error:  # Keras raises by where in the file it stumbles
+        first = str(error).strip().split("\n")[0]
+        raise UserError(f"{path}: cannot be loaded as a caption decoder ({first:.200})") from error
+
+
+def check_features(model: keras.Model, model_path: Path, features: Features, path: Path) -> None:
+    """Refuse features that the model was not trained on, as far as the records tell.
+
+    Raises:
+        UserError: other width, other encoder, or the same encoder with other weights.
+    """
+    if features.width != model.feature_size:
+        raise UserError(
+            f"{path}: its vectors have {features.width} numbers, but {model_path} takes "
+            f"{model.feature_size}; extract features with the model's encoder "
+            f"({model.encoder.get('encoder', 'not recorded')})"
+        )
+    check_encoder(model.encoder, model_path, features.info, path)
+
+
+def check_encoder(
+    trained: Mapping[str, Any], model_path: Path, used: Mapping[str, Any], path: str | Path
+) -> None:
+    """Refuse another encoder than the one that the model records, where both are known."""
+    for key in ("encoder", "weights_sha256"):
+        if trained.get(key) and used.get(key) and trained[key] != used[key]:
+            raise UserError(
+                f"{path}: made by {_name(used)}, but {model_path} was trained on {_name(trained)}"
+            )
+
+
+def _name(encoder: Mapping[str, Any]) -> str:
+    digest = (encoder.get("weights_sha256") or "none")[:12]
+    return f"{encoder['encoder']} (weights {encoder.get('weights')}, sha256 {digest})"
+
+
+def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tuple[str, ...]):
+    if len(words) != len(others):
+        raise UserError(
+            f"{tokenizer}: has {len(others)} words, but {model_path} was trained with "
+            f"{len(words)}; make the tokenizer from the descriptions that trained the model"
+        )
+    for number, (word, other) in enumerate(zip(words, others, strict=True), start=1):
+        if word != other:
+            raise UserError(
+                f"{tokenizer}: both have {len(words)} words, but word {number} is '{other}' "
+                f"and in {model_path} it is '{word}'; they come from different captions"
+            )

@@ -1,0 +1,93 @@
+"""How every script talks to its user: arguments, one-line errors, quiet start of the backend."""
+
+import argparse
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: what is wrong with which file, and what to do about it."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """`argparse` with defaults in the help texts and one-line errors."""
+
+    def __init__(self, description: str, **kwargs) -> None:
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(description=description, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return value
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a script; turn the user's mistakes into one line on stderr and exit status 2.
+
+    `OSError` counts as the user's: a missing file, a folder without permission, a full disk.
+    Everything else is a bug of ours and keeps its traceback.
+    """
+    name = os.path.basename(sys.argv[0])
+    try:
+        main()
+    except UserError as error:
+        message = " ".join(str(error).split())
+    except OSError as error:
+        if error.errno is None and error.filename is None and not error.args:
+            raise
+        if error.errno == errno.EPIPE:  # `script | head`: the reader has left, nothing to say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        reason = error.strerror or " ".join(str(error).split())
+        message = f"{error.filename}: {reason}" if error.filename else reason
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped", file=sys.stderr)
+        sys.exit(130)
+    else:
+        sys.exit(0)
+    print(f"{name}: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def import_keras():
+    """Import Keras without the notices that TensorFlow prints while it loads.
+
+    They are written to the file descriptor before any logging level applies, so the descriptor
+    is turned aside for the import, and shown only if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            import keras
+        except BaseException:
+            notices.seek(0)
+            os.write(kept, notices.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    return keras

@@ -1,0 +1,154 @@
+"""Image encoders: uint8 RGB pixels to one feature vector a picture (or a grid of them).
+
+Each encoder knows its own preprocessing, which is part of its network: what goes in is always
+uint8 RGB of `IMAGE_SIZE` squared.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+
+from captioning import efficientnet
+from captioning.cli import UserError
+from captioning.files import existing_file, sha256
+from captioning.resnet import resnet
+
+IMAGE_SIZE = 224
+
+# Mean and standard deviation of pixels, 0 to 255.
+IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+CENTRED = ([127.0] * 3, [128.0] * 3)
+
+
+class _Architecture(NamedTuple):
+    trunk: Callable
+    mean_and_deviation: tuple[list[float], list[float]]
+
+
+_ARCHITECTURES = {
+    "efficientnet_lite0": _Architecture(efficientnet.efficientnet_lite0, CENTRED),
+    "resnet50": _Architecture(lambda x: resnet(x, "resnet50"), IMAGENET),
+}
+
+
+def build_network(name: str, *, dtype: str = "float32", seed: int = 0) -> keras.Model:
+    """Build an encoder's network with random weights.
+
+    In: pixels (B, H, W, 3), 0 to 255. Out: a dictionary of `pooled` (B, D) and `grid`
+    (B, H/32, W/32, D), float32. `dtype` "bfloat16" computes in bfloat16 on float32 weights.
+    """
+    keras.utils.set_random_seed(seed)
+    policy = "mixed_bfloat16" if dtype == "bfloat16" else "float32"
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        trunk, (mean, deviation) = _ARCHITECTURES[name]
+        pixels = keras.Input((None, None, 3), name="pixels")
+        scaled = layers.Rescaling(
+            scale=[1 / d for d in deviation],
+            offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
+            dtype="float32",
+        )(pixels)
+        grid = trunk(scaled)
+        # Averaged in float32: a mean of 49 numbers loses bits in bfloat16 for nothing.
+        grid = layers.Activation("linear", dtype="float32", name="grid")(grid)
+        pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(grid)
+        return keras.Model(pixels, {"pooled": pooled, "grid": grid}, name=name)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+class Encoder:
+    """A network with its weights, ready to encode, and the record of where those came from."""
+
+    def __init__(self, network: keras.Model, info: dict[str, Any]) -> None:
+        self.network = network
+        self.info = info
+        # Graph compilation by tf.function; XLA is slower than oneDNN at convolutions on a CPU.
+        network.compile(jit_compile=keras.backend.backend() != "tensorflow")
+
+    @property
+    def width(self) -> int:
+        """Length D of a feature vector."""
+        return self.network.output["pooled"].shape[-1]
+
+    def encode_few(self, pixels: np.ndarray) -> np.ndarray:
+        """Features (B, D) of a few pictures, op by op: no seconds spent on compiling a graph."""
+        return keras.ops.convert_to_numpy(self.network(pixels, training=False)["pooled"])
+
+    def encode(self, pixels: np.ndarray, batch_size: int) -> np.ndarray:
+        """Features (n, D) of at most `batch_size` pictures, in the compiled graph.
+
+        A smaller batch is filled up, because another batch size would compile another graph.
+        """
+        count = len(pixels)
+        if count < batch_size:
+            filler = np.zeros((batch_size - count, *pixels.shape[1:]), pixels.dtype)
+            pixels = np.concatenate([pixels, filler])
+        return self.network.predict_on_batch(pixels)["pooled"][:count]
+
+
+def load_encoder(
+    name: str, weights: str | Path | None = None, *, dtype: str = "float32", seed: int = 0
+) -> Encoder:
+    """Build the encoder `name` and load its weights.
+
+    `weights` is a `.weights.h5` file of this project. Without it `efficientnet_lite0` takes its
+    supervised ImageNet weights and every other encoder stays random, with a warning on stderr.
+
+    Raises:
+        UserError: no such encoder or file, or weights of another architecture.
+    """
+    if name not in _ARCHITECTURES:
+        raise UserError(f"no encoder is called '{name}'; there are {', '.join(ENCODERS)}")
+    network = build_network(name, dtype=dtype, seed=seed)
+    info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": IMAGE_SIZE}
+    if weights is not None:
+        path = existing_file(weights, "weights file")
+        _load_project_weights(network, path)
+        info |= {"weights": path.name, "weights_sha256": sha256(path)}
+    elif name == "efficientnet_lite0":
+        path = efficientnet.supervised_weights()
+        _assign(network, efficientnet.pytorch_weights(path), path)
+        info |= {"weights": "supervised", "weights_sha256": efficientnet.WEIGHTS_SHA256}
+    else:
+        print(
+            f"WARNING: {name} has RANDOM weights. Random features are a floor, not a result: "
+            "give --weights FILE with weights that were trained.",
+            file=sys.stderr,
+        )
+        info |= {"weights": f"random, seed {seed}", "weights_sha256": None}
+    return Encoder(network, info)
+
+
+ENCODERS = tuple(_ARCHITECTURES)
+
+
+def _assign(network: keras.Model, by_layer: dict[str, list[np.ndarray]], path: Path) -> None:
+    """Put arrays into the layers of the same name; every layer with weights must get its own."""
+    for layer in _weighted_layers(network):
+        arrays = by_layer.get(layer.name, [])
+        if [a.shape for a in arrays] != [tuple(w.shape) for w in layer.weights]:
+            raise UserError(f"{path}: does not fit {network.name} at layer '{layer.name}'")
+        layer.set_weights(arrays)
+
+
+def _weighted_layers(network: keras.Model) -> Iterator[keras.Layer]:
+    return (layer for layer in network.layers if layer.weights)
+
+
+def _load_project_weights(network: keras.Model, path: Path) -> None:
+    if not path.name.endswith(".weights.h5"):
+        raise UserError(f"{path}: not an encoder's weights; expected a file named *.weights.h5")
+    try:
+        network.load_weights(path)
+    except Exception as error:  # Keras raises by where in the file it stumbles
+        raise UserError(
+            f"{path}: these weights do not fit the encoder {network.name}; "
+            "were they trained for another one?"
+        ) from error

@@ -1,0 +1,89 @@
+"""Stage 1: pictures through the encoder into the features file, in pieces that survive a kill."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from captioning.artifacts import write_features
+from captioning.cli import UserError
+from captioning.datasets import image_id
+from captioning.encoders import Encoder
+from captioning.files import atomic_path, write_json
+from captioning.images import decode_batches
+
+GROUP = 4  # batches in a part file: what a killed run loses at most
+
+
+def extract(
+    encoder: Encoder, images: Mapping[str, Path], output: Path, *, batch_size: int, resume: bool
+) -> list[str]:
+    """Write the features of `images` (by `image_id`) to `output`; return what was unreadable.
+
+    Finished groups of batches lie in `<output>.parts/` until the file is complete. With `resume`
+    those of a killed run with the same pictures and encoder are kept.
+
+    Raises:
+        UserError: more pictures were unreadable than read.
+    """
+    parts = Path(f"{output}.parts")
+    plan = {**encoder.info, "batch_size": batch_size, "images": sorted(images)}
+    if not (resume and _read_plan(parts) == plan):
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        write_json(parts / "plan.json", plan)
+
+    paths = [images[one] for one in plan["images"]]
+    group_size = GROUP * batch_size
+    groups = [paths[i : i + group_size] for i in range(0, len(paths), group_size)]
+    files = [parts / f"{number:06d}.npz" for number in range(len(groups))]
+    # One stream of pictures over all groups still to do: the decoders never wait for a group.
+    todo = [number for number, file in enumerate(files) if not file.exists()]
+    stream = decode_batches([p for number in todo for p in groups[number]], 224, batch_size)
+    done = len(paths) - sum(len(groups[number]) for number in todo)
+    with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
+        for number in todo:
+            _extract_group(encoder, stream, files[number], len(groups[number]), batch_size, bar)
+
+    unreadable = [message for file in files for message in np.load(file)["unreadable"].tolist()]
+    if 2 * len(unreadable) > len(paths):
+        raise UserError(
+            f"{len(unreadable)} of {len(paths)} pictures could not be read, "
+            f"the first: {unreadable[0]}"
+        )
+    write_features(output, _parts(files), encoder.info)
+    shutil.rmtree(parts)
+    return unreadable
+
+
+def _extract_group(encoder, stream, file: Path, count: int, batch_size: int, bar: tqdm) -> None:
+    ids: list[str] = []
+    rows, unreadable = [np.empty((0, encoder.width), np.float32)], []
+    while count > 0:
+        paths, pixels, errors = next(stream)
+        if paths:
+            rows.append(encoder.encode(pixels, batch_size))
+        ids += [image_id(path.name) for path in paths]
+        unreadable += [str(error) for error in errors]
+        count -= len(paths) + len(errors)
+        bar.update(len(paths) + len(errors))
+    with atomic_path(file) as temporary:
+        np.savez(temporary, ids=np.array(ids, str), features=np.concatenate(rows),
+                 unreadable=np.array(unreadable, str))  # fmt: skip
+
+
+def _parts(files: list[Path]) -> Iterator[tuple[list[str], np.ndarray]]:
+    for file in files:
+        part = np.load(file)
+        if len(part["ids"]):
+            yield part["ids"].tolist(), part["features"]
+
+
+def _read_plan(parts: Path) -> dict:
+    try:
+        return json.loads((parts / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,113 @@
+"""Files: atomic writing, digests, and where an artifact is taken from."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from captioning.cli import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+PRETRAINED = ROOT / "Pre-trained"
+EXAMPLES = ROOT / "examples"
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` when the block ends well.
+
+    A run that is killed leaves the old file, or none, and never half of a new one. The name keeps
+    its suffix, which Keras goes by, and is always the same, so that the next run replaces what a
+    killed one left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write JSON atomically, indented for a reader."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def existing_file(path: str | os.PathLike, what: str, hint: str = "") -> Path:
+    """`path` as a `Path`, or a `UserError` that names it, says `what` it is and gives the hint."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    state = "is a folder, not a file" if path.is_dir() else "does not exist"
+    raise UserError(f"{path}: the {what} {state}{'; ' + hint if hint else ''}")
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse an output path now rather than after the work: its folder must exist and take files.
+
+    Raises:
+        UserError: the folder is missing or no file can be made in it, or `path` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of the file to write")
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write there ({error.strerror}); choose a folder that exists "
+            "and that you may write to"
+        ) from error
+
+
+def find_artifact(name: str) -> Path | None:
+    """The file that an earlier stage left in the working folder, else the one in `Pre-trained/`.
+
+    `name` is a path relative to either, e.g. `tokenizer.pkl`.
+    """
+    for folder in (Path(), PRETRAINED):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+# ---- what is known about a hand-off file, kept beside it -------------------------------------
+
+
+def write_info(path: str | os.PathLike, info: dict[str, Any]) -> None:
+    """Record where a hand-off file came from in `<path>.json`, tied to the file by its digest."""
+    write_json(f"{path}.json", {"sha256": sha256(path), **info})
+
+
+def read_info(path: str | os.PathLike) -> dict[str, Any]:
+    """What `write_info` recorded; empty if nothing is recorded or the file is another one now."""
+    try:
+        info = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(info, dict) or info.pop("sha256", None) != sha256(path):
+        return {}
+    return info

@@ -1,0 +1,69 @@
+"""Any picture to a caption: the encoder that a model records, then its decoder."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+
+from captioning.captioners import check_encoder
+from captioning.cli import UserError
+from captioning.encoders import IMAGE_SIZE, Encoder, load_encoder
+from captioning.files import find_artifact
+from captioning.generation import generate
+from captioning.images import UnreadableImage, decode_batches
+from captioning.report import Captioned
+
+FEW = 8  # pictures up to which compiling the encoder's graph costs more than it saves
+BATCH = 32
+
+
+def encoder_of(
+    model: keras.Model, model_path: Path, name: str | None = None, weights: str | None = None
+) -> Encoder:
+    """The encoder that made the features `model` was trained on.
+
+    `name` and `weights` stand in for what the model does not record. A weights file that it
+    records by name is looked for in the working folder and in `Pre-trained/`.
+
+    Raises:
+        UserError: the encoder is not known, its weights are not to be found, or are others.
+    """
+    record = model.encoder
+    name = name or record.get("encoder")
+    if name is None:
+        raise UserError(
+            f"{model_path}: does not record its encoder; give --encoder and --weights "
+            f"(its image vectors have {model.feature_size} numbers)"
+        )
+    recorded = record.get("weights") or ""
+    if weights is None and recorded.endswith(".weights.h5"):
+        weights = find_artifact(recorded)
+        if weights is None:
+            raise UserError(
+                f"{model_path}: was trained on {name} with {recorded}, which is neither here nor "
+                "in Pre-trained/; give --weights"
+            )
+    seed = int(recorded.rpartition(" ")[2]) if recorded.startswith("random") else 0
+    encoder = load_encoder(name, weights, seed=seed)
+    check_encoder(record, model_path, encoder.info, weights or name)
+    if encoder.width != model.feature_size:
+        raise UserError(
+            f"{name} gives {encoder.width} numbers a picture, but {model_path} takes "
+            f"{model.feature_size}; give the --encoder that it was trained on"
+        )
+    return encoder
+
+
+def caption_pictures(
+    model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
+) -> Iterator[Captioned | UnreadableImage]:
+    """Caption pictures in batches; yield a caption or an error for each, a batch's errors last."""
+    size = min(BATCH, len(paths))
+    for read, pixels, unreadable in decode_batches(paths, IMAGE_SIZE, size):
+        if read:
+            few = len(paths) <= FEW
+            features = encoder.encode_few(pixels) if few else encoder.encode(pixels, size)
+            hypotheses = generate(model, features, beam_width=beam_width)
+            for path, found in zip(read, hypotheses, strict=True):
+                yield Captioned(path, *found)
+        yield from unreadable

@@ -1,0 +1,43 @@
+"""ResNet (He et al., arXiv 1512.03385) in the variant that public checkpoints have: v1.5.
+
+The stride of a bottleneck is in its 3x3 convolution, and strided layers pad both sides alike, as
+PyTorch does ("same" in Keras pads only the far side of an even picture).
+"""
+
+from keras import layers
+
+BLOCKS = {"resnet50": (3, 4, 6, 3)}
+
+
+def resnet(x, name: str):
+    """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, 2048)."""
+    x = _conv_norm(x, 64, 7, 2, "stem")
+    x = layers.ReLU()(x)
+    # Zeros pad as well as minus infinity would: what comes in is never negative.
+    x = layers.ZeroPadding2D(1)(x)
+    x = layers.MaxPooling2D(3, 2)(x)
+    for stage, blocks in enumerate(BLOCKS[name]):
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            x = _bottleneck(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{block}")
+    return x
+
+
+def _bottleneck(x, channels: int, stride: int, name: str):
+    shortcut = x
+    if stride != 1 or x.shape[-1] != 4 * channels:
+        shortcut = _conv_norm(x, 4 * channels, 1, stride, f"{name}_shortcut")
+    x = layers.ReLU()(_conv_norm(x, channels, 1, 1, f"{name}_1"))
+    x = layers.ReLU()(_conv_norm(x, channels, 3, stride, f"{name}_2"))
+    x = _conv_norm(x, 4 * channels, 1, 1, f"{name}_3")
+    return layers.ReLU()(layers.add([x, shortcut]))
+
+
+def _conv_norm(x, channels: int, kernel: int, stride: int, name: str):
+    if stride > 1 and kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2)(x)
+    x = layers.Conv2D(
+        channels, kernel, stride, padding="valid" if stride > 1 else "same", use_bias=False,
+        kernel_initializer="he_normal", name=f"{name}_conv",
+    )(x)  # fmt: skip
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)

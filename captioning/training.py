@@ -1,0 +1,244 @@
+"""Stage 2: teacher forcing on batches of captions of equal length, resumable by the epoch."""
+
+import csv
+import io
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from captioning.artifacts import Features
+from captioning.cli import UserError
+from captioning.files import atomic_path, existing_file, write_json, write_text
+from captioning.text import Vocabulary
+
+HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "seconds")
+
+
+class CaptionBatches(keras.utils.PyDataset):
+    """Captions in batches of equal length: one LSTM pass a caption and no padding.
+
+    An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`. The order of an
+    epoch follows from the seed and the epoch's number alone, so a resumed run sees the same.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        captions: Mapping[str, Sequence[str]],
+        image_ids: Iterable[str],
+        vocabulary: Vocabulary,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.features, self.batch_size, self.seed = features, batch_size, seed
+        by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
+        for one in image_ids:
+            for caption in captions[one]:
+                tokens = vocabulary.encode(caption)
+                by_length[len(tokens)].append((features.row[one], tokens))
+        self.groups = [
+            (np.array([row for row, _ in group]), np.array([t for _, t in group], np.int32))
+            for _, group in sorted(by_length.items())
+        ]
+        self.words = sum(tokens[:, 1:].size for _, tokens in self.groups)
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Cut every group into batches; with a seed, shuffle captions and batches first."""
+        self.epoch = epoch
+        random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
+        self.batches = []
+        for group, (rows, _) in enumerate(self.groups):
+            order = np.arange(len(rows)) if random is None else random.permutation(len(rows))
+            for first in range(0, len(order), self.batch_size):
+                self.batches.append((group, order[first : first + self.batch_size]))
+        if random is not None:
+            random.shuffle(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int):
+        group, chosen = self.batches[number]
+        rows, tokens = self.groups[group]
+        inputs = {"features": self.features.matrix[rows[chosen]], "tokens": tokens[chosen, :-1]}
+        return inputs, tokens[chosen, 1:]
+
+    def on_epoch_end(self) -> None:
+        self.start_epoch(self.epoch + 1)
+
+
+def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedules.CosineDecay:
+    """Warm up linearly over the first 5% of `steps`, then fall to 0 along a half cosine."""
+    warmup = max(1, steps // 20)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
+    )
+
+
+def train(
+    model: keras.Model,
+    train_batches: CaptionBatches,
+    dev_batches: CaptionBatches,
+    *,
+    epochs: int,
+    patience: int,
+    output_dir: Path,
+    history: list[dict[str, float]],
+) -> list[dict[str, float]]:
+    """Train a compiled decoder; return the history, a row an epoch.
+
+    `history` holds the epochs already trained (none, or those of the run that `model` resumes).
+    Training stops before `epochs` when the development loss has not improved for `patience`
+    epochs (0: never).
+
+    Raises:
+        UserError: the loss is no longer a number.
+    """
+    keeper = _Keeper(train_batches, output_dir, patience, history)
+    if not keeper.exhausted():
+        model.fit(
+            train_batches,
+            validation_data=dev_batches,
+            epochs=epochs,
+            initial_epoch=len(history),
+            shuffle=False,  # CaptionBatches shuffles, by seed and epoch
+            verbose=0,
+            callbacks=[keeper],
+        )
+    return keeper.history
+
+
+class _Keeper(keras.callbacks.Callback):
+    """After every epoch keeps the history, the best model and the state to resume from.
+
+    They are written in this order, each atomically. The state comes last and is what a resumed
+    run goes by, so that a kill in between costs an epoch and never leaves the three at odds.
+    """
+
+    def __init__(self, batches: CaptionBatches, output_dir: Path, patience: int, history) -> None:
+        super().__init__()
+        self.batches, self.output_dir, self.patience = batches, output_dir, patience
+        self.history = list(history)
+
+    def exhausted(self) -> bool:
+        """Whether the last `patience` epochs brought nothing."""
+        losses = [row["val_loss"] for row in self.history]
+        return 0 < self.patience < len(losses) - int(np.argmin(losses)) if losses else False
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        captions = sum(len(rows) for rows, _ in self.batches.groups)
+        self.bar = tqdm(total=captions, unit="caption", desc=f"epoch {epoch + 1}")
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        if not math.isfinite(logs["token_loss"]):
+            self.bar.close()
+            raise UserError(
+                f"the loss is {logs['token_loss']} in epoch {len(self.history) + 1}; "
+                "lower --learning-rate and start again, or --resume from the epoch before"
+            )
+        self.bar.update(len(self.batches.batches[batch][1]))
+        self.bar.set_postfix(loss=f"{logs['token_loss']:.3f}", refresh=False)
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        row = {
+            "epoch": epoch + 1,
+            "loss": float(logs["token_loss"]),
+            "val_loss": float(logs["val_token_loss"]),
+            "seconds": round(self.bar.format_dict["elapsed"], 1),
+        }
+        self.bar.set_postfix(loss=f"{row['loss']:.3f}", val_loss=f"{row['val_loss']:.3f}")
+        self.bar.close()
+        best_before = best_row(self.history)
+        self.history.append(row)
+        write_history(self.output_dir / "history.csv", self.history)
+        if best_row(self.history) is row:
+            self._keep_best(row, best_before)
+        with atomic_path(state_path(self.output_dir)) as temporary:
+            self.model.save(temporary)
+        if self.exhausted():
+            self.model.stop_training = True
+
+    def _keep_best(self, row: dict, before: dict | None) -> None:
+        for name in (model_name(row), "checkpoints/best_model.keras"):
+            with atomic_path(self.output_dir / name) as temporary:
+                self.model.save(temporary, include_optimizer=False)
+        if before is not None and model_name(before) != model_name(row):
+            (self.output_dir / model_name(before)).unlink(missing_ok=True)
+
+
+def state_path(output_dir: Path) -> Path:
+    """Where the model with its optimizer is kept after every epoch."""
+    return output_dir / "checkpoints" / "training_state.keras"
+
+
+def model_name(row: Mapping[str, float]) -> str:
+    """The original pipeline's file name for the model of an epoch."""
+    return "model-ep{epoch:03d}-loss{loss:.3f}-val_loss{val_loss:.3f}.keras".format(**row)
+
+
+def best_row(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """The epoch with the lowest development loss; the first of equals."""
+    return min(history, key=lambda row: row["val_loss"], default=None)
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write a row an epoch as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
+
+
+def read_history(path: Path, epochs: int) -> list[dict[str, float]]:
+    """The first `epochs` rows of a history that `write_history` wrote.
+
+    Raises:
+        UserError: the file holds fewer rows, or no such rows.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [
+                {name: (int if name == "epoch" else float)(row[name]) for name in HISTORY_COLUMNS}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the history of the run to resume ({error})") from error
+    if len(rows) < epochs:
+        raise UserError(f"{path}: holds {len(rows)} epochs, but the saved state is at {epochs}")
+    return rows[:epochs]
+
+
+def begin_run(output_dir: Path, settings: Mapping[str, object]) -> None:
+    """Record what a run's state depends on, and drop the state of an earlier run."""
+    state_path(output_dir).unlink(missing_ok=True)
+    write_json(_settings_path(output_dir), settings)
+
+
+def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
+    """Whether `output_dir` has the state of a run that `settings` may go on with.
+
+    Raises:
+        UserError: it has one with other settings, which its optimizer and order depend on.
+    """
+    if not state_path(output_dir).is_file():
+        return False
+    path = _settings_path(output_dir)
+    before = json.loads(existing_file(path, "record of the run to resume").read_text("utf-8"))
+    changed = [f"{k} was {before[k]}, not {v}" for k, v in settings.items() if before[k] != v]
+    if changed:
+        raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")
+    return True
+
+
+def _settings_path(output_dir: Path) -> Path:
+    return output_dir / "checkpoints" / "training_settings.json"
