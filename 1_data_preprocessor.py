@@ -18,7 +18,8 @@ def parse_arguments():
     add(
         "--encoder",
         default="efficientnet_lite0",
-        help="efficientnet_lite0 (supervised) or resnet50 (random unless --weights is given)",
+        help="efficientnet_lite0 (supervised), or resnet18 or resnet50 (random unless --weights is "
+        "given)",
     )
     add("--weights", help="encoder weights (*.weights.h5)")
     add(

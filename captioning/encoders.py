@@ -1,24 +1,27 @@
 """Image encoders: uint8 RGB pixels to one feature vector a picture (or a grid of them).
 
 Each encoder knows its own preprocessing, which is part of its network: what goes in is always
-uint8 RGB of `IMAGE_SIZE` squared.
+uint8 RGB, a square of `Encoder.info["image_size"]`.
 """
 
+import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
 
 from captioning import efficientnet
 from captioning.cli import UserError
-from captioning.files import existing_file, sha256
+from captioning.files import atomic_path, existing_file, sha256
 from captioning.resnet import resnet
 
-IMAGE_SIZE = 224
+IMAGE_SIZE = 224  # of encoders whose weights do not say otherwise
 
 # Mean and standard deviation of pixels, 0 to 255.
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
@@ -32,6 +35,7 @@ class _Architecture(NamedTuple):
 
 _ARCHITECTURES = {
     "efficientnet_lite0": _Architecture(efficientnet.efficientnet_lite0, CENTRED),
+    "resnet18": _Architecture(lambda x: resnet(x, "resnet18"), IMAGENET),
     "resnet50": _Architecture(lambda x: resnet(x, "resnet50"), IMAGENET),
 }
 
@@ -98,7 +102,8 @@ def load_encoder(
 ) -> Encoder:
     """Build the encoder `name` and load its weights.
 
-    `weights` is a `.weights.h5` file of this project. Without it `efficientnet_lite0` takes its
+    `weights` is a `.weights.h5` file of this project; the size of picture that it was made for, if
+    its recipe names one, becomes `info["image_size"]`. Without it `efficientnet_lite0` takes its
     supervised ImageNet weights and every other encoder stays random, with a warning on stderr.
 
     Raises:
@@ -110,8 +115,12 @@ def load_encoder(
     info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": IMAGE_SIZE}
     if weights is not None:
         path = existing_file(weights, "weights file")
+        recipe = read_recipe(path)
+        if recipe.get("encoder", name) != name:
+            raise UserError(f"{path}: holds a {recipe['encoder']}; give --encoder with that name")
         _load_project_weights(network, path)
         info |= {"weights": path.name, "weights_sha256": sha256(path)}
+        info["image_size"] = int(recipe.get("image_size", IMAGE_SIZE))
     elif name == "efficientnet_lite0":
         path = efficientnet.supervised_weights()
         _assign(network, efficientnet.pytorch_weights(path), path)
@@ -127,6 +136,49 @@ def load_encoder(
 
 
 ENCODERS = tuple(_ARCHITECTURES)
+
+
+def save_encoder(
+    network: keras.Model, path: str | Path, recipe: dict[str, Any], *, half: bool = True
+) -> None:
+    """Write an encoder's weights as `.weights.h5`, with the recipe that made them inside.
+
+    `recipe` is anything that JSON holds. `load_encoder` goes by its entries `encoder` (a name)
+    and `image_size` (pixels). With `half`, kernels are stored as float16, half the size; the
+    vectors of normalisation stay float32, because a variance may exceed what float16 holds.
+    """
+    with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
+        full = temporary.with_name(".full.weights.h5")  # Keras goes by the suffix
+        stack.callback(full.unlink, missing_ok=True)
+        network.save_weights(full)
+        source = stack.enter_context(h5py.File(full, "r"))
+        target = stack.enter_context(h5py.File(temporary, "w"))
+        target.attrs[_RECIPE] = json.dumps(recipe)
+
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Dataset):
+                to_half = half and item.ndim > 1 and item.dtype.kind == "f"
+                copied = target.create_dataset(
+                    name, data=item[()].astype("f2") if to_half else item
+                )
+            else:
+                copied = target.require_group(name)
+            copied.attrs.update(item.attrs)
+
+        source.visititems(copy)
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The recipe inside a `.weights.h5` file; empty if it has none or is no such file."""
+    try:
+        with h5py.File(path, "r") as file:
+            recipe = json.loads(file.attrs.get(_RECIPE, "{}"))
+    except (OSError, ValueError):
+        return {}
+    return recipe if isinstance(recipe, dict) else {}
+
+
+_RECIPE = "recipe"  # the HDF5 attribute
 
 
 def _assign(network: keras.Model, by_layer: dict[str, list[np.ndarray]], path: Path) -> None:

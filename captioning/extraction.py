@@ -42,7 +42,8 @@ def extract(
     files = [parts / f"{number:06d}.npz" for number in range(len(groups))]
     # One stream of pictures over all groups still to do: the decoders never wait for a group.
     todo = [number for number, file in enumerate(files) if not file.exists()]
-    stream = decode_batches([p for number in todo for p in groups[number]], 224, batch_size)
+    todo_paths = [path for number in todo for path in groups[number]]
+    stream = decode_batches(todo_paths, encoder.info["image_size"], batch_size)
     done = len(paths) - sum(len(groups[number]) for number in todo)
     with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
         for number in todo:

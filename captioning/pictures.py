@@ -7,7 +7,7 @@ import keras
 
 from captioning.captioners import check_encoder
 from captioning.cli import UserError
-from captioning.encoders import IMAGE_SIZE, Encoder, load_encoder
+from captioning.encoders import Encoder, load_encoder
 from captioning.files import find_artifact
 from captioning.generation import generate
 from captioning.images import UnreadableImage, decode_batches
@@ -59,7 +59,7 @@ def caption_pictures(
 ) -> Iterator[Captioned | UnreadableImage]:
     """Caption pictures in batches; yield a caption or an error for each, a batch's errors last."""
     size = min(BATCH, len(paths))
-    for read, pixels, unreadable in decode_batches(paths, IMAGE_SIZE, size):
+    for read, pixels, unreadable in decode_batches(paths, encoder.info["image_size"], size):
         if read:
             few = len(paths) <= FEW
             features = encoder.encode_few(pixels) if few else encoder.encode(pixels, size)

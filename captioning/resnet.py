@@ -6,11 +6,15 @@ PyTorch does ("same" in Keras pads only the far side of an even picture).
 
 from keras import layers
 
-BLOCKS = {"resnet50": (3, 4, 6, 3)}
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
 
 def resnet(x, name: str):
-    """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, 2048)."""
+    """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, D).
+
+    D is 512 for `resnet18`, which is made of basic blocks, and 2048 for `resnet50`.
+    """
+    make_block = _basic if name == "resnet18" else _bottleneck
     x = _conv_norm(x, 64, 7, 2, "stem")
     x = layers.ReLU()(x)
     # Zeros pad as well as minus infinity would: what comes in is never negative.
@@ -19,18 +23,29 @@ def resnet(x, name: str):
     for stage, blocks in enumerate(BLOCKS[name]):
         for block in range(blocks):
             stride = 2 if stage > 0 and block == 0 else 1
-            x = _bottleneck(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{block}")
+            x = make_block(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{block}")
     return x
 
 
+def _basic(x, channels: int, stride: int, name: str):
+    shortcut = _shortcut(x, channels, stride, name)
+    x = layers.ReLU()(_conv_norm(x, channels, 3, stride, f"{name}_1"))
+    x = _conv_norm(x, channels, 3, 1, f"{name}_2")
+    return layers.ReLU()(layers.add([x, shortcut]))
+
+
 def _bottleneck(x, channels: int, stride: int, name: str):
-    shortcut = x
-    if stride != 1 or x.shape[-1] != 4 * channels:
-        shortcut = _conv_norm(x, 4 * channels, 1, stride, f"{name}_shortcut")
+    shortcut = _shortcut(x, 4 * channels, stride, name)
     x = layers.ReLU()(_conv_norm(x, channels, 1, 1, f"{name}_1"))
     x = layers.ReLU()(_conv_norm(x, channels, 3, stride, f"{name}_2"))
     x = _conv_norm(x, 4 * channels, 1, 1, f"{name}_3")
     return layers.ReLU()(layers.add([x, shortcut]))
+
+
+def _shortcut(x, channels: int, stride: int, name: str):
+    if stride == 1 and x.shape[-1] == channels:
+        return x
+    return _conv_norm(x, channels, 1, stride, f"{name}_shortcut")
 
 
 def _conv_norm(x, channels: int, kernel: int, stride: int, name: str):
