@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -46,7 +47,16 @@ def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
         UnreadableImage: the file is missing, empty, cut off, too large or no picture.
     """
     try:
-        with Image.open(path) as image:
+        with open(path, "rb") as file:
+            return decode_rgb(file, str(path), size)
+    except OSError as error:
+        raise UnreadableImage(f"{path}: {error.strerror or error}") from error
+
+
+def decode_rgb(file: BinaryIO, name: str, size: int | None = None) -> np.ndarray:
+    """`load_rgb` of an open file, which an `UnreadableImage` calls `name`."""
+    try:
+        with Image.open(file) as image:
             if size is not None:
                 # Lets the JPEG decoder halve large photographs on the way; no effect on others.
                 image.draft("RGB", (2 * size, 2 * size))
@@ -55,16 +65,16 @@ def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(image)
     except UnidentifiedImageError as error:
-        empty = os.path.isfile(path) and os.path.getsize(path) == 0
+        empty = file.seek(0, os.SEEK_END) == 0
         reason = "is empty" if empty else "is not a picture that can be read"
-        raise UnreadableImage(f"{path}: {reason}") from error
+        raise UnreadableImage(f"{name}: {reason}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableImage(f"{path}: has too many pixels ({error})") from error
+        raise UnreadableImage(f"{name}: has too many pixels ({error})") from error
     except OSError as error:
-        raise UnreadableImage(f"{path}: {error.strerror or error}") from error
+        raise UnreadableImage(f"{name}: {error.strerror or error}") from error
     # Pillow's decoders let a few other exceptions out on damaged files.
     except (ValueError, SyntaxError, EOFError, TypeError, IndexError, MemoryError) as error:
-        raise UnreadableImage(f"{path}: is damaged ({error})") from error
+        raise UnreadableImage(f"{name}: is damaged ({error})") from error
 
 
 def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:

@@ -122,20 +122,52 @@ _WRITERS = {
 
 
 def plot_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Training and development loss by epoch, as a PNG."""
+    """Training and development loss by epoch, as a PNG; a line marks the best epoch."""
+    plot_curves(
+        path,
+        [row["epoch"] for row in history],
+        {
+            "training (dropout on)": [row["loss"] for row in history],
+            "development": [row["val_loss"] for row in history],
+        },
+        y_label="loss per word (nats)",
+        mark=int(np.argmin([row["val_loss"] for row in history])),
+    )
+
+
+def plot_curves(
+    path: Path,
+    epochs: Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    *,
+    y_label: str,
+    mark: int | None = None,
+    right: Mapping[str, Sequence[float | str]] | None = None,
+) -> None:
+    """Curves by epoch as a PNG.
+
+    `mark` is the number of a point to draw a line at. The curves of `right` have an axis of their
+    own on that side, and an empty text where there is no value.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    epochs = [row["epoch"] for row in history]
     figure, axes = pyplot.subplots(figsize=(6, 4))
-    axes.plot(epochs, [row["loss"] for row in history], "o-", label="training (dropout on)")
-    axes.plot(epochs, [row["val_loss"] for row in history], "o-", label="development")
-    best = int(np.argmin([row["val_loss"] for row in history]))
-    axes.axvline(epochs[best], color="0.8", zorder=0)
-    axes.set(xlabel="epoch", ylabel="loss per word (nats)")
+    for label, values in curves.items():
+        axes.plot(epochs, values, "o-", label=label)
+    if mark is not None:
+        axes.axvline(epochs[mark], color="0.8", zorder=0)
+    axes.set(xlabel="epoch", ylabel=y_label)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    for label, values in (right or {}).items():
+        points = [(x, y) for x, y in zip(epochs, values, strict=True) if y != ""]
+        if points:
+            other = axes.twinx()
+            other.plot(*zip(*points, strict=True), "s--", color="tab:green", label=label)
+            other.set_ylabel(label)
+            axes.plot([], [], "s--", color="tab:green", label=label)  # for the one legend
     axes.legend()
     figure.tight_layout()
     with atomic_path(path) as temporary:

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -190,10 +191,12 @@ def best_row(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
     return min(history, key=lambda row: row["val_loss"], default=None)
 
 
-def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+def write_history(
+    path: Path, history: Sequence[Mapping[str, Any]], columns: Sequence[str] = HISTORY_COLUMNS
+) -> None:
     """Write a row an epoch as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())

@@ -1,0 +1,1 @@
+"""Pretext stage: an encoder trained on photographs without labels (SimCLR, MoCo, BYOL)."""

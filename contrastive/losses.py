@@ -1,0 +1,51 @@
+"""The losses of the three methods, on vectors that need not be normalised."""
+
+from keras import ops
+
+
+def nt_xent(first, second, temperature: float):
+    """NT-Xent of SimCLR (arXiv 2002.05709, equation 1): a scalar, in nats.
+
+    `first` and `second` (B, D) hold the two views of B pictures, row by row. Of the 2B - 1 other
+    views each view has to find the one of its own picture, by cosine similarity divided by
+    `temperature`.
+    """
+    count = ops.shape(first)[0]
+    views = _unit(ops.concatenate([first, second], axis=0))
+    similarity = views @ ops.transpose(views) / temperature
+    similarity = similarity - 1e9 * ops.eye(2 * count)  # a view is not asked to find itself
+    partner = ops.sum(views * ops.roll(views, count, axis=0), axis=-1) / temperature
+    return ops.mean(ops.logsumexp(similarity, axis=-1) - partner)
+
+
+def info_nce(queries, keys, queue, temperature: float):
+    """InfoNCE of MoCo (arXiv 1911.05722, equation 1): a scalar, in nats.
+
+    Each of `queries` (B, D) has to find its own row of `keys` (B, D) among that and all of
+    `queue` (K, D), by cosine similarity divided by `temperature`.
+    """
+    queries, keys, queue = _unit(queries), _unit(keys), _unit(queue)
+    positive = ops.sum(queries * keys, axis=-1, keepdims=True)
+    logits = ops.concatenate([positive, queries @ ops.transpose(queue)], axis=-1) / temperature
+    return ops.mean(ops.logsumexp(logits, axis=-1) - logits[:, 0])
+
+
+def byol_loss(predictions, targets):
+    """Squared distance of unit vectors (arXiv 2006.07733, equation 2): a scalar from 0 to 4.
+
+    `predictions` and `targets` are (B, D). The paper adds this up over both ways round.
+    """
+    return ops.mean(2 - 2 * ops.sum(_unit(predictions) * _unit(targets), axis=-1))
+
+
+def spread(vectors):
+    """How far the unit vectors of a batch (B, D) lie apart: 0 if all alike (collapse), at most 1.
+
+    One minus the squared length of their mean.
+    """
+    return 1 - ops.sum(ops.square(ops.mean(_unit(vectors), axis=0)))
+
+
+def _unit(vectors):
+    # The epsilon is inside the root, so that the gradient of a zero vector is zero and not NaN.
+    return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)

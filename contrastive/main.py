@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Pretext stage: photographs without labels to an encoder's weights, by SimCLR, MoCo or BYOL."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_float,
+    positive_int,
+    run,
+)
+
+ENCODERS = ("resnet18", "resnet50", "efficientnet_lite0")
+METHODS = ("simclr",)
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--method", choices=METHODS, default="simclr", help="the pretext task")
+    add(
+        "--images", nargs="+", required=True, metavar="PATH",
+        help="folders, zips or tars of pictures, or HDF5 files of uint8 (N, H, W, 3)",
+    )  # fmt: skip
+    add(
+        "--exclude",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="split files whose pictures are left out of --images, such as a development split",
+    )
+    add("--encoder", choices=ENCODERS, default="resnet18", help="what is trained")
+    add("--image-size", type=positive_int, default=64, help="side of the views in pixels")
+    add(
+        "--stored-size", type=positive_int,
+        help="side of the pictures that views are cropped from; default: 1.5 x --image-size",
+    )  # fmt: skip
+    add(
+        "--feature-size", type=positive_int,
+        help="side of the pictures that features are taken from later; default: 1.75 x "
+        "--image-size, because crops show things larger than whole pictures do",
+    )  # fmt: skip
+    add("--epochs", type=positive_int, default=100, help="the learning rate falls to 0 over them")
+    add("--batch-size", type=positive_int, default=256, help="pictures a step, over all devices")
+    add("--optimizer", choices=("adamw", "sgd"), default="adamw", help="of the pretext task")
+    add(
+        "--learning-rate", type=positive_float,
+        help="at its peak; default: for adamw 1e-3, for sgd 0.03, times batch size / 256. Lower "
+        "it if the loss does not fall",
+    )  # fmt: skip
+    add("--weight-decay", type=positive_float, help="default: for adamw 1e-2, for sgd 1e-4")
+    add(
+        "--temperature", type=positive_float, default=0.2,
+        help="of the similarities; a lower one looks harder at the most similar pictures",
+    )  # fmt: skip
+    add(
+        "--dtype", choices=("float32", "bfloat16"), default="float32",
+        help="bfloat16 computes faster where the processor has it; weights stay float32",
+    )  # fmt: skip
+    add("--seed", type=int, default=0, help="of weights, order and views")
+    add("--output", default="runs/pretext", help="folder of the state, history and weights")
+    add("--resume", action="store_true", help="go on with the run in --output, if there is one")
+    add("--limit", type=positive_int, help="use only the first N pictures, for a try")
+    add("--save-minutes", type=positive_float, default=10, help="save the state as often, too")
+    add("--stop-minutes", type=positive_float, help="stop after so long; --resume goes on")
+    add(
+        "--memory-limit", type=positive_float, default=8,
+        help="GiB of pictures to hold in memory; more are streamed from a file in --output",
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    size = args.image_size
+    stored_size = args.stored_size or round(1.5 * size)
+    feature_size = args.feature_size or round(1.75 * size)
+    learning_rate = args.learning_rate or {"adamw": 1e-3, "sgd": 0.03}[args.optimizer] * (
+        args.batch_size / 256
+    )
+    weight_decay = args.weight_decay or {"adamw": 1e-2, "sgd": 1e-4}[args.optimizer]
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+
+    # 1. Pictures as uint8 squares.
+    from captioning.datasets import read_split
+    from captioning.files import existing_file
+    from contrastive.data import load_pictures
+
+    exclude = {
+        one for file in args.exclude for one in read_split(existing_file(file, "split file"))
+    }
+    pictures = load_pictures(
+        args.images, stored_size, limit=args.limit, memory_limit=args.memory_limit,
+        spill=output / "pictures.npy",
+    )  # fmt: skip
+    for message in pictures.unreadable[:10]:
+        print(f"skipped: {message}", file=sys.stderr)
+    print(f"{len(pictures.pixels)} pictures, {len(pictures.unreadable)} unreadable ones skipped")
+    if args.batch_size > len(pictures.pixels):
+        raise UserError(
+            f"--batch-size {args.batch_size} is larger than the {len(pictures.pixels)} pictures; "
+            "lower it"
+        )
+    steps = args.epochs * (len(pictures.pixels) // args.batch_size)
+
+    # 2. The method around a new encoder.
+    keras = import_keras()
+    from captioning.encoders import build_network
+    from contrastive import training
+    from contrastive.simclr import SimCLR
+
+    encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
+    model = SimCLR(encoder, size, temperature=args.temperature, seed=args.seed)
+    model.compile(
+        optimizer=training.make_optimizer(args.optimizer, learning_rate, weight_decay, steps),
+        jit_compile=keras.backend.backend() != "tensorflow",
+    )
+
+    # 3. Train, from the start or from where a run was stopped.
+    settings = {
+        "method": args.method, "encoder": args.encoder, "image_size": size,
+        "stored_size": stored_size, "pictures": len(pictures.pixels), "epochs": args.epochs,
+        "batch_size": args.batch_size, "optimizer": args.optimizer,
+        "learning_rate": learning_rate, "weight_decay": weight_decay,
+        "temperature": args.temperature, "dtype": args.dtype, "seed": args.seed,
+    }  # fmt: skip
+    recipe = {**settings, "image_size": feature_size, "view_size": size,
+              "sources": [Path(path).name for path in args.images]}  # fmt: skip
+    name = f"{args.encoder}-{args.method}.weights.h5"
+    this_run = training.Run(model, pictures.pixels, output, settings, recipe, name)
+    if args.resume and this_run.state_path.is_file():
+        this_run.resume()
+        print(f"goes on after step {this_run.step} of {steps}")
+    this_run.train(save_minutes=args.save_minutes, stop_minutes=args.stop_minutes)
+    if this_run.history:
+        print(training.summary(this_run.history))
+        print(f"{output / name}: for 1_data_preprocessor.py --encoder {args.encoder} --weights")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,98 @@
+"""What the three methods share: an encoder, two random views of every picture, a head."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from contrastive.augment import Augmentation
+from contrastive.losses import spread
+
+
+class Pretext(keras.Model):
+    """Base of the methods: uint8 pictures in, a loss out; `encoder` is what is kept of it.
+
+    A subclass turns two views of the pictures into what its loss needs (`embed`) and computes the
+    loss (`loss_of`). Whatever changes without a gradient (target network, queue, counters) is a
+    non-trainable variable that those two assign. Keras then trains it by its own `train_step` on
+    every backend, and saves all of it.
+
+    Args:
+        encoder: from pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D).
+        image_size: side of the views in pixels.
+        seed: of the augmentation.
+        augmentation: other settings of `Augmentation`.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        image_size: int,
+        seed: int = 0,
+        augmentation: dict[str, Any] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.image_size, self.seed = image_size, seed
+        self.augmentation = dict(augmentation or {})
+        self.augment = Augmentation(image_size, seed=seed, **self.augmentation)
+        self.spread = keras.metrics.Mean(name="spread")
+
+    @property
+    def width(self) -> int:
+        """Length D of the encoder's vectors."""
+        return self.encoder.output["pooled"].shape[-1]
+
+    def call(self, pictures, training: bool = False):
+        """What the loss needs of uint8 `pictures` (B, S, S, 3)."""
+        return self.embed(self.augment(pictures), self.augment(pictures), training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The method's loss of a batch."""
+        return self.loss_of(y_pred)
+
+    def embed(self, first, second, training: bool) -> dict[str, Any]:
+        """What the loss needs of two views (B, H, W, 3) of the same pictures."""
+        raise NotImplementedError
+
+    def loss_of(self, embedded: dict[str, Any]):
+        """A scalar, from what `embed` returned."""
+        raise NotImplementedError
+
+    def watch_spread(self, vectors) -> None:
+        """Log how far apart `vectors` (B, D) lie, which shows a collapse."""
+        self.spread.update_state(spread(ops.stop_gradient(vectors)))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "image_size": self.image_size,
+            "seed": self.seed,
+            "augmentation": self.augmentation,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Pretext":
+        """The inverse of `get_config`."""
+        encoder = keras.saving.deserialize_keras_object(config.pop("encoder"))
+        return cls(encoder, **config)
+
+
+def mlp(inputs: int, hidden: int, outputs: int, *, norms: int, name: str) -> keras.Sequential:
+    """A head of two dense layers, in float32, with batch normalisation after the first `norms`.
+
+    Its cost is nothing beside an encoder's, and a loss of small differences wants the bits.
+    """
+    layer = {"dtype": "float32"}
+    parts = [keras.Input((inputs,), dtype="float32")]
+    for number, units in enumerate((hidden, outputs)):
+        normalised = number < norms
+        parts.append(layers.Dense(units, use_bias=not normalised, name=f"dense{number}", **layer))
+        if normalised:
+            parts.append(layers.BatchNormalization(momentum=0.9, name=f"norm{number}", **layer))
+        if number == 0:
+            parts.append(layers.ReLU(**layer))
+    return keras.Sequential(parts, name=name)
