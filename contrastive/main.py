@@ -96,8 +96,8 @@ def main() -> None:
         one for file in args.exclude for one in read_split(existing_file(file, "split file"))
     }
     pictures = load_pictures(
-        args.images, stored_size, limit=args.limit, memory_limit=args.memory_limit,
-        spill=output / "pictures.npy",
+        args.images, stored_size, limit=args.limit, exclude=exclude,
+        memory_limit=args.memory_limit, spill=output / "pictures.npy",
     )  # fmt: skip
     for message in pictures.unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
@@ -138,6 +138,7 @@ def main() -> None:
         this_run.resume()
         print(f"goes on after step {this_run.step} of {steps}")
     this_run.train(save_minutes=args.save_minutes, stop_minutes=args.stop_minutes)
+    print(f"{this_run.step} of {steps} steps done")
     if this_run.history:
         print(training.summary(this_run.history))
         print(f"{output / name}: for 1_data_preprocessor.py --encoder {args.encoder} --weights")
