@@ -11,7 +11,7 @@ def nt_xent(first, second, temperature: float):
     `temperature`.
     """
     count = ops.shape(first)[0]
-    views = _unit(ops.concatenate([first, second], axis=0))
+    views = unit(ops.concatenate([first, second], axis=0))
     similarity = views @ ops.transpose(views) / temperature
     similarity = similarity - 1e9 * ops.eye(2 * count)  # a view is not asked to find itself
     partner = ops.sum(views * ops.roll(views, count, axis=0), axis=-1) / temperature
@@ -24,7 +24,7 @@ def info_nce(queries, keys, queue, temperature: float):
     Each of `queries` (B, D) has to find its own row of `keys` (B, D) among that and all of
     `queue` (K, D), by cosine similarity divided by `temperature`.
     """
-    queries, keys, queue = _unit(queries), _unit(keys), _unit(queue)
+    queries, keys, queue = unit(queries), unit(keys), unit(queue)
     positive = ops.sum(queries * keys, axis=-1, keepdims=True)
     logits = ops.concatenate([positive, queries @ ops.transpose(queue)], axis=-1) / temperature
     return ops.mean(ops.logsumexp(logits, axis=-1) - logits[:, 0])
@@ -35,7 +35,7 @@ def byol_loss(predictions, targets):
 
     `predictions` and `targets` are (B, D). The paper adds this up over both ways round.
     """
-    return ops.mean(2 - 2 * ops.sum(_unit(predictions) * _unit(targets), axis=-1))
+    return ops.mean(2 - 2 * ops.sum(unit(predictions) * unit(targets), axis=-1))
 
 
 def spread(vectors):
@@ -43,9 +43,10 @@ def spread(vectors):
 
     One minus the squared length of their mean.
     """
-    return 1 - ops.sum(ops.square(ops.mean(_unit(vectors), axis=0)))
+    return 1 - ops.sum(ops.square(ops.mean(unit(vectors), axis=0)))
 
 
-def _unit(vectors):
+def unit(vectors):
+    """`vectors` (B, D) scaled to length 1."""
     # The epsilon is inside the root, so that the gradient of a zero vector is zero and not NaN.
     return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)

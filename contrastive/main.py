@@ -16,7 +16,11 @@ from captioning.cli import (
 )
 
 ENCODERS = ("resnet18", "resnet50", "efficientnet_lite0")
-METHODS = ("simclr",)
+METHODS = ("simclr", "moco", "byol")
+PAPER = (
+    "lars at 0.075 x sqrt(batch) for simclr (arXiv 2002.05709), sgd at 0.03 x batch / 256 for moco "
+    "(2003.04297), lars at 0.2 x batch / 256 for byol (2006.07733)"
+)
 
 
 def parse_arguments():
@@ -47,16 +51,26 @@ def parse_arguments():
     )  # fmt: skip
     add("--epochs", type=positive_int, default=100, help="the learning rate falls to 0 over them")
     add("--batch-size", type=positive_int, default=256, help="pictures a step, over all devices")
-    add("--optimizer", choices=("adamw", "sgd"), default="adamw", help="of the pretext task")
+    add("--optimizer", choices=("lars", "sgd", "adamw"), help="default: the paper's; " + PAPER)
     add(
         "--learning-rate", type=positive_float,
-        help="at its peak; default: for adamw 1e-3, for sgd 0.03, times batch size / 256. Lower "
-        "it if the loss does not fall",
+        help="at its peak, default: the paper's scaled to --batch-size, or 1e-3 x batch / 256 for "
+        "adamw. Lower it if the loss does not fall",
     )  # fmt: skip
-    add("--weight-decay", type=positive_float, help="default: for adamw 1e-2, for sgd 1e-4")
+    add("--weight-decay", type=positive_float, help="default: the paper's, or 1e-2 for adamw")
     add(
         "--temperature", type=positive_float, default=0.2,
-        help="of the similarities; a lower one looks harder at the most similar pictures",
+        help="of the similarities in simclr and moco; a lower one looks harder at the most similar "
+        "pictures, and wants larger batches",
+    )  # fmt: skip
+    add(
+        "--momentum", type=positive_float,
+        help="of the momentum encoder (moco, default 0.999) or the target network (byol, 0.996, "
+        "rising to 1); lower it in short runs",
+    )  # fmt: skip
+    add(
+        "--queue-size", type=positive_int,
+        help="moco's negatives; default: 65536, but at most a quarter of the pictures",
     )  # fmt: skip
     add(
         "--dtype", choices=("float32", "bfloat16"), default="float32",
@@ -72,7 +86,18 @@ def parse_arguments():
         "--memory-limit", type=positive_float, default=8,
         help="GiB of pictures to hold in memory; more are streamed from a file in --output",
     )  # fmt: skip
-    return parser.parse_args()
+    add(
+        "--probe-images",
+        help="folder of captioned pictures: every --probe-every epochs the share of them is "
+        "logged whose captions the words of their nearest neighbours find",
+    )  # fmt: skip
+    add("--probe-captions", help="their captions file; without both, the classes that --images' "
+        "subfolders name are probed, if there are any")  # fmt: skip
+    add("--probe-every", type=positive_int, default=5, help="epochs between two probes")
+    args = parser.parse_args()
+    if bool(args.probe_images) != bool(args.probe_captions):
+        parser.error("--probe-images and --probe-captions go together")
+    return args
 
 
 def main() -> None:
@@ -80,15 +105,11 @@ def main() -> None:
     size = args.image_size
     stored_size = args.stored_size or round(1.5 * size)
     feature_size = args.feature_size or round(1.75 * size)
-    learning_rate = args.learning_rate or {"adamw": 1e-3, "sgd": 0.03}[args.optimizer] * (
-        args.batch_size / 256
-    )
-    weight_decay = args.weight_decay or {"adamw": 1e-2, "sgd": 1e-4}[args.optimizer]
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
 
     # 1. Pictures as uint8 squares.
-    from captioning.datasets import read_split
+    from captioning.datasets import read_captions, read_split
     from captioning.files import existing_file
     from contrastive.data import load_pictures
 
@@ -110,30 +131,41 @@ def main() -> None:
     steps = args.epochs * (len(pictures.pixels) // args.batch_size)
 
     # 2. The method around a new encoder.
-    keras = import_keras()
+    import_keras()
     from captioning.encoders import build_network
-    from contrastive import training
-    from contrastive.simclr import SimCLR
+    from contrastive import methods, training
+    from contrastive.probe import ClassProbe, caption_probe
 
+    chosen = methods.settings_for(
+        args.method, batch_size=args.batch_size, pictures=len(pictures.pixels),
+        optimizer=args.optimizer, learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay, temperature=args.temperature, momentum=args.momentum,
+        queue_size=args.queue_size,
+    )  # fmt: skip
+    print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
     encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-    model = SimCLR(encoder, size, temperature=args.temperature, seed=args.seed)
-    model.compile(
-        optimizer=training.make_optimizer(args.optimizer, learning_rate, weight_decay, steps),
-        jit_compile=keras.backend.backend() != "tensorflow",
-    )
+    model = methods.build_method(chosen, encoder, size, steps=steps, seed=args.seed)
+
+    probe = None
+    if args.probe_images:
+        captions = read_captions(existing_file(args.probe_captions, "captions file"))
+        probe = caption_probe(args.probe_images, captions, feature_size)
+    elif len(pictures.classes) > 1:
+        probe = ClassProbe(pictures.pixels, pictures.labels)
 
     # 3. Train, from the start or from where a run was stopped.
     settings = {
-        "method": args.method, "encoder": args.encoder, "image_size": size,
+        **chosen._asdict(), "encoder": args.encoder, "image_size": size,
         "stored_size": stored_size, "pictures": len(pictures.pixels), "epochs": args.epochs,
-        "batch_size": args.batch_size, "optimizer": args.optimizer,
-        "learning_rate": learning_rate, "weight_decay": weight_decay,
-        "temperature": args.temperature, "dtype": args.dtype, "seed": args.seed,
+        "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed,
     }  # fmt: skip
     recipe = {**settings, "image_size": feature_size, "view_size": size,
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"
-    this_run = training.Run(model, pictures.pixels, output, settings, recipe, name)
+    this_run = training.Run(
+        model, pictures.pixels, output, settings, recipe, name,
+        probe=probe, probe_every=args.probe_every,
+    )  # fmt: skip
     if args.resume and this_run.state_path.is_file():
         this_run.resume()
         print(f"goes on after step {this_run.step} of {steps}")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from contrastive.augment import Augmentation
@@ -59,6 +60,13 @@ class Pretext(keras.Model):
     def loss_of(self, embedded: dict[str, Any]):
         """A scalar, from what `embed` returned."""
         raise NotImplementedError
+
+    def state_variable(self, name: str, start: np.ndarray) -> keras.Variable:
+        """A variable that the method assigns itself, saved with the weights."""
+        return self.add_weight(
+            name=name, shape=start.shape, dtype=start.dtype.name, trainable=False,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype),
+        )  # fmt: skip
 
     def watch_spread(self, vectors) -> None:
         """Log how far apart `vectors` (B, D) lie, which shows a collapse."""

@@ -1,4 +1,4 @@
-"""A pretext run: optimizer and schedule, what is kept as it goes, how it goes on after a kill."""
+"""A pretext run: what is kept of it as it goes, and how it goes on after a kill."""
 
 import math
 import time
@@ -13,26 +13,12 @@ from tqdm import tqdm
 from captioning.cli import UserError
 from captioning.encoders import save_encoder
 from captioning.report import plot_curves
-from captioning.training import learning_rate_schedule, write_history
+from captioning.training import write_history
 from contrastive.data import batches
 from contrastive.state import load_state, read_record, save_state
 
 COLUMNS = ("epoch", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds")
 DIVERGED = "lower --learning-rate (or raise --temperature) and go on with --resume"
-
-
-def make_optimizer(name: str, learning_rate: float, weight_decay: float, steps: int):
-    """The optimizer `name`, its learning rate warmed up and then falling along a half cosine.
-
-    Weight decay spares biases and normalisation, as all three papers do.
-    """
-    schedule = learning_rate_schedule(learning_rate, steps)
-    if name == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
-    else:
-        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
 
 
 def check_resumable(path: Path, settings: dict[str, Any]) -> None:
@@ -72,7 +58,7 @@ class Run:
         settings: dict[str, Any],
         recipe: dict[str, Any],
         weights_name: str,
-        probe: Callable[[], float] | None = None,
+        probe: Callable[[keras.Model], float] | None = None,
         probe_every: int = 5,
         share: tuple[int, int] = (0, 1),
     ) -> None:
@@ -217,7 +203,7 @@ class _Keeper(keras.callbacks.Callback):
         }  # fmt: skip
         last = epoch + 1 == run.epochs
         if run.probe and (last or (epoch + 1) % run.probe_every == 0):
-            row["probe"] = run.probe()
+            row["probe"] = run.probe(self.model.encoder)
             self.bar.set_postfix(loss=f"{row['loss']:.3f}", probe=f"{row['probe']:.3f}")
         self.bar.close()
         run.history.append(row)

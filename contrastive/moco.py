@@ -1,0 +1,81 @@
+"""MoCo v2 (He et al., arXiv 1911.05722; Chen et al., arXiv 2003.04297): a queue of keys."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from contrastive.losses import info_nce, unit
+from contrastive.momentum import follow, follower, warmed_up
+from contrastive.pretext import Pretext, mlp
+
+
+@keras.saving.register_keras_serializable(package="contrastive")
+class MoCo(Pretext):
+    """One view is the query, the other its key among many of earlier batches.
+
+    In every step the momentum encoder follows the encoder, makes the keys, and these replace the
+    oldest ones in the queue. See `Pretext` for the other arguments.
+
+    Args:
+        temperature: of InfoNCE.
+        momentum: of the momentum encoder.
+        queue_size: negatives; a multiple of the batch size.
+        projection: length of queries and keys.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        image_size,
+        temperature: float = 0.2,
+        momentum: float = 0.999,
+        queue_size: int = 65536,
+        projection: int = 128,
+        **kwargs,
+    ) -> None:
+        super().__init__(encoder, image_size, **kwargs)
+        self.temperature, self.momentum = temperature, momentum
+        self.queue_size, self.projection = queue_size, projection
+        self.head = mlp(self.width, self.width, projection, norms=0, name="projection_head")
+        self.momentum_encoder = follower(encoder)
+        self.momentum_head = follower(self.head)
+        # Random directions, until keys have taken their places.
+        start = np.random.default_rng(self.seed).normal(size=(queue_size, projection))
+        start /= np.linalg.norm(start, axis=1, keepdims=True)
+        self.queue = self.state_variable("queue", start.astype(np.float32))
+        self.position = self.state_variable("position", np.array(0, np.int32))
+        self.step = self.state_variable("step", np.array(0, np.int32))
+        self.built = True
+
+    def embed(self, first, second, training: bool) -> dict[str, Any]:
+        """Queries of the first views, keys of the second."""
+        if training:
+            momentum = warmed_up(self.momentum, self.step)
+            follow(self.momentum_encoder, self.encoder, momentum)
+            follow(self.momentum_head, self.head, momentum)
+            self.step.assign(self.step + 1)
+        queries = self.head(self.encoder(first, training=training)["pooled"], training=training)
+        keys = self.momentum_head(self.momentum_encoder(second, training=False)["pooled"])
+        return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
+
+    def loss_of(self, embedded: dict[str, Any]):
+        """InfoNCE against the queue as it was; then the keys join it."""
+        queries, keys = embedded["queries"], embedded["keys"]
+        self.watch_spread(queries)
+        queue = ops.stop_gradient(ops.convert_to_tensor(self.queue))
+        loss = info_nce(queries, keys, queue, self.temperature)
+        self.queue.assign(ops.slice_update(queue, (self.position.value, 0), keys))
+        self.position.assign((self.position + ops.shape(keys)[0]) % self.queue_size)
+        return loss
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "temperature": self.temperature,
+            "momentum": self.momentum,
+            "queue_size": self.queue_size,
+            "projection": self.projection,
+        }
