@@ -93,7 +93,8 @@ class MergeDecoder(keras.Model):
         by the length of its caption; `token_loss` counts every word alike.
         """
         losses = ops.sparse_categorical_crossentropy(y, y_pred, from_logits=True)
-        self.token_loss.update_state(losses)
+        # Flat, because Keras would average the words of each caption first.
+        self.token_loss.update_state(ops.reshape(losses, (-1,)))
         return ops.mean(losses)
 
     def get_config(self) -> dict[str, Any]:

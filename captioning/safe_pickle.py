@@ -32,14 +32,23 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
+def _new_tokenizer(kind: type, base: type, state: None) -> KerasTokenizer:
+    """What pickle protocols 0 and 1 call to make an object; no other class is let in."""
+    if kind is not KerasTokenizer or base is not object:
+        raise pickle.UnpicklingError("an object of an unexpected class")
+    return KerasTokenizer()
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
     ("_codecs", "encode"): _latin1,
+    ("copyreg", "_reconstructor"): _new_tokenizer,
+    ("copy_reg", "_reconstructor"): _new_tokenizer,
 }
-for _name in ("int", "float", "bool", "str", "list", "dict", "tuple", "set", "frozenset"):
+for _name in ("int", "float", "bool", "str", "list", "dict", "tuple", "set", "frozenset", "object"):
     for _module in ("builtins", "__builtin__"):
         _ALLOWED[_module, _name] = getattr(builtins, _name)
 for _core in ("numpy.core", "numpy._core"):

@@ -25,7 +25,8 @@ class CaptionBatches(keras.utils.PyDataset):
     """Captions in batches of equal length: one LSTM pass a caption and no padding.
 
     An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`. The order of an
-    epoch follows from the seed and the epoch's number alone, so a resumed run sees the same.
+    epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
+    without a seed the order is that of the data, shortest captions first.
     """
 
     def __init__(
@@ -63,6 +64,11 @@ class CaptionBatches(keras.utils.PyDataset):
                 self.batches.append((group, order[first : first + self.batch_size]))
         if random is not None:
             random.shuffle(self.batches)
+        # Keras takes the dimensions that its first two batches share for fixed.
+        groups = [group for group, _ in self.batches]
+        other = next((n for n, group in enumerate(groups) if group != groups[0]), 0)
+        if other:
+            self.batches[1], self.batches[other] = self.batches[other], self.batches[1]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -136,6 +142,10 @@ class _Keeper(keras.callbacks.Callback):
         return 0 < self.patience < len(losses) - int(np.argmin(losses)) if losses else False
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        # Keras does not save the state of dropout: let it follow from seed and epoch, too.
+        states = [v for v in self.model.variables if v.path.endswith("seed_generator_state")]
+        for number, state in enumerate(states):
+            state.assign([self.batches.seed * len(states) + number, epoch])
         captions = sum(len(rows) for rows, _ in self.batches.groups)
         self.bar = tqdm(total=captions, unit="caption", desc=f"epoch {epoch + 1}")
 

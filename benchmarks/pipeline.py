@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Our pipeline against the original's way of doing it, side by side, in one run.
+
+Run by hand on an idle machine, on Flickr8k as data/README.md lays it out:
+
+    python benchmarks/pipeline.py
+"""
+
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from captioning.artifacts import Features
+from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.datasets import image_id, read_captions, read_split
+from captioning.images import decode_batches, list_images, load_rgb
+from captioning.text import build_vocabulary, clean
+
+FOLDER = Path("data/flickr8k")
+TEXT = FOLDER / "Flickr8k_text"
+
+
+def rate(count: int, work) -> float:
+    """How many a second `work()` does, which handles `count`."""
+    started = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - started)
+
+
+# ---- feature extraction ----------------------------------------------------------------------
+
+
+def extraction(encoder_name: str, images: int, singles: int, batch_size: int) -> dict:
+    """Images a second: bare network, ours in both precisions, and one at a time."""
+    import_keras()
+    from captioning.encoders import load_encoder
+
+    paths = list_images([FOLDER / "Flicker8k_Dataset"])[:images]
+    pixels = np.stack([load_rgb(path, 224) for path in paths[:batch_size]])
+    result, features = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        encoder = load_encoder(encoder_name, dtype=dtype)
+        encoder.encode(pixels, batch_size)  # compiles
+
+        def ours(encoder=encoder, dtype=dtype):
+            stream = decode_batches(paths, 224, batch_size)
+            rows = [encoder.encode(batch, batch_size) for _, batch, _ in stream]
+            features[dtype] = np.concatenate(rows)
+
+        def bare(encoder=encoder):
+            for _ in range(len(paths) // batch_size):
+                encoder.encode(pixels, batch_size)
+
+        # Interleaved, because the machine's speed drifts: bare, ours, bare, ours.
+        rates = [(rate(len(paths), bare), rate(len(paths), ours)) for _ in range(2)]
+        result[dtype] = {"bare": np.mean([b for b, _ in rates]),
+                         "ours": np.mean([o for _, o in rates])}  # fmt: skip
+        if dtype == "float32":
+
+            def one_at_a_time(encoder=encoder):
+                for path in paths[:singles]:
+                    encoder.network(load_rgb(path, 224)[None], training=False)
+
+            result["one at a time, eager"] = rate(singles, one_at_a_time)
+    exact, rough = features["float32"], features["bfloat16"]
+    cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
+    result["least cosine of bfloat16 with float32"] = float(cosine.min())
+    return result
+
+
+# ---- training and decoding -------------------------------------------------------------------
+
+
+def load_text(train_images: int):
+    """Descriptions, ids and vocabulary of the seed rules, and features that are made up."""
+    raw = read_captions(TEXT / "Flickr8k.token.txt")
+    descriptions = {one: [" ".join(clean(t, "seed")) for t in texts] for one, texts in raw.items()}
+    train_ids = read_split(TEXT / "Flickr_8k.trainImages.txt")
+    vocabulary = build_vocabulary(descriptions, train_ids, "seed")
+    ids = [image_id(one) for one in descriptions]
+    matrix = np.random.default_rng(0).random((len(ids), 2048), np.float32)
+    return descriptions, train_ids[:train_images], vocabulary, Features(ids, matrix, {})
+
+
+def ours_training(_) -> dict:
+    """Captions a second, and peak memory, of one pass a caption."""
+    keras = import_keras()
+    from captioning.decoders import MergeDecoder
+    from captioning.training import CaptionBatches
+
+    descriptions, ids, vocabulary, features = load_text(6000)
+    batches = CaptionBatches(features, descriptions, ids, vocabulary, batch_size=128, seed=0)
+    model = MergeDecoder(2048, vocabulary.words, vocabulary.max_length)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
+    model.fit(batches, steps_per_epoch=10, verbose=0, shuffle=False)  # compiles
+    captions = sum(len(rows) for rows, _ in batches.groups)
+    speed = rate(captions, lambda: model.fit(batches, verbose=0, shuffle=False))
+    return {"captions/s": speed, "peak memory, GB": peak_memory()}
+
+
+def original_training(images: int) -> dict:
+    """The same of the original's way: every prefix a padded row, every target one-hot."""
+    keras = import_keras()
+    from keras import layers
+
+    descriptions, ids, vocabulary, features = load_text(images)
+    longest, size = vocabulary.max_length, len(vocabulary) + 1
+    vectors, prefixes, words = [], [], []
+    for one in ids:
+        for caption in descriptions[one]:
+            tokens = vocabulary.encode(caption)
+            for end in range(1, len(tokens)):
+                vectors.append(features[one])
+                prefixes.append([0] * (longest - end) + tokens[:end])
+                words.append(keras.utils.to_categorical(tokens[end], size))
+    rows = [np.array(part) for part in (vectors, prefixes, words)]
+
+    image, prefix = keras.Input((2048,)), keras.Input((longest,))
+    x = layers.Dense(256, activation="relu")(layers.Dropout(0.5)(image))
+    y = layers.Embedding(size, 256, mask_zero=True)(prefix)
+    y = layers.LSTM(256)(layers.Dropout(0.5)(y))
+    z = layers.Dense(256, activation="relu")(layers.add([x, y]))
+    model = keras.Model([image, prefix], layers.Dense(size, activation="softmax")(z))
+    model.compile(loss="categorical_crossentropy", optimizer="adam", jit_compile=False)
+    model.fit(rows[:2], rows[2], steps_per_epoch=3, verbose=0)  # compiles
+    captions = sum(len(descriptions[one]) for one in ids)
+    speed = rate(captions, lambda: model.fit(rows[:2], rows[2], verbose=0))
+    return {"captions/s": speed, "peak memory, GB": peak_memory(), "captions": captions}
+
+
+def peak_memory() -> float:
+    """Of this process, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def decoding(singles: int) -> dict:
+    """Seconds for 1,000 images, greedily: ours, and `predict` per word on a few of them."""
+    keras = import_keras()
+    from captioning.captioners import find_captioner, load_captioner
+    from captioning.generation import generate
+
+    model = load_captioner(find_captioner())
+    vocabulary, size = model.vocabulary, model.feature_size
+    # Plausible vectors; real ones only change which words come out.
+    vectors = np.random.default_rng(0).gamma(0.5, 0.8, (1000, size)).astype(np.float32)
+    generate(model, vectors[:10])
+    started = time.perf_counter()
+    found = generate(model, vectors)
+    ours = time.perf_counter() - started
+
+    image, prefix = keras.Input((size,)), keras.Input((None,), dtype="int32")
+    whole = keras.Model([image, prefix], model({"features": image, "tokens": prefix}))
+    longest = vocabulary.max_length
+
+    def predict_per_word():
+        for vector, hypothesis in zip(vectors[:singles], found, strict=False):
+            tokens = vocabulary.encode(hypothesis.caption)
+            for end in range(1, len(tokens)):
+                padded = np.array([[0] * (longest - end) + tokens[:end]])
+                whole.predict([vector[None], padded], verbose=0)
+
+    predict_per_word()  # compiles
+    started = time.perf_counter()
+    predict_per_word()
+    theirs = (time.perf_counter() - started) / singles * 1000
+    return {"ours, s": ours, "predict per word, s": theirs, "ratio": theirs / ours}
+
+
+# ---- all together ----------------------------------------------------------------------------
+
+
+def apart(work, *arguments):
+    """Run in a process of its own, so that memory and threads are its alone."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def main() -> None:
+    parser = ArgumentParser(__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--encoder", default="resnet50", help="the original's is resnet50")
+    add("--images", type=positive_int, default=320, help="for extraction")
+    add("--batch-size", type=positive_int, default=32, help="for extraction")
+    add("--original-images", type=positive_int, default=30, help="for prefix expansion")
+    add("--singles", type=positive_int, default=20, help="for what goes one at a time")
+    add("--only", choices=("extraction", "training", "decoding"))
+    args = parser.parse_args()
+    if args.only in (None, "extraction"):
+        extracted = apart(extraction, args.encoder, args.images, args.singles, args.batch_size)
+        print(json.dumps({"extraction, images/s": extracted}, indent=1))
+        f32, bf16 = extracted["float32"], extracted["bfloat16"]
+        print(f"ours / bare network {f32['ours'] / f32['bare']:.3f} (goal 0.95)")
+        print(f"bfloat16 / float32 {bf16['ours'] / f32['ours']:.2f} (goal 1.4)")
+        print(f"ours / one at a time {f32['ours'] / extracted['one at a time, eager']:.1f}")
+    if args.only in (None, "training"):
+        ours, theirs = apart(ours_training, None), apart(original_training, args.original_images)
+        print(json.dumps({"training, ours": ours, "training, prefixes": theirs}, indent=1))
+        print(f"ours / prefixes {ours['captions/s'] / theirs['captions/s']:.1f} (goal 30)")
+    if args.only in (None, "decoding"):
+        print(
+            json.dumps({"greedy decoding of 1,000 images": apart(decoding, args.singles)}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,153 @@
+import os
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from captioning.artifacts import (
+    read_descriptions,
+    read_features,
+    read_tokenizer,
+    write_descriptions,
+    write_features,
+    write_tokenizer,
+)
+from captioning.cli import UserError
+from captioning.files import atomic_path
+from captioning.safe_pickle import load_pickle
+from captioning.text import Vocabulary
+
+
+class Hostile:
+    """Runs a command when `pickle.load` meets it."""
+
+    def __reduce__(self):
+        return os.system, ("touch hostile-was-run",)
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".h5"])
+def test_features_come_back_as_written(tmp_path, suffix):
+    matrix = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    path = tmp_path / f"features{suffix}"
+
+    write_features(
+        path, [(["a", "b"], matrix[:2]), (["c", "d", "e"], matrix[2:])], {"encoder": "x"}
+    )
+
+    features = read_features(path)
+    assert list(features) == ["a", "b", "c", "d", "e"]
+    assert np.array_equal(features.matrix, matrix)
+    assert features.info == {"encoder": "x"}
+
+
+def test_features_pickle_is_the_original_pipelines_format(tmp_path):
+    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4), np.float32))], {})
+    with open(tmp_path / "features.pkl", "rb") as file:
+        plain = pickle.load(file)
+    assert plain["a"].shape == (1, 4)
+    assert plain["a"].dtype == np.float32
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_features_of_every_pickle_protocol_are_read(tmp_path, protocol):
+    path = tmp_path / "features.pkl"
+    path.write_bytes(pickle.dumps({"a": np.ones((1, 4), np.float32)}, protocol))
+    assert np.array_equal(read_features(path)["a"], np.ones(4))
+
+
+def test_record_of_a_replaced_file_is_not_believed(tmp_path):
+    path = tmp_path / "features.pkl"
+    write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"})
+    path.write_bytes(pickle.dumps({"a": np.zeros((1, 4), np.float32)}))
+    assert read_features(path).info == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {},
+        {"a": "text"},
+        {1: np.ones((1, 4), np.float32)},
+        {"a": np.ones((2, 4), np.float32)},
+        {"a": np.ones((1, 4), np.float32), "b": np.ones((1, 5), np.float32)},
+        {"a": np.full((1, 4), np.nan, np.float32)},
+    ],
+)
+def test_features_of_a_wrong_shape_are_refused(tmp_path, content):
+    path = tmp_path / "features.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=r"features\.pkl"):
+        read_features(path)
+
+
+def test_hdf5_without_features_is_refused(tmp_path):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["other"] = [1]
+    with pytest.raises(UserError, match="not a features file"):
+        read_features(tmp_path / "features.h5")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("content", [Hostile(), {"a": Hostile()}, [np.array([Hostile()])]])
+def test_hostile_pickle_is_refused_without_running_it(tmp_path, monkeypatch, content, protocol):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "features.pkl"
+    path.write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(UserError, match="system"):
+        load_pickle(path)
+    assert not (tmp_path / "hostile-was-run").exists()
+
+
+@pytest.mark.parametrize("name", ["builtins eval", "numpy load", "captioning.cli run", "os system"])
+def test_names_off_the_list_are_refused(tmp_path, name):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"c" + name.replace(" ", "\n").encode() + b"\n.")
+    with pytest.raises(UserError, match="refused"):
+        load_pickle(path)
+
+
+def test_cut_pickle_is_refused_at_every_length(tmp_path):
+    whole = pickle.dumps({"a": np.ones((1, 4), np.float32)})
+    path = tmp_path / "x.pkl"
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError):
+            load_pickle(path)
+
+
+def test_descriptions_come_back_with_their_rules(tmp_path):
+    path = tmp_path / "descriptions.txt"
+    write_descriptions(path, {"a": ["a dog", "dogs"], "b": ["çedilla"], "c": []}, "ptb")
+    assert read_descriptions(path) == ({"a": ["a dog", "dogs"], "b": ["çedilla"]}, "ptb")
+
+
+def test_descriptions_of_the_original_are_taken_for_its_rules(tmp_path):
+    path = tmp_path / "descriptions.txt"
+    path.write_text("a startseq dog runs endseq\nb\n\n")
+    assert read_descriptions(path) == ({"a": ["dog runs"]}, "seed")
+
+
+def test_tokenizer_comes_back_as_written(tmp_path):
+    vocabulary = Vocabulary(("startseq", "endseq", "dog"), 7, "ptb")
+    write_tokenizer(tmp_path / "tokenizer.pkl", vocabulary)
+    assert read_tokenizer(tmp_path / "tokenizer.pkl") == vocabulary
+
+
+@pytest.mark.parametrize("index", [{}, {"a": 2}, {"a": 1, "b": 1}, {"a": "1"}, {1: 1}, [1]])
+def test_tokenizer_with_a_broken_index_is_refused(tmp_path, index):
+    path = tmp_path / "tokenizer.pkl"
+    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 5}))
+    with pytest.raises(UserError, match=r"tokenizer\.pkl"):
+        read_tokenizer(path)
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]

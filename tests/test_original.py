@@ -1,0 +1,160 @@
+"""The original pipeline's own artifacts, made by Keras 2 code (`tf_keras`)."""
+
+import pickle
+import sys
+import types
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from captioning.artifacts import read_tokenizer
+from captioning.captioners import load_captioner
+from captioning.cli import UserError
+from captioning.generation import generate
+
+from .conftest import run_script
+
+CAPTIONS = ["startseq red dog runs endseq", "startseq dog sits on red mat endseq"]
+WIDTH, LONGEST = 2048, 7
+
+
+def merge_model_of_keras_2(words: int, width: int = WIDTH, longest: int = LONGEST):
+    """The original's `define_model`, in the Keras it was written for."""
+    from tf_keras import layers, models
+
+    image = layers.Input(shape=(width,))
+    x = layers.Dense(256, activation="relu")(layers.Dropout(0.5)(image))
+    prefix = layers.Input(shape=(longest,))
+    y = layers.Embedding(words + 1, 256, mask_zero=True)(prefix)
+    y = layers.LSTM(256)(layers.Dropout(0.5)(y))
+    z = layers.Dense(256, activation="relu")(layers.add([x, y]))
+    model = models.Model([image, prefix], layers.Dense(words + 1, activation="softmax")(z))
+    model.compile(loss="categorical_crossentropy", optimizer="adam")
+    return model
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> SimpleNamespace:
+    """A Keras 2 model and tokenizer in files, as the original pipeline leaves them."""
+    import tf_keras
+    from tf_keras.preprocessing.text import Tokenizer
+
+    folder = tmp_path_factory.mktemp("original")
+    tf_keras.utils.set_random_seed(7)
+    tokenizer = Tokenizer()
+    tokenizer.fit_on_texts(CAPTIONS)
+    model = merge_model_of_keras_2(len(tokenizer.word_index))
+    model.save(folder / "model-ep011-loss2.804-val_loss3.415.h5")
+    (folder / "tokenizer.pkl").write_bytes(pickle.dumps(tokenizer))
+    return SimpleNamespace(
+        folder=folder, keras_model=model, index=tokenizer.word_index,
+        model=folder / "model-ep011-loss2.804-val_loss3.415.h5",
+        tokenizer=folder / "tokenizer.pkl",
+    )  # fmt: skip
+
+
+def test_predictions_equal_keras_2(original):
+    captioner = load_captioner(original.model, original.tokenizer)
+    random = np.random.default_rng(8)
+    vectors = random.normal(size=(6, WIDTH)).astype(np.float32)
+    for length in range(1, LONGEST):
+        tokens = random.integers(1, len(original.index) + 1, (6, length))
+        padded = np.pad(tokens, ((0, 0), (LONGEST - length, 0)))
+        expected = original.keras_model.predict([vectors, padded], verbose=0)
+        logits = np.array(captioner({"features": vectors, "tokens": tokens}))[:, -1]
+        ours = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_greedy_captions_equal_the_originals_predict_per_word(original):
+    captioner = load_captioner(original.model, original.tokenizer)
+    names = {index: word for word, index in original.index.items()}
+    vectors = np.random.default_rng(9).normal(size=(3, WIDTH)).astype(np.float32)
+    for vector, found in zip(vectors, generate(captioner, vectors), strict=True):
+        words = ["startseq"]
+        while len(words) < LONGEST and words[-1] != "endseq":
+            tokens = [original.index[word] for word in words]
+            padded = np.array([[0] * (LONGEST - len(tokens)) + tokens])
+            chances = original.keras_model.predict([vector[None], padded], verbose=0)[0]
+            # Where the untrained model would repeat itself, our search takes the next best.
+            barred = [w for w in names.values() if words.count(w) == 2 or repeats_pair(words, w)]
+            chances[[0, original.index["startseq"], *map(original.index.get, barred)]] = 0
+            words.append(names[int(chances.argmax())])
+        expected = [word for word in words if word not in ("startseq", "endseq")]
+        assert found.caption.split() == expected[: LONGEST - 2]
+
+
+def repeats_pair(words: list[str], word: str) -> bool:
+    return (words[-1], word) in pairwise(words)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["keras_preprocessing.text", "keras.preprocessing.text", "keras.src.preprocessing.text"],
+)
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
+def test_pickled_tokenizer_objects_are_read_as_data(tmp_path, monkeypatch, module, protocol):
+    """A stand-in of the class is pickled under the name that Keras 2 had it at, then taken away."""
+    holder = types.ModuleType(module)
+    holder.Tokenizer = type("Tokenizer", (), {"__module__": module})
+    monkeypatch.setitem(sys.modules, module.split(".")[0], types.ModuleType("parent"))
+    monkeypatch.setitem(sys.modules, module, holder)
+    tokenizer = holder.Tokenizer()
+    tokenizer.word_index = {"startseq": 1, "endseq": 2, "dog": 3}
+    tokenizer.word_docs, tokenizer.filters, tokenizer.num_words = {"dog": 1}, "!", None
+    (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps(tokenizer, protocol))
+    monkeypatch.undo()
+
+    vocabulary = read_tokenizer(tmp_path / "tokenizer.pkl", max_length=34)
+
+    assert vocabulary.words == ("startseq", "endseq", "dog")
+    assert vocabulary.max_length == 34
+
+
+def test_tokenizer_of_other_captions_is_refused_with_both_sizes(original, tmp_path):
+    index = {"startseq": 1, "endseq": 2, "dog": 3}
+    path = tmp_path / "tokenizer.pkl"
+    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 5}))
+    with pytest.raises(UserError, match=f"has 3 words.*{len(original.index)}"):
+        load_captioner(original.model, path)
+
+
+def test_another_network_in_an_h5_is_refused(tmp_path, original):
+    from tf_keras import layers, models
+
+    other = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    other.save(tmp_path / "other.h5")
+    with pytest.raises(UserError, match="the original pipeline's merge model"):
+        load_captioner(tmp_path / "other.h5", original.tokenizer)
+
+
+def test_scripts_3_and_5_run_on_the_originals_artifacts(original, dataset, tmp_path):
+    """As a user who put them all into one working folder, and has the encoder's weights."""
+    from captioning.encoders import build_network
+
+    build_network("resnet50").save_weights(tmp_path / "simclr.weights.h5")
+    features = {
+        name.split(".")[0]: np.random.default_rng(n).normal(size=(1, WIDTH)).astype(np.float32)
+        for n, name in enumerate(dataset.names)
+    }
+    (tmp_path / "features.pkl").write_bytes(pickle.dumps(features))
+    (tmp_path / "descriptions.txt").write_text(
+        "".join(f"{one} red dog runs\n{one} dog sits on mat\n" for one in features)
+    )
+    (tmp_path / "tokenizer.pkl").write_bytes(original.tokenizer.read_bytes())
+
+    scored = run_script(
+        "3_BLEU.py", "--model", original.model, "--split", dataset.dev, cwd=tmp_path
+    )
+    captioned = run_script(
+        "5_test.py", dataset.images / dataset.names[0], "--model", original.model,
+        "--encoder", "resnet50", "--weights", "simclr.weights.h5", cwd=tmp_path,
+    )  # fmt: skip
+
+    assert scored.returncode == 0, scored.stderr
+    assert "protocol seed" in scored.stdout
+    assert "constant caption" in scored.stdout
+    assert captioned.returncode == 0, captioned.stderr
+    assert f"{dataset.names[0]}: " in captioned.stdout

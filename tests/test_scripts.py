@@ -1,0 +1,359 @@
+"""The five scripts as a user runs them: in order, and with the mistakes that users make."""
+
+import csv
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import ROOT, assert_refused, run_script
+
+SCRIPTS = ["1_data_preprocessor.py", "2_train_IC_model.py", "3_BLEU.py", "4_tokenizer.py",
+           "5_test.py"]  # fmt: skip
+
+
+# ---- in order --------------------------------------------------------------------------------
+
+
+def test_stage_1_writes_features_and_descriptions(pipeline):
+    with open(pipeline.work / "features.pkl", "rb") as file:
+        features = pickle.load(file)
+    assert len(features) == 12
+    assert features["red_left"].shape == (1, 1280)
+    lines = (pipeline.work / "descriptions.txt").read_text().splitlines()
+    assert lines[:2] == ["red_left a red square at the left",
+                         "red_left the left holds a square painted red"]  # fmt: skip
+
+
+def test_stage_2_keeps_model_history_and_plot(pipeline):
+    rows = list(csv.DictReader((pipeline.work / "history.csv").open()))
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    [model] = pipeline.work.glob("model-ep*.keras")
+    loss, val_loss = float(best["loss"]), float(best["val_loss"])
+    assert model.name == (
+        f"model-ep{int(best['epoch']):03d}-loss{loss:.3f}-val_loss{val_loss:.3f}.keras"
+    )
+    assert Image.open(pipeline.work / "history.png").width > 400
+
+
+@pytest.mark.parametrize("protocol", ["seed", "coco"])
+def test_stage_3_prints_bleu_and_the_constant_caption(pipeline, protocol):
+    result = run_script(
+        "3_BLEU.py", "--split", pipeline.data.dev, "--protocol", protocol,
+        "--captions", pipeline.data.captions, "--output", "hypotheses.json", cwd=pipeline.work,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert f"protocol {protocol}, split {pipeline.data.dev}, 3 images" in result.stdout
+    rows = {line[:20].strip(): line.split()[-4:] for line in result.stdout.splitlines()}
+    for name in ("model, beam width 1", "constant caption"):
+        assert all(0 <= float(figure) <= 1 for figure in rows[name])
+    hypotheses = json.loads((pipeline.work / "hypotheses.json").read_text())
+    assert [one["image_id"] for one in hypotheses] == ["red_left", "green_left", "blue_left"]
+
+
+def test_stage_4_numbers_words_as_the_model_does(pipeline):
+    from captioning.artifacts import read_tokenizer
+    from captioning.captioners import load_captioner
+
+    model = load_captioner(pipeline.work / "checkpoints/best_model.keras")
+    assert read_tokenizer(pipeline.work / "tokenizer.pkl") == model.vocabulary
+
+
+def test_stage_5_captions_pictures_in_every_format(pipeline):
+    result = run_script(
+        "5_test.py", pipeline.data.images, "--output", "captions.json", "captions.csv",
+        "captions.html", "captions.png", cwd=pipeline.work,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("model checkpoints/best_model.keras, tokenizer tokenizer.pkl")
+    captions = json.loads((pipeline.work / "captions.json").read_text())
+    assert len(captions) == 12
+    words = set((pipeline.work / "descriptions.txt").read_text().split())
+    assert all(set(one["caption"].split()) <= words for one in captions)
+    assert len(list(csv.reader((pipeline.work / "captions.csv").open()))) == 13
+    page = (pipeline.work / "captions.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 12
+    assert "http" not in page.replace('http-equiv="', "")
+    assert Image.open(pipeline.work / "captions.png").width > 1000
+
+
+def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_path):
+    result = run_script("5_test.py", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "model " + str(ROOT / "Pre-trained" / "model-ep") in result.stdout
+    assert "examples/cat.jpg: " in result.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_quick_and_imports_no_tensorflow(script, tmp_path):
+    started = time.perf_counter()
+    result = run_script(script, "--help", cwd=tmp_path)
+    # 0.5 s is the goal on an idle machine; a busy one is forgiven, an import of TensorFlow is not.
+    assert time.perf_counter() - started < 2
+    assert result.returncode == 0
+    assert "usage:" in result.stdout
+
+
+# ---- killed and resumed ----------------------------------------------------------------------
+
+
+def start(script: str, *arguments, cwd) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def kill_when(process: subprocess.Popen, happened) -> None:
+    """Kill -9 as soon as `happened()`; fail if the process ends before."""
+    try:
+        while not happened():
+            assert process.poll() is None, "ended before it could be killed"
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_killed_extraction_resumes_with_the_same_features(dataset, tmp_path):
+    arguments = ["--images", dataset.images, "--captions", dataset.captions, "--batch-size", 1]
+    assert (
+        run_script(SCRIPTS[0], *arguments, "--features", "whole.pkl", cwd=tmp_path).returncode == 0
+    )
+    parts = tmp_path / "features.pkl.parts"
+
+    kill_when(start(SCRIPTS[0], *arguments, cwd=tmp_path), lambda: list(parts.glob("0*.npz")))
+    assert not (tmp_path / "features.pkl").exists()
+    kept = {part: part.stat().st_mtime_ns for part in parts.glob("0*.npz")}
+    resumed = run_script(SCRIPTS[0], *arguments, "--resume", cwd=tmp_path)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{len(kept) * 4}/12" in resumed.stderr  # the bar starts where the killed run stopped
+    assert not parts.exists()
+    whole, again = (
+        pickle.loads((tmp_path / f).read_bytes()) for f in ("whole.pkl", "features.pkl")
+    )
+    assert all(np.array_equal(whole[one], again[one]) for one in whole)
+
+
+@pytest.mark.slow
+def test_killed_training_resumes_with_the_same_history(pipeline, tmp_path):
+    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
+        shutil.copy(pipeline.work / name, tmp_path)
+    arguments = ["--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev,
+                 "--epochs", 8, "--batch-size", 4]  # fmt: skip
+    whole = run_script(SCRIPTS[1], *arguments, "--output-dir", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    state = tmp_path / "broken/checkpoints/training_state.keras"
+
+    kill_when(start(SCRIPTS[1], *arguments, "--output-dir", "broken", cwd=tmp_path), state.exists)
+    resumed = run_script(SCRIPTS[1], *arguments, "--output-dir", "broken", "--resume", cwd=tmp_path)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert " 0 epochs already trained" not in resumed.stdout
+    for name in ("loss", "val_loss"):
+        histories = [
+            [float(row[name]) for row in csv.DictReader((tmp_path / run / "history.csv").open())]
+            for run in ("whole", "broken")
+        ]
+        np.testing.assert_allclose(histories[0], histories[1], atol=1e-6)
+
+
+def test_resuming_with_other_settings_is_refused(pipeline):
+    result = run_script(
+        SCRIPTS[1], "--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev,
+        "--epochs", 99, "--batch-size", 4, "--learning-rate", 0.005, "--resume", cwd=pipeline.work,
+    )  # fmt: skip
+    assert_refused(result, "epochs was 12, not 99")
+
+
+# ---- mistakes --------------------------------------------------------------------------------
+
+
+def extract(dataset, cwd, **changes):
+    """Stage 1 with some arguments changed."""
+    arguments = {"images": dataset.images, "captions": dataset.captions, **changes}
+    flat = [part for name, value in arguments.items() for part in (f"--{name}", value)]
+    return run_script(SCRIPTS[0], *flat, cwd=cwd)
+
+
+def score(pipeline, **changes):
+    """Stage 3 with some arguments changed."""
+    arguments = {"split": pipeline.data.dev, **changes}
+    flat = [part for name, value in arguments.items() for part in (f"--{name}", value)]
+    return run_script(SCRIPTS[2], *flat, cwd=pipeline.work)
+
+
+def test_missing_folder_of_pictures(dataset, tmp_path):
+    assert_refused(extract(dataset, tmp_path, images="nowhere"), "nowhere", "not a folder")
+
+
+def test_missing_captions_file(dataset, tmp_path):
+    assert_refused(extract(dataset, tmp_path, captions="none.txt"), "none.txt", "does not exist")
+
+
+def test_captions_of_no_known_format(dataset, tmp_path):
+    (tmp_path / "notes.txt").write_text("some notes\n")
+    result = extract(dataset, tmp_path, captions="notes.txt")
+    assert_refused(result, "notes.txt", "Flickr8k.token.txt", "Kaggle's captions.txt")
+
+
+def test_captions_of_other_pictures(dataset, tmp_path):
+    (tmp_path / "other.txt").write_text("other.jpg#0\tA dog .\n")
+    assert_refused(extract(dataset, tmp_path, captions="other.txt"), "none of the pictures")
+
+
+def test_pictures_and_captions_without_partner_are_counted_and_named(dataset, tmp_path):
+    shutil.copy(dataset.images / dataset.names[0], dataset.images / "extra.jpg")
+    with dataset.captions.open("a") as file:
+        file.writelines(f"gone{number}.jpg#0\tA dog .\n" for number in range(12))
+    result = extract(dataset, tmp_path, limit=2)
+    assert result.returncode == 0, result.stderr
+    assert "skipped 12 captioned images without a picture: gone0, gone1" in result.stdout
+    assert "gone9 ...\n" in result.stdout
+    assert "skipped 1 pictures without a caption: extra" in result.stdout
+
+
+def test_unreadable_pictures_are_skipped_counted_and_named(dataset, tmp_path):
+    for name, content in [(dataset.names[0], b""), (dataset.names[1], b"text")]:
+        (dataset.images / name).write_bytes(content)
+    whole = (dataset.images / dataset.names[2]).read_bytes()
+    (dataset.images / dataset.names[2]).write_bytes(whole[: len(whole) // 2])
+
+    result = extract(dataset, tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert "skipped 3 unreadable pictures" in result.stdout
+    assert f"{dataset.names[0]}: is empty" in result.stdout
+    features = pickle.loads((tmp_path / "features.pkl").read_bytes())
+    assert len(features) == 9
+    assert "red_left" not in (tmp_path / "descriptions.txt").read_text()
+
+
+def test_a_run_that_skips_more_than_it_reads_fails(dataset, tmp_path):
+    for name in dataset.names[:7]:
+        (dataset.images / name).write_bytes(b"")
+    result = extract(dataset, tmp_path)
+    assert result.returncode == 2
+    assert "7 of 12 pictures could not be read" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "features.pkl").exists()
+
+
+def test_unwritable_output_folder(dataset, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = extract(dataset, tmp_path, features="file/features.pkl")
+    assert_refused(result, "file/features.pkl", "cannot write")
+    assert not (tmp_path / "descriptions.txt").exists()
+
+
+def test_full_disk(pipeline, tmp_path):
+    """A limit on the size of files stands for it: writing fails in the same place."""
+    result = subprocess.run(
+        [sys.executable, ROOT / SCRIPTS[3], "--descriptions", pipeline.work / "descriptions.txt",
+         "--train-split", pipeline.data.train],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert_refused(result, "File too large")
+    assert os.listdir(tmp_path) == []
+
+
+def test_split_that_names_nothing_in_the_features(pipeline, tmp_path):
+    (tmp_path / "other.txt").write_text("elsewhere.jpg\n")
+    result = score(pipeline, split=tmp_path / "other.txt")
+    assert_refused(result, "other.txt", "features", "same data set")
+
+
+def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):
+    features = {name.split(".")[0]: np.ones((1, 7), np.float32) for name in pipeline.data.names}
+    (tmp_path / "narrow.pkl").write_bytes(pickle.dumps(features))
+    result = score(pipeline, features=tmp_path / "narrow.pkl")
+    assert_refused(result, "narrow.pkl", "7 numbers", "1280", "efficientnet_lite0")
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch hostile-was-run",)
+
+
+def test_tampered_features_are_refused_without_running_them(pipeline, tmp_path):
+    (tmp_path / "features.pkl").write_bytes(pickle.dumps({"red_left": Hostile()}))
+    result = score(pipeline, features=tmp_path / "features.pkl")
+    assert_refused(result, "features.pkl", "system")
+    assert not (pipeline.work / "hostile-was-run").exists()
+
+
+def test_tampered_tokenizer_is_refused_without_running_it(pipeline, tmp_path):
+    (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps({"word_index": Hostile()}))
+    result = run_script(SCRIPTS[4], "--tokenizer", tmp_path / "tokenizer.pkl", cwd=pipeline.work)
+    assert_refused(result, "tokenizer.pkl", "system")
+    assert not (pipeline.work / "hostile-was-run").exists()
+
+
+def test_keras_file_with_code_in_it_is_refused(pipeline, tmp_path):
+    import keras
+
+    inputs = keras.Input((1280,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
+    model.save(tmp_path / "evil.keras")
+    result = score(pipeline, model=tmp_path / "evil.keras")
+    assert_refused(result, "evil.keras", "not a caption decoder")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", None])
+def test_damaged_model_is_refused(pipeline, tmp_path, content):
+    if content is None:
+        whole = (pipeline.work / "checkpoints/best_model.keras").read_bytes()
+        content = whole[: len(whole) // 2]
+    (tmp_path / "broken.keras").write_bytes(content)
+    assert_refused(score(pipeline, model=tmp_path / "broken.keras"), "broken.keras", "damaged")
+
+
+def test_tokenizer_of_another_vocabulary_is_refused_with_both_sizes(pipeline, tmp_path):
+    (tmp_path / "tokenizer.pkl").write_bytes(
+        pickle.dumps({"word_index": {"startseq": 1, "endseq": 2}, "max_length": 5})
+    )
+    result = run_script(SCRIPTS[4], "--tokenizer", tmp_path / "tokenizer.pkl", cwd=pipeline.work)
+    assert_refused(result, "has 2 words", "trained with 14")
+
+
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [
+        ("empty.jpg", b"", "is empty"),
+        ("text.jpg", b"hello", "not a picture"),
+        (None, None, "no such"),
+    ],
+)
+def test_what_is_no_picture_gets_no_caption(pipeline, tmp_path, name, content, reason):
+    path = tmp_path / (name or "missing.jpg")
+    if content is not None:
+        path.write_bytes(content)
+    result = run_script(SCRIPTS[4], path, cwd=pipeline.work)
+    assert_refused(result, path.name, reason)
+
+
+@pytest.mark.parametrize(
+    "script, arguments, part",
+    [
+        (SCRIPTS[0], ["--batch-size", "0"], "--batch-size"),
+        (SCRIPTS[1], ["--learning-rate", "-1"], "--learning-rate"),
+        (SCRIPTS[2], ["--beam-width", "0"], "--beam-width"),
+        (SCRIPTS[2], ["--protocol", "mine"], "mine"),
+        (SCRIPTS[4], ["--output", "captions.pdf"], ".html"),
+        (SCRIPTS[4], ["--outputs", "captions.html"], "--outputs"),
+    ],
+)
+def test_wrong_arguments(script, arguments, part, tmp_path):
+    assert_refused(run_script(script, *arguments, cwd=tmp_path), part)

@@ -1,0 +1,56 @@
+import pytest
+
+from captioning.cli import UserError
+from captioning.text import Vocabulary, build_vocabulary, clean
+
+
+@pytest.mark.parametrize(
+    "caption, seed, ptb",
+    [
+        (
+            "A man's dog , in 2 boots , runs .",
+            ["mans", "dog", "in", "boots", "runs"],
+            ["a", "man", "'s", "dog", "in", "2", "boots", "runs"],
+        ),
+        ("A T-shirt (red) !", ["tshirt", "red"], ["a", "t-shirt", "red"]),
+        ("...", [], []),
+        ("", [], []),
+    ],
+)
+def test_cleaning_rules(caption, seed, ptb):
+    assert clean(caption, "seed") == seed
+    assert clean(caption, "ptb") == ptb
+
+
+def test_vocabulary_numbers_words_as_keras_2_did():
+    from tf_keras.preprocessing.text import Tokenizer
+
+    descriptions = {"1": ["dog runs", "brown dog sits"], "2": ["cat sits on mat", "cat runs"]}
+    tokenizer = Tokenizer()
+    tokenizer.fit_on_texts(
+        f"startseq {text} endseq" for texts in descriptions.values() for text in texts
+    )
+
+    vocabulary = build_vocabulary(descriptions, ["1", "2"], "seed")
+
+    assert vocabulary.word_index == tokenizer.word_index
+
+
+def test_longest_caption_counts_the_words_that_wrap_it():
+    vocabulary = build_vocabulary({"1": ["one two three", "one"]}, ["1"], "seed")
+    assert vocabulary.max_length == 5
+
+
+def test_words_outside_the_vocabulary_are_dropped():
+    vocabulary = Vocabulary(("startseq", "endseq", "dog"), 5)
+    assert vocabulary.encode("a dog barks") == [1, 3, 2]
+
+
+def test_decoding_stops_at_the_end_word():
+    vocabulary = Vocabulary(("startseq", "endseq", "dog", "runs"), 5)
+    assert vocabulary.decode([1, 3, 4, 2, 3]) == "dog runs"
+
+
+def test_a_vocabulary_without_end_word_is_refused():
+    with pytest.raises(UserError, match="endseq"):
+        Vocabulary(("startseq", "dog"), 5)

@@ -1,0 +1,155 @@
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from captioning.artifacts import Features
+from captioning.captioners import load_keras_file
+from captioning.cli import UserError
+from captioning.decoders import MergeDecoder
+from captioning.text import build_vocabulary
+from captioning.training import (
+    CaptionBatches,
+    best_row,
+    learning_rate_schedule,
+    model_name,
+    read_history,
+    state_path,
+    train,
+)
+
+SUBJECTS, VERBS = ["dog", "cat", "red bird", "man"], ["runs", "sits", "looks up", "is far away"]
+
+
+@pytest.fixture
+def task() -> SimpleNamespace:
+    """16 images whose features tell subject and verb, with one caption each."""
+    ids = [f"{s}-{v}" for s in range(4) for v in range(4)]
+    matrix = np.concatenate([np.repeat(np.eye(4), 4, axis=0), np.tile(np.eye(4), (4, 1))], axis=1)
+    captions = {one: [f"{SUBJECTS[int(one[0])]} {VERBS[int(one[2])]}"] for one in ids}
+    return SimpleNamespace(
+        ids=ids, captions=captions, features=Features(ids, matrix.astype(np.float32), {}),
+        vocabulary=build_vocabulary(captions, ids, "seed"),
+    )  # fmt: skip
+
+
+def make_batches(task, seed=None, batch_size=3) -> CaptionBatches:
+    return CaptionBatches(
+        task.features, task.captions, task.ids, task.vocabulary, batch_size=batch_size, seed=seed
+    )
+
+
+def make_model(task, learning_rate=0.02) -> MergeDecoder:
+    keras.utils.set_random_seed(0)
+    vocabulary = task.vocabulary
+    model = MergeDecoder(8, vocabulary.words, vocabulary.max_length, units=16)
+    model.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=False)
+    return model
+
+
+def run(task, model, folder, epochs, history=(), patience=0):
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    batches = make_batches(task, seed=5)
+    batches.start_epoch(len(history))
+    return train(
+        model, batches, make_batches(task),
+        epochs=epochs, patience=patience, output_dir=folder, history=list(history),
+    )  # fmt: skip
+
+
+def test_an_epoch_has_every_caption_once_and_no_padding(task):
+    batches = make_batches(task, seed=1)
+    seen = []
+    for number in range(len(batches)):
+        inputs, following = batches[number]
+        assert np.array_equal(inputs["tokens"][:, 1:], following[:, :-1])
+        for vector, words in zip(inputs["features"], following, strict=True):
+            one = f"{vector[:4].argmax()}-{vector[4:].argmax()}"
+            assert 0 not in words
+            assert task.vocabulary.decode(words) == task.captions[one][0]
+            seen.append(one)
+    assert sorted(seen) == task.ids
+
+
+def test_order_follows_from_seed_and_epoch(task):
+    def order(seed: int, epoch: int) -> list:
+        batches = make_batches(task, seed=seed)
+        for _ in range(epoch):
+            batches.on_epoch_end()
+        return [batches[number][1].tolist() for number in range(len(batches))]
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_development_loss_is_the_mean_over_words_not_over_batches(task):
+    model = make_model(task)
+    batches = make_batches(task)
+    losses = []
+    for number in range(len(batches)):
+        inputs, following = batches[number]
+        probabilities = np.array(keras.ops.softmax(model(inputs)))
+        losses += (
+            (-np.log(np.take_along_axis(probabilities, following[..., None], -1))).ravel().tolist()
+        )
+
+    measured = model.evaluate(batches, verbose=0, return_dict=True)["token_loss"]
+
+    assert measured == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+def test_training_learns_and_keeps_the_best_model(task, tmp_path):
+    history = run(task, make_model(task), tmp_path, epochs=30)
+    best = best_row(history)
+    assert best["val_loss"] < 0.5 * history[0]["val_loss"]
+    assert [p.name for p in tmp_path.glob("model-ep*")] == [model_name(best)]
+    kept = load_keras_file(tmp_path / "checkpoints/best_model.keras", compile=False)
+    kept.compile()
+    measured = kept.evaluate(make_batches(task), verbose=0, return_dict=True)["token_loss"]
+    assert measured == pytest.approx(best["val_loss"], abs=1e-5)
+
+
+def test_resumed_training_equals_unbroken_training(task, tmp_path):
+    unbroken = run(task, make_model(task), tmp_path / "unbroken", epochs=6)
+
+    half = run(task, make_model(task), tmp_path / "broken", epochs=3)
+    model = load_keras_file(state_path(tmp_path / "broken"), compile=True)
+    resumed = run(task, model, tmp_path / "broken", epochs=6, history=half)
+
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(
+            [row[name] for row in resumed], [row[name] for row in unbroken], atol=1e-6
+        )
+
+
+def test_early_stopping_waits_for_its_patience(task, tmp_path):
+    model = make_model(task, learning_rate=0.0)  # never improves
+    history = run(task, model, tmp_path, epochs=20, patience=2)
+    assert len(history) == 3
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(task, tmp_path):
+    history = run(task, make_model(task), tmp_path, epochs=1)
+    model = make_model(task, learning_rate=1e30)
+    with pytest.raises(UserError, match="--learning-rate"):
+        run(task, model, tmp_path, epochs=9, history=history)
+    kept = load_keras_file(tmp_path / "checkpoints/best_model.keras", compile=False)
+    assert np.isfinite(kept.output_dense.get_weights()[0]).all()
+
+
+def test_schedule_rises_then_falls_to_zero():
+    schedule = learning_rate_schedule(0.1, 100)
+    values = [float(schedule(step)) for step in range(101)]
+    assert values[0] == 0
+    assert max(values) == pytest.approx(0.1, rel=0.01)
+    assert values.index(max(values)) == 5
+    assert values[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_history_shorter_than_the_state_is_refused(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2.0,3.0,4\n")
+    assert read_history(tmp_path / "history.csv", 1)[0]["val_loss"] == 3.0
+    with pytest.raises(UserError, match="holds 1 epochs, but the saved state is at 2"):
+        read_history(tmp_path / "history.csv", 2)
