@@ -18,10 +18,20 @@ def parse_arguments():
     add(
         "--encoder",
         default="efficientnet_lite0",
-        help="efficientnet_lite0 (supervised), or resnet18 or resnet50 (random unless --weights is "
-        "given)",
+        help="efficientnet_lite0 (supervised), or resnet18, resnet50 or vit_small (random unless "
+        "--weights is given)",
     )
-    add("--weights", help="encoder weights (*.weights.h5)")
+    add(
+        "--weights",
+        help="encoder weights: *.weights.h5 from contrastive/main.py, or a public checkpoint "
+        "(PyTorch's, .safetensors, .npz) as torchvision, Lightning Bolts, MoCo, SimSiam, VISSL, "
+        "lightly, solo-learn, DINO or timm lay it out",
+    )
+    add(
+        "--partial-weights",
+        action="store_true",
+        help="take a checkpoint that fits only in part; what does not fit stays random",
+    )
     add(
         "--text-rules",
         choices=("seed", "ptb"),
@@ -77,7 +87,9 @@ def main() -> None:
     from captioning.encoders import load_encoder
     from captioning.extraction import extract
 
-    encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
+    encoder = load_encoder(
+        args.encoder, args.weights, dtype=args.dtype, seed=args.seed, partial=args.partial_weights
+    )
     wanted = {one: images[one] for one in ids}
     unreadable = extract(
         encoder, wanted, Path(args.features), batch_size=args.batch_size, resume=args.resume

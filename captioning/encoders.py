@@ -17,9 +17,12 @@ import numpy as np
 from keras import layers
 
 from captioning import efficientnet
+from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, sha256
+from captioning.layouts import fit
 from captioning.resnet import resnet
+from captioning.vit import SelfAttention, vit_small
 
 IMAGE_SIZE = 224  # of encoders whose weights do not say otherwise
 
@@ -29,7 +32,7 @@ CENTRED = ([127.0] * 3, [128.0] * 3)
 
 
 class _Architecture(NamedTuple):
-    trunk: Callable
+    trunk: Callable  # normalised pixels to a grid, which is averaged, or to (pooled, grid)
     mean_and_deviation: tuple[list[float], list[float]]
 
 
@@ -37,6 +40,7 @@ _ARCHITECTURES = {
     "efficientnet_lite0": _Architecture(efficientnet.efficientnet_lite0, CENTRED),
     "resnet18": _Architecture(lambda x: resnet(x, "resnet18"), IMAGENET),
     "resnet50": _Architecture(lambda x: resnet(x, "resnet50"), IMAGENET),
+    "vit_small": _Architecture(vit_small, IMAGENET),
 }
 
 
@@ -44,7 +48,8 @@ def build_network(name: str, *, dtype: str = "float32", seed: int = 0) -> keras.
     """Build an encoder's network with random weights.
 
     In: pixels (B, H, W, 3), 0 to 255. Out: a dictionary of `pooled` (B, D) and `grid`
-    (B, H/32, W/32, D), float32. `dtype` "bfloat16" computes in bfloat16 on float32 weights.
+    (B, H/32, W/32, D), float32; `vit_small` has H/16 and W/16. `dtype` "bfloat16" computes in
+    bfloat16 on float32 weights.
     """
     keras.utils.set_random_seed(seed)
     policy = "mixed_bfloat16" if dtype == "bfloat16" else "float32"
@@ -58,10 +63,15 @@ def build_network(name: str, *, dtype: str = "float32", seed: int = 0) -> keras.
             offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
             dtype="float32",
         )(pixels)
-        grid = trunk(scaled)
+        pooled, grid = None, trunk(scaled)
+        if isinstance(grid, tuple):
+            pooled, grid = grid
         # Averaged in float32: a mean of 49 numbers loses bits in bfloat16 for nothing.
         grid = layers.Activation("linear", dtype="float32", name="grid")(grid)
-        pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(grid)
+        if pooled is None:
+            pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(grid)
+        else:
+            pooled = layers.Activation("linear", dtype="float32", name="pooled")(pooled)
         return keras.Model(pixels, {"pooled": pooled, "grid": grid}, name=name)
     finally:
         keras.config.set_dtype_policy(before)
@@ -98,13 +108,22 @@ class Encoder:
 
 
 def load_encoder(
-    name: str, weights: str | Path | None = None, *, dtype: str = "float32", seed: int = 0
+    name: str,
+    weights: str | Path | None = None,
+    *,
+    dtype: str = "float32",
+    seed: int = 0,
+    partial: bool = False,
 ) -> Encoder:
     """Build the encoder `name` and load its weights.
 
-    `weights` is a `.weights.h5` file of this project; the size of picture that it was made for, if
-    its recipe names one, becomes `info["image_size"]`. Without it `efficientnet_lite0` takes its
-    supervised ImageNet weights and every other encoder stays random, with a warning on stderr.
+    `weights` is a `.weights.h5` file of this project, or a public checkpoint (PyTorch, safetensors
+    or npz) in a layout that `captioning.layouts` knows. The size of picture that our own were made
+    for, if their recipe names one, becomes `info["image_size"]`. With `partial`, a checkpoint that
+    fits in part is taken as far as it fits, with a warning on stderr.
+
+    Without `weights`, `efficientnet_lite0` takes its supervised ImageNet weights and every other
+    encoder stays random, with a warning on stderr.
 
     Raises:
         UserError: no such encoder or file, or weights of another architecture.
@@ -115,12 +134,13 @@ def load_encoder(
     info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": IMAGE_SIZE}
     if weights is not None:
         path = existing_file(weights, "weights file")
-        recipe = read_recipe(path)
-        if recipe.get("encoder", name) != name:
-            raise UserError(f"{path}: holds a {recipe['encoder']}; give --encoder with that name")
-        _load_project_weights(network, path)
         info |= {"weights": path.name, "weights_sha256": sha256(path)}
-        info["image_size"] = int(recipe.get("image_size", IMAGE_SIZE))
+        if path.name.endswith(".weights.h5"):
+            recipe = read_recipe(path)
+            _load_project_weights(network, path, recipe)
+            info["image_size"] = int(recipe.get("image_size", IMAGE_SIZE))
+        else:
+            _load_checkpoint(network, path, partial)
     elif name == "efficientnet_lite0":
         path = efficientnet.supervised_weights()
         _assign(network, efficientnet.pytorch_weights(path), path)
@@ -194,9 +214,12 @@ def _weighted_layers(network: keras.Model) -> Iterator[keras.Layer]:
     return (layer for layer in network.layers if layer.weights)
 
 
-def _load_project_weights(network: keras.Model, path: Path) -> None:
-    if not path.name.endswith(".weights.h5"):
-        raise UserError(f"{path}: not an encoder's weights; expected a file named *.weights.h5")
+def _load_project_weights(network: keras.Model, path: Path, recipe: dict[str, Any]) -> None:
+    if recipe.get("encoder", network.name) != network.name:
+        raise UserError(
+            f"{path}: holds a {recipe['encoder']}, not a {network.name}; "
+            "give --encoder with its name"
+        )
     try:
         network.load_weights(path)
     except Exception as error:  # Keras raises by where in the file it stumbles
@@ -204,3 +227,26 @@ def _load_project_weights(network: keras.Model, path: Path) -> None:
             f"{path}: these weights do not fit the encoder {network.name}; "
             "were they trained for another one?"
         ) from error
+
+
+def _load_checkpoint(network: keras.Model, path: Path, partial: bool) -> None:
+    if network.name == "efficientnet_lite0":
+        _assign(network, efficientnet.pytorch_weights(path), path)
+        return
+    tensors = read_checkpoint(path)
+    try:
+        found = fit(network, tensors)
+    except UserError as error:
+        raise UserError(f"{path}: does not fit {network.name}: {error}") from error
+    if found.problems:
+        listed = "; ".join(found.problems[:5])
+        more = f" and {len(found.problems) - 5} more" if len(found.problems) > 5 else ""
+        message = f"{path}: does not fit {network.name}: {listed}{more}"
+        if not partial or not found.arrays:
+            raise UserError(message)
+        print(f"WARNING: {message}; the rest of it is used", file=sys.stderr)
+    for layer in network.layers:
+        if layer.name in found.arrays:
+            layer.set_weights(found.arrays[layer.name])
+        if found.heads and isinstance(layer, SelfAttention):
+            layer.heads = found.heads

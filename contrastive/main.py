@@ -15,7 +15,7 @@ from captioning.cli import (
     run,
 )
 
-ENCODERS = ("resnet18", "resnet50", "efficientnet_lite0")
+ENCODERS = ("resnet18", "resnet50", "vit_small", "efficientnet_lite0")
 METHODS = ("simclr", "moco", "byol")
 PAPER = (
     "lars at 0.075 x sqrt(batch) for simclr (arXiv 2002.05709), sgd at 0.03 x batch / 256 for moco "
