@@ -29,8 +29,8 @@ class Augmentation(keras.layers.Layer):
 
     Args:
         size: side of the views in pixels.
-        min_area, max_area: share of the picture that a crop covers; its aspect ratio is between
-            3/4 and 4/3 of the picture's.
+        min_area, max_area: share of the picture that a crop covers.
+        aspect: a crop's width to height, beside the picture's, is between 1 / aspect and aspect.
         flip: probability of a mirrored view.
         jitter: probability of a colour jitter.
         brightness, contrast, saturation: a factor is drawn from 1 - x to 1 + x.
@@ -46,6 +46,7 @@ class Augmentation(keras.layers.Layer):
         size: int,
         min_area: float = 0.2,
         max_area: float = 1.0,
+        aspect: float = 4 / 3,
         flip: float = 0.5,
         jitter: float = 0.8,
         brightness: float = 0.4,
@@ -57,12 +58,13 @@ class Augmentation(keras.layers.Layer):
         seed: int = 0,
         **kwargs,
     ) -> None:
-        super().__init__(dtype="float32", **kwargs)
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
         self.size = size
         self.settings = {
-            "min_area": min_area, "max_area": max_area, "flip": flip, "jitter": jitter,
-            "brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue,
-            "grey": grey, "blur": blur, "seed": seed,
+            "min_area": min_area, "max_area": max_area, "aspect": aspect, "flip": flip,
+            "jitter": jitter, "brightness": brightness, "contrast": contrast,
+            "saturation": saturation, "hue": hue, "grey": grey, "blur": blur, "seed": seed,
         }  # fmt: skip
         self.generator = keras.random.SeedGenerator(seed)
         self.built = True
@@ -94,7 +96,8 @@ class Augmentation(keras.layers.Layer):
     def _crop(self, count):
         """Top, height, left and width (B,) as shares of the picture, and whether it is mirrored."""
         area = self._uniform(count, self.settings["min_area"], self.settings["max_area"])
-        stretch = ops.exp(self._uniform(count, math.log(3 / 4), math.log(4 / 3)) / 2)
+        widest = math.log(self.settings["aspect"])
+        stretch = ops.exp(self._uniform(count, -widest, widest) / 2)
         side = ops.sqrt(area)
         height, width = ops.minimum(side / stretch, 1.0), ops.minimum(side * stretch, 1.0)
         top = self._uniform(count, 0.0, 1.0) * (1.0 - height)

@@ -134,6 +134,7 @@ def main() -> None:
     import_keras()
     from captioning.encoders import build_network
     from contrastive import methods, training
+    from contrastive.distribution import use_all_devices
     from contrastive.probe import ClassProbe, caption_probe
 
     chosen = methods.settings_for(
@@ -143,11 +144,15 @@ def main() -> None:
         queue_size=args.queue_size,
     )  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
+    share = use_all_devices(args.batch_size)
     encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
     model = methods.build_method(chosen, encoder, size, steps=steps, seed=args.seed)
 
     probe = None
-    if args.probe_images:
+    if share[1] > 1:
+        if args.stop_minutes:
+            raise UserError("--stop-minutes is for one process: several would stop at odds")
+    elif args.probe_images:
         captions = read_captions(existing_file(args.probe_captions, "captions file"))
         probe = caption_probe(args.probe_images, captions, feature_size)
     elif len(pictures.classes) > 1:
@@ -164,7 +169,7 @@ def main() -> None:
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.Run(
         model, pictures.pixels, output, settings, recipe, name,
-        probe=probe, probe_every=args.probe_every,
+        probe=probe, probe_every=args.probe_every, share=share,
     )  # fmt: skip
     if args.resume and this_run.state_path.is_file():
         this_run.resume()

@@ -18,6 +18,8 @@ from contrastive.data import batches
 from contrastive.state import load_state, read_record, save_state
 
 COLUMNS = ("epoch", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds")
+# What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
+MAY_CHANGE = ("learning_rate", "weight_decay", "temperature")
 DIVERGED = "lower --learning-rate (or raise --temperature) and go on with --resume"
 
 
@@ -31,7 +33,7 @@ def check_resumable(path: Path, settings: dict[str, Any]) -> None:
     changed = [
         f"{name} was {before[name]}, not {value}"
         for name, value in settings.items()
-        if name in before and before[name] != value
+        if name not in MAY_CHANGE and name in before and before[name] != value
     ]
     if changed:
         raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")

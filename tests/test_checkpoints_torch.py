@@ -171,7 +171,7 @@ def test_misfits_are_listed_and_refused(resnet18, tmp_path, capsys):
         "layer3.1.conv2.weight is missing",
         "layer4.2.conv1.weight is left over",
     ]
-    with pytest.raises(UserError, match="layer3.1.conv2.weight is missing"):
+    with pytest.raises(UserError, match=r"conv2.weight is missing"):
         load_encoder("resnet18", path)
     load_encoder("resnet18", path, partial=True)
     assert "WARNING" in capsys.readouterr().err

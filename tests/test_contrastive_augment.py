@@ -1,0 +1,115 @@
+"""The augmentation: range, independence, and each operation alone."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from contrastive.augment import Augmentation, resampling_matrix
+from tests.pretext_tools import patterns
+
+OFF = {"min_area": 1.0, "aspect": 1.0, "flip": 0.0, "jitter": 0.0, "grey": 0.0, "blur": 0.0}
+
+
+def views_of(pictures: np.ndarray, size: int, **settings) -> np.ndarray:
+    return keras.ops.convert_to_numpy(Augmentation(size, **settings)(pictures))
+
+
+def test_range_type_and_shape():
+    extreme = np.random.default_rng(0).choice([0, 255], (64, 24, 24, 3)).astype(np.uint8)
+    views = views_of(extreme, 16)
+    assert views.shape == (64, 16, 16, 3)
+    assert views.dtype == np.float32
+    assert views.min() >= 0
+    assert views.max() <= 255
+    assert views.max() > 200
+
+
+def test_all_off_changes_nothing():
+    pictures = patterns(4)
+    np.testing.assert_allclose(views_of(pictures, 24, **OFF), pictures, atol=1e-3)
+
+
+def test_pictures_calls_and_seeds_are_independent():
+    same = np.repeat(patterns(1), 16, axis=0)
+    augment = Augmentation(16, seed=1)
+    first, second = (keras.ops.convert_to_numpy(augment(same)) for _ in range(2))
+    again = views_of(same, 16, seed=1)
+    flat = np.concatenate([first, second]).reshape(32, -1)
+    distance = np.abs(flat[:, None] - flat[None]).mean(-1) + 1e9 * np.eye(32)
+    assert distance.min() > 0.1  # no two of 32 views alike
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(views_of(same, 16, seed=2) - first).mean() > 1
+
+
+@pytest.mark.parametrize("setting", ["flip", "grey", "jitter", "blur"])
+def test_each_operation_happens_as_often_as_told(setting):
+    same = np.repeat(patterns(1, 112), 400, axis=0)
+    views = views_of(same, 112, **{**OFF, setting: 0.3})
+    changed = np.abs(views - same).max(axis=(1, 2, 3)) > 0.02
+    assert 0.15 < changed.mean() < 0.4  # the weakest blurs show nowhere
+
+
+def test_flip_mirrors():
+    pictures = patterns(3)
+    flipped = views_of(pictures, 24, **{**OFF, "flip": 1.0})
+    np.testing.assert_allclose(flipped, pictures[:, :, ::-1], atol=1e-3)
+
+
+def test_grey_keeps_the_luma():
+    pictures = patterns(3)
+    grey = views_of(pictures, 24, **{**OFF, "grey": 1.0})
+    luma = pictures @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(grey, np.repeat(luma[..., None], 3, axis=-1), atol=0.5)
+
+
+def test_jitter_alone():
+    """Brightness scales; contrast keeps the mean grey; hue and saturation keep the luma."""
+    pictures = (patterns(6) // 4 + 96).astype(np.uint8)  # nothing clips
+    weights = np.array([0.299, 0.587, 0.114])
+    none = {**OFF, "jitter": 1.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+    bright = views_of(pictures, 24, **{**none, "brightness": 0.4}) / pictures
+    assert np.ptp(bright, axis=(1, 2, 3)).max() < 1e-3
+    assert 0.6 <= bright.min() < bright.max() <= 1.4
+    contrast = views_of(pictures, 24, **{**none, "contrast": 0.4})
+    mean, expected = (np.mean(p @ weights, axis=(1, 2)) for p in (contrast, pictures))
+    np.testing.assert_allclose(mean, expected, rtol=1e-3)
+    coloured = views_of(pictures, 24, **{**none, "saturation": 0.4, "hue": 0.1})
+    np.testing.assert_allclose(coloured @ weights, pictures @ weights, atol=1.0)
+    assert np.abs(coloured - pictures).mean() > 1
+
+
+def test_crops_lie_inside_and_have_the_area_asked_for():
+    """A ramp shows where a crop begins and ends."""
+    ramp = np.broadcast_to(
+        np.arange(0, 256, 2, dtype=np.uint8)[None, None, :, None], (1, 128, 128, 3)
+    )
+    both = np.repeat(ramp, 200, axis=0)
+    wide = views_of(both, 32, **{**OFF, "min_area": 0.25, "max_area": 0.25})
+    extent = (wide[:, 0, -1, 0] - wide[:, 0, 0, 0]) / 254 * 32 / 31
+    np.testing.assert_allclose(extent, 0.5, atol=0.03)
+    assert wide[:, 0, 0, 0].min() < 15  # crops reach both edges
+    assert wide[:, 0, -1, 0].max() > 240
+
+
+@pytest.mark.parametrize("target", [10, 24, 40])
+def test_resampling_equals_pillow(target):
+    picture = patterns(1)[0]
+    matrix = keras.ops.convert_to_numpy(
+        resampling_matrix(np.zeros(1, "f4"), np.ones(1, "f4"), 24, target)
+    )[0]
+    ours = np.einsum("iy,jx,yxc->ijc", matrix, matrix, picture)
+    pillow = Image.fromarray(picture).resize((target, target), Image.Resampling.BILINEAR)
+    assert np.abs(ours - np.asarray(pillow)).max() <= 1.01
+
+
+def test_blur_smooths_and_keeps_the_mean():
+    noise = np.random.default_rng(0).integers(0, 256, (8, 112, 112, 3), np.uint8)
+    blurred = views_of(noise, 112, **{**OFF, "blur": 1.0}, seed=3)
+    np.testing.assert_allclose(blurred.mean(axis=(1, 2, 3)), noise.mean(axis=(1, 2, 3)), atol=1)
+    assert blurred.std(axis=(1, 2, 3)).min() < 0.7 * noise.std()
+
+
+def test_config_round_trip():
+    augment = Augmentation(16, min_area=0.3, seed=5)
+    assert Augmentation.from_config(augment.get_config()).settings == augment.settings

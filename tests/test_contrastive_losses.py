@@ -1,0 +1,109 @@
+"""NT-Xent, InfoNCE and the BYOL loss against naive loops and closed forms, with gradients."""
+
+import math
+
+import numpy as np
+import pytest
+
+from contrastive.losses import byol_loss, info_nce, nt_xent, spread
+from tests.pretext_tools import value_and_gradients
+
+TEMPERATURE = 0.3
+
+
+def cosine(a, b) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(
+        sum(x * x for x in a) * sum(y * y for y in b)
+    )
+
+
+def naive_nt_xent(first, second) -> float:
+    views = [*first, *second]
+    total = 0.0
+    for i in range(len(views)):
+        partner = (i + len(first)) % len(views)
+        others = [
+            math.exp(cosine(views[i], views[k]) / TEMPERATURE)
+            for k in range(len(views)) if k != i
+        ]  # fmt: skip
+        total -= math.log(math.exp(cosine(views[i], views[partner]) / TEMPERATURE) / sum(others))
+    return total / len(views)
+
+
+def naive_info_nce(queries, keys, queue) -> float:
+    total = 0.0
+    for query, key in zip(queries, keys, strict=True):
+        positive = math.exp(cosine(query, key) / TEMPERATURE)
+        negatives = sum(math.exp(cosine(query, other) / TEMPERATURE) for other in queue)
+        total -= math.log(positive / (positive + negatives))
+    return total / len(queries)
+
+
+def naive_byol(predictions, targets) -> float:
+    total = 0.0
+    for prediction, target in zip(predictions, targets, strict=True):
+        p = prediction / math.sqrt(sum(x * x for x in prediction))
+        t = target / math.sqrt(sum(x * x for x in target))
+        total += sum((a - b) ** 2 for a, b in zip(p, t, strict=True))
+    return total / len(predictions)
+
+
+LOSSES = {
+    "nt_xent": (lambda a, b: nt_xent(a, b, TEMPERATURE), naive_nt_xent, (5, 5)),
+    "info_nce": (lambda q, k, n: info_nce(q, k, n, TEMPERATURE), naive_info_nce, (4, 4, 7)),
+    "byol": (byol_loss, naive_byol, (5, 5)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_and_gradients_equal_a_naive_loop(name):
+    loss, naive, counts = LOSSES[name]
+    random = np.random.default_rng(3)
+    arrays = [random.normal(size=(count, 6)) for count in counts]
+    value, gradients = value_and_gradients(loss, *arrays)
+    assert value == pytest.approx(naive(*arrays), rel=1e-5)
+    step = 1e-5
+    for array, gradient in zip(arrays, gradients, strict=True):
+        for place in np.ndindex(array.shape):
+            kept = array[place]
+            array[place] = kept + step
+            above = naive(*arrays)
+            array[place] = kept - step
+            below = naive(*arrays)
+            array[place] = kept
+            assert gradient[place] == pytest.approx((above - below) / (2 * step), abs=1e-5)
+
+
+def test_nt_xent_closed_form():
+    """Orthogonal pictures whose views are alike: 2B - 2 similarities of 0 and one of 1."""
+    views = 3 * np.eye(4)
+    value, _ = value_and_gradients(lambda a, b: nt_xent(a, b, 0.5), views, views)
+    assert value == pytest.approx(math.log(math.exp(2) + 6) - 2, rel=1e-5)
+
+
+def test_info_nce_closed_form():
+    """The right key at 1, a queue of ten at 0."""
+    queries, queue = np.split(np.eye(12, dtype=np.float32), [2])
+    value, _ = value_and_gradients(lambda q: info_nce(q, 2 * queries, queue, 0.2), queries)
+    assert value == pytest.approx(math.log(math.exp(5) + 10) - 5, rel=1e-4)
+
+
+def test_byol_closed_form():
+    """Alike 0, orthogonal 2, opposite 4."""
+    one = np.array([[1.0, 0.0]])
+    for other, expected in (([[5.0, 0.0]], 0.0), ([[0.0, 1.0]], 2.0), ([[-2.0, 0.0]], 4.0)):
+        value, _ = value_and_gradients(byol_loss, one, np.array(other))
+        assert value == pytest.approx(expected, abs=1e-5)
+
+
+def test_spread():
+    assert float(spread(np.ones((5, 3), np.float32))) == pytest.approx(0, abs=1e-5)
+    assert float(spread(np.eye(4, dtype=np.float32))) == pytest.approx(0.75, abs=1e-5)
+
+
+def test_a_zero_vector_gives_no_nan():
+    value, gradients = value_and_gradients(
+        lambda a, b: nt_xent(a, b, 0.5), np.zeros((3, 4)), np.ones((3, 4))
+    )
+    assert np.isfinite(value)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)

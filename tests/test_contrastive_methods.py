@@ -1,0 +1,161 @@
+"""SimCLR, MoCo and BYOL step by step: slow networks, queue, schedule, and that they learn."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from contrastive.byol import BYOL
+from contrastive.lars import LARS
+from contrastive.losses import unit
+from contrastive.methods import settings_for
+from contrastive.moco import MoCo
+from contrastive.simclr import SimCLR
+from tests.pretext_tools import patterns, tiny_encoder, weights_of
+
+JIT = keras.backend.backend() != "tensorflow"
+SMALL = {"projection": 8}
+METHODS = {
+    "simclr": lambda encoder: SimCLR(encoder, 16, **SMALL),
+    "moco": lambda encoder: MoCo(encoder, 16, queue_size=64, momentum=0.9, **SMALL),
+    "byol": lambda encoder: BYOL(encoder, 16, total_steps=20, hidden=32, **SMALL),
+}
+
+
+def fit(model, pictures, steps: int, optimizer=None) -> list[float]:
+    """Train on the same batch; the loss of every step."""
+    model.compile(optimizer=optimizer or keras.optimizers.Adam(3e-3), jit_compile=JIT)
+    stream = ((pictures,) for _ in range(steps + 4))
+    return model.fit(stream, steps_per_epoch=1, epochs=steps, verbose=0).history["loss"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_loss_falls_and_only_the_fast_network_is_trained(method):
+    model = METHODS[method](tiny_encoder())
+    trained = {variable.path for variable in model.trainable_variables}
+    assert not any(word in path for path in trained for word in ("queue", "target", "momentum"))
+    losses = fit(model, patterns(32), 25)
+    assert np.isfinite(losses).all()
+    if method != "moco":  # its queue fills with ever harder negatives at first
+        assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("method", ["moco", "byol"])
+def test_slow_network_follows_by_the_momentum(method):
+    """slow = m slow + (1 - m) fast, with the fast weights that the last step left."""
+    model = METHODS[method](tiny_encoder())
+    slow_encoder = model.momentum_encoder if method == "moco" else model.target_encoder
+    slow_head = model.momentum_head if method == "moco" else model.target_head
+    pairs = [(slow_encoder, model.encoder), (slow_head, model.head)]
+    for slow, fast in pairs:
+        assert len(slow.trainable_variables) == 0
+        for a, b in zip(weights_of(slow), weights_of(fast), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for step in range(4):
+        before = [(weights_of(slow), weights_of(fast)) for slow, fast in pairs]
+        fit(model, patterns(16, seed=step), 1, keras.optimizers.SGD(0.1))
+        if method == "moco":
+            momentum = min(0.9, (1 + step) / (10 + step))
+        else:
+            rising = 1 - (1 - 0.996) * (np.cos(np.pi * step / 20) + 1) / 2
+            momentum = min(rising, (1 + step) / (10 + step))
+        for (slow, fast), (slow_before, fast_before) in zip(pairs, before, strict=True):
+            for got, s, f in zip(weights_of(slow), slow_before, fast_before, strict=True):
+                np.testing.assert_allclose(got, momentum * s + (1 - momentum) * f, atol=1e-5)
+            assert any(np.abs(a - b).max() > 1e-4 for a, b in
+                       zip(weights_of(fast), fast_before, strict=True))  # fmt: skip
+
+
+def test_byol_momentum_rises_towards_one():
+    model = BYOL(tiny_encoder(), 16, momentum=0.99, total_steps=10_000, hidden=16, **SMALL)
+    values = [float(model.momentum_at(step)) for step in (0, 100, 2000, 5000, 10_000, 20_000)]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(0.1)
+    assert values[3] == pytest.approx(0.995, abs=1e-5)
+    assert values[-2:] == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
+def test_queue_takes_the_keys_in_turn():
+    """Three batches of 16 in a queue of 32: the third overwrites the first."""
+    model = MoCo(tiny_encoder(), 16, queue_size=32, **SMALL)
+    start = ops.convert_to_numpy(model.queue.value)
+    np.testing.assert_allclose(np.linalg.norm(start, axis=1), 1, atol=1e-5)
+    expected = start.copy()
+    for step in range(3):
+        first, second = (patterns(16, 16, seed=10 * step + n).astype("f4") for n in (0, 1))
+        embedded = model.embed(first, second, training=True)
+        slow = model.momentum_encoder(second, training=False)["pooled"]
+        keys = ops.convert_to_numpy(unit(model.momentum_head(slow)))
+        np.testing.assert_allclose(ops.convert_to_numpy(embedded["keys"]), keys, atol=1e-5)
+        queue_before = ops.convert_to_numpy(model.queue.value).copy()
+        np.testing.assert_allclose(queue_before, expected, atol=1e-5)
+        model.loss_of(embedded)
+        place = 16 * (step % 2)
+        expected[place : place + 16] = keys
+        np.testing.assert_allclose(ops.convert_to_numpy(model.queue.value), expected, atol=1e-5)
+        assert int(model.position.value) == 16 * ((step + 1) % 2)
+
+
+def test_keys_do_not_depend_on_their_batch():
+    """The substitute for shuffled statistics: a key is the same in any company."""
+    model = MoCo(tiny_encoder(), 16, queue_size=32, **SMALL)
+    fit(model, patterns(16), 3)
+    views = patterns(16, 16).astype("f4")
+    together = model.embed(views, views, training=False)["keys"]
+    alone = model.embed(views[:2], views[:2], training=False)["keys"]
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(together)[:2], ops.convert_to_numpy(alone), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_config_round_trip(method):
+    model = METHODS[method](tiny_encoder())
+    config = keras.saving.serialize_keras_object(model)
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is type(model)
+    assert len(again.variables) == len(model.variables)
+
+
+def test_byol_collapses_without_its_predictor_and_not_with_it():
+    pictures = patterns(32)
+    spreads = {}
+    for predictor in (True, False):
+        model = BYOL(
+            tiny_encoder(), 16, momentum=0.9, total_steps=10**6, hidden=32, projection=8,
+            predictor=predictor, seed=1,
+        )  # fmt: skip
+        fit(model, pictures, 150, keras.optimizers.Adam(1e-2))
+        features = model.encoder(pictures.astype("f4"), training=False)["pooled"]
+        projected = ops.convert_to_numpy(unit(model.head(features, training=False)))
+        spreads[predictor] = 1 - np.square(projected.mean(axis=0)).sum()
+    assert spreads[False] < 0.02
+    assert spreads[True] > 10 * spreads[False]
+
+
+def test_lars_step():
+    """Matrices move by trust times their norm; vectors as in SGD, without decay."""
+    matrix = keras.Variable(np.full((2, 2), 3.0, np.float32))
+    vector = keras.Variable(np.full((2,), 3.0, np.float32))
+    optimizer = LARS(2.0, decay=0.5, trust=0.01, momentum=0.0)
+    optimizer.build([matrix, vector])
+    gradients = [ops.ones((2, 2)), ops.ones((2,))]
+    optimizer.apply(gradients)
+    full = 1 + 0.5 * 3  # gradient and decay
+    expected = 3 - 2.0 * full * 0.01 * 6 / (2 * full)
+    np.testing.assert_allclose(ops.convert_to_numpy(matrix.value), expected, rtol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(vector.value), 1.0, rtol=1e-6)
+
+
+def test_defaults_come_from_the_papers_scaled_to_the_batch():
+    nothing = dict.fromkeys(
+        ("optimizer", "learning_rate", "weight_decay", "temperature", "momentum", "queue_size")
+    )
+    simclr, moco, byol = (
+        settings_for(method, batch_size=1024, pictures=40_000, **nothing)
+        for method in ("simclr", "moco", "byol")
+    )
+    assert (simclr.optimizer, simclr.learning_rate) == ("lars", pytest.approx(0.075 * 32))
+    assert (moco.optimizer, moco.learning_rate) == ("sgd", pytest.approx(0.12))
+    assert (byol.optimizer, byol.learning_rate) == ("lars", pytest.approx(0.8))
+    assert (moco.momentum, byol.momentum, moco.queue_size) == (0.999, 0.996, 9 * 1024)
