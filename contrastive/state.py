@@ -10,6 +10,8 @@ import numpy as np
 from captioning.cli import UserError
 from captioning.files import atomic_path
 
+LARGEST = 1e12  # of a weight or a moment in a run that has not diverged
+
 
 def save_state(path: Path, model: keras.Model, record: dict[str, Any]) -> None:
     """Write every variable of a compiled model and its optimizer, and `record` (JSON), atomically.
@@ -18,11 +20,12 @@ def save_state(path: Path, model: keras.Model, record: dict[str, Any]) -> None:
     moments and step, which its learning rate follows.
 
     Raises:
-        FloatingPointError: a variable is not finite; the file that was there stays.
+        FloatingPointError: a variable is not finite, or so large that the next step will not be;
+            the file that was there stays.
     """
     arrays = [keras.ops.convert_to_numpy(variable.value) for variable in _variables(model)]
-    if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
-        raise FloatingPointError("the weights are no longer numbers")
+    if not all((np.abs(array) < LARGEST).all() for array in arrays if array.dtype.kind == "f"):
+        raise FloatingPointError("the weights grow without bound or are no longer numbers")
     with atomic_path(path) as temporary:
         np.savez(temporary, record=json.dumps(record), **{str(n): a for n, a in enumerate(arrays)})
 

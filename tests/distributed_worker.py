@@ -1,0 +1,34 @@
+"""One of several processes that train together; run by `test_contrastive_backends.py`.
+
+Arguments: output folder, methods. Process 0 writes the history of each to a folder of its own.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from contrastive.distribution import use_all_devices
+from contrastive.methods import build_method, settings_for
+from contrastive.training import Run
+from tests.pretext_tools import patterns, tiny_encoder
+
+
+def main() -> None:
+    output, methods = Path(sys.argv[1]), sys.argv[2:]
+    share = use_all_devices(16)
+    for method in methods:
+        folder = output / method
+        folder.mkdir(parents=True, exist_ok=True)
+        chosen = settings_for(
+            method, batch_size=16, pictures=64, optimizer="sgd", learning_rate=0.05,
+            weight_decay=None, temperature=None, momentum=0.9, queue_size=32,
+        )  # fmt: skip
+        model = build_method(chosen, tiny_encoder(), 16, steps=12, seed=0)
+        settings = {**chosen._asdict(), "batch_size": 16, "epochs": 3, "seed": 0}
+        run = Run(model, patterns(64), folder, settings, {}, "tiny.weights.h5", share=share)
+        run.train(save_minutes=60)
+
+
+if __name__ == "__main__":
+    main()

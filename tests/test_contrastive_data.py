@@ -1,0 +1,138 @@
+"""Folders, archives and HDF5 to squares; the order of batches."""
+
+import io
+import tarfile
+import zipfile
+from itertools import chain, islice
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from captioning.cli import UserError
+from contrastive.data import batches, load_pictures
+from tests.pretext_tools import encoded, patterns, write_pictures
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_tar(path: Path, members: dict[str, bytes], mode: str) -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def members() -> dict[str, bytes]:
+    return {f"{n:02d}.png": encoded(pixels) for n, pixels in enumerate(patterns(6, 16))}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "hdf5"])
+def test_every_source_gives_the_same_pixels(kind, members, tmp_path):
+    path = tmp_path / f"pictures.{kind}"
+    if kind == "folder":
+        path.mkdir()
+        for name, content in members.items():
+            (path / name).write_bytes(content)
+        (path / "notes.txt").write_text("no picture")
+    elif kind == "zip":
+        make_zip(path, members | {"notes.txt": b"no picture", "__MACOSX/._00.png": b"no"})
+    elif kind == "hdf5":
+        with h5py.File(path, "w") as file:
+            file["a"] = patterns(6, 16)
+            file["labels"] = np.arange(6)
+    else:
+        make_tar(path, members, "w:gz" if kind == "tar.gz" else "w")
+    pictures = load_pictures([path], 16)
+    np.testing.assert_array_equal(pictures.pixels, patterns(6, 16))
+    assert pictures.labels.tolist() == [-1] * 6
+    assert pictures.unreadable == []
+
+
+def test_several_sources_size_limit_and_exclusion(members, tmp_path):
+    write_pictures(tmp_path / "folder", 5)
+    archive = make_zip(tmp_path / "more.zip", members)
+    assert load_pictures([tmp_path / "folder", archive], 8).pixels.shape == (11, 8, 8, 3)
+    assert len(load_pictures([tmp_path / "folder", archive], 8, limit=7).pixels) == 7
+    without = load_pictures([tmp_path / "folder"], 8, exclude={"001", "003"})
+    everything = load_pictures([tmp_path / "folder"], 8)
+    np.testing.assert_array_equal(without.pixels, everything.pixels[[0, 2, 4]])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_folders_are_classes(zipped, members, tmp_path):
+    named = {f"{'cat' if n % 2 else 'dog'}/{k}": v for n, (k, v) in enumerate(members.items())}
+    if zipped:
+        path = make_zip(tmp_path / "classes.zip", named)
+    else:
+        path = tmp_path / "classes"
+        for name, content in named.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(content)
+    pictures = load_pictures([path], 8)
+    assert pictures.classes == ["cat", "dog"]
+    assert sorted(pictures.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_broken_pictures_are_skipped_and_named(members, tmp_path):
+    path = make_zip(tmp_path / "some.zip", members | {"02.png": b"broken", "05.png": b""})
+    pictures = load_pictures([path], 16)
+    np.testing.assert_array_equal(pictures.pixels, patterns(6, 16)[[0, 1, 3, 4]])
+    assert [m.split(": ")[1] for m in pictures.unreadable] == ["02.png", "05.png"]
+    damaged = bytearray(path.read_bytes())
+    damaged[60] ^= 255  # in the first member's data: its checksum is wrong now
+    path.write_bytes(damaged)
+    assert len(load_pictures([path], 16).unreadable) == 3
+
+
+def test_larger_than_memory_streams_from_a_file(tmp_path):
+    folder = write_pictures(tmp_path / "folder", 12)
+    spilled = load_pictures([folder], 16, memory_limit=1e-6, spill=tmp_path / "pictures.npy")
+    assert isinstance(spilled.pixels, np.memmap)
+    in_memory = load_pictures([folder], 16)
+    np.testing.assert_array_equal(spilled.pixels, in_memory.pixels)
+    np.testing.assert_array_equal(
+        next(batches(spilled.pixels, 4, seed=1))[0], next(batches(in_memory.pixels, 4, seed=1))[0]
+    )
+
+
+def test_mostly_broken_fails(members, tmp_path):
+    broken = {f"x{n}.jpg": b"broken" for n in range(7)}
+    with pytest.raises(UserError, match="7 of 13"):
+        load_pictures([make_zip(tmp_path / "a.zip", members | broken)], 16)
+
+
+def numbered(count: int) -> np.ndarray:
+    return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 2, 2, 3))
+
+
+def seen(stream, steps: int) -> list[list[int]]:
+    return [batch[:, 0, 0, 0].tolist() for (batch,) in islice(stream, steps)]
+
+
+def test_an_epoch_shows_each_picture_once_and_epochs_differ():
+    order = seen(batches(numbered(23), 5, seed=3), 8)
+    first, second = (sorted(chain(*part)) for part in (order[:4], order[4:]))
+    assert len(set(first)) == len(set(second)) == 20
+    assert order[:4] != order[4:]
+
+
+def test_batches_go_on_where_they_stopped():
+    assert seen(batches(numbered(23), 5, seed=3), 11)[6:] == seen(
+        batches(numbered(23), 5, seed=3, step=6), 5
+    )
+
+
+def test_processes_share_a_batch():
+    whole = seen(batches(numbered(20), 6, seed=1), 5)
+    halves = [seen(batches(numbered(20), 6, seed=1, share=(n, 2)), 5) for n in (0, 1)]
+    assert [a + b for a, b in zip(*halves, strict=True)] == whole
