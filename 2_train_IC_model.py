@@ -44,8 +44,15 @@ def parse_arguments():
     add(
         "--learning-rate",
         type=positive_float,
-        default=1e-3,
-        help="of Adam at its peak; lower it if the loss does not fall",
+        default=2e-3,
+        help="of AdamW at its peak; lower it if the loss does not fall",
+    )
+    add(
+        "--weight-decay",
+        type=float,
+        default=0.4,
+        help="of AdamW, which multiplies it by the learning rate; raise it if the development "
+        "loss rises while the training loss falls",
     )
     add("--seed", type=int, default=0, help="of weights, dropout and order; change it for a rerun")
     add("--limit", type=positive_int, help="train on the first N images only, for a try")
@@ -91,8 +98,8 @@ def main() -> None:
         for chosen, seed in ((train_ids, args.seed), (ids[args.dev_split], None))
     )
     history = []
-    settings = {name: vars(args)[name] for name in
-                ("epochs", "batch_size", "learning_rate", "seed", "limit")}  # fmt: skip
+    names = ("epochs", "batch_size", "learning_rate", "weight_decay", "seed", "limit")
+    settings = {name: vars(args)[name] for name in names}
     if args.resume and training.resumable(output_dir, settings):
         model = load_keras_file(training.state_path(output_dir), compile=True)
         if (model.vocabulary, model.feature_size) != (vocabulary, features.width):
@@ -108,10 +115,11 @@ def main() -> None:
         model = MergeDecoder(
             features.width, vocabulary.words, vocabulary.max_length, text_rules, features.info
         )
-        steps = args.epochs * len(train_batches)
-        schedule = training.learning_rate_schedule(args.learning_rate, steps)
+        schedule = training.learning_rate_schedule(
+            args.learning_rate, args.epochs * len(train_batches)
+        )
         model.compile(
-            optimizer=keras.optimizers.Adam(schedule),
+            optimizer=keras.optimizers.AdamW(schedule, weight_decay=args.weight_decay),
             jit_compile=keras.backend.backend() != "tensorflow",
         )
         training.begin_run(output_dir, settings)
