@@ -50,9 +50,15 @@ def parse_arguments():
     add(
         "--weight-decay",
         type=float,
-        default=0.4,
+        default=0.2,
         help="of AdamW, which multiplies it by the learning rate; raise it if the development "
         "loss rises while the training loss falls",
+    )
+    add(
+        "--output-dropout",
+        type=float,
+        default=0.4,
+        help="share of the last hidden layer zeroed in training; the original has 0 here",
     )
     add("--seed", type=int, default=0, help="of weights, dropout and order; change it for a rerun")
     add("--limit", type=positive_int, help="train on the first N images only, for a try")
@@ -98,7 +104,15 @@ def main() -> None:
         for chosen, seed in ((train_ids, args.seed), (ids[args.dev_split], None))
     )
     history = []
-    names = ("epochs", "batch_size", "learning_rate", "weight_decay", "seed", "limit")
+    names = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "output_dropout",
+        "seed",
+        "limit",
+    )
     settings = {name: vars(args)[name] for name in names}
     if args.resume and training.resumable(output_dir, settings):
         model = load_keras_file(training.state_path(output_dir), compile=True)
@@ -113,7 +127,12 @@ def main() -> None:
     else:
         keras.utils.set_random_seed(args.seed)
         model = MergeDecoder(
-            features.width, vocabulary.words, vocabulary.max_length, text_rules, features.info
+            features.width,
+            vocabulary.words,
+            vocabulary.max_length,
+            text_rules,
+            features.info,
+            output_dropout=args.output_dropout,
         )
         schedule = training.learning_rate_schedule(
             args.learning_rate, args.epochs * len(train_batches)
