@@ -10,6 +10,7 @@ from captioning.cli import (
     positive_float,
     positive_int,
     run,
+    share,
 )
 
 
@@ -49,14 +50,14 @@ def parse_arguments():
     )
     add(
         "--weight-decay",
-        type=float,
+        type=share,
         default=0.2,
         help="of AdamW, which multiplies it by the learning rate; raise it if the development "
         "loss rises while the training loss falls",
     )
     add(
         "--output-dropout",
-        type=float,
+        type=share,
         default=0.4,
         help="share of the last hidden layer zeroed in training; the original has 0 here",
     )
@@ -70,7 +71,6 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     output_dir = Path(args.output_dir)
-    (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     # 1. The hand-off files of stage 1, and which images train and which judge.
     from captioning.artifacts import read_descriptions, read_features
@@ -78,7 +78,6 @@ def main() -> None:
     from captioning.files import check_writable, existing_file
     from captioning.text import build_vocabulary
 
-    check_writable(output_dir / "history.csv")
     features = read_features(args.features)
     descriptions, text_rules = read_descriptions(args.descriptions)
     ids = {
@@ -90,6 +89,8 @@ def main() -> None:
     }  # fmt: skip
     train_ids = ids[args.train_split][: args.limit]
     vocabulary = build_vocabulary(descriptions, train_ids, text_rules)
+    (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    check_writable(output_dir / "history.csv")
 
     # 2. The model, new or as the last epoch left it.
     keras = import_keras()
