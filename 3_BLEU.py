@@ -43,10 +43,12 @@ def main() -> None:
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
     if args.captions:
-        references = read_captions(existing_file(args.captions, "captions file"))
+        references_path = existing_file(args.captions, "captions file")
+        references = read_captions(references_path)
     else:
-        path = args.descriptions or find_artifact("descriptions.txt") or "descriptions.txt"
-        references, _ = read_descriptions(path)
+        found = find_artifact("descriptions.txt")
+        references_path = args.descriptions or found or "descriptions.txt"
+        references, _ = read_descriptions(references_path)
     split = read_split(existing_file(args.split, "split file", "see data/README.md"))
     ids = select(split, split=args.split, features=features, references=references)
     if args.output:
@@ -64,7 +66,7 @@ def main() -> None:
         tokenizer = find_artifact("tokenizer.pkl")
     model = load_captioner(model_path, tokenizer)
     check_features(model, model_path, features, features_path)
-    print(f"model {model_path}\nfeatures {features_path}")
+    print(f"model {model_path}\nfeatures {features_path}\nreferences {references_path}")
     hypotheses = generate(model, features.matrix[features.rows(ids)], beam_width=args.beam_width)
     captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}
     if args.output:

@@ -9,11 +9,13 @@ Run by hand on an idle machine, on Flickr8k as data/README.md lays it out:
 import json
 import multiprocessing
 import resource
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
@@ -173,6 +175,37 @@ def decoding(singles: int) -> dict:
     return {"ours, s": ours, "predict per word, s": theirs, "ratio": theirs / ours}
 
 
+# ---- start-up --------------------------------------------------------------------------------
+
+
+def first_forward_pass(_) -> float:
+    """Seconds of an encoder's first pass over one picture."""
+    import_keras()
+    from captioning.encoders import load_encoder
+
+    encoder = load_encoder("efficientnet_lite0")
+    started = time.perf_counter()
+    encoder.encode_few(np.zeros((1, 224, 224, 3), np.uint8))
+    return time.perf_counter() - started
+
+
+def startup() -> dict:
+    """Seconds for one caption, and of what cannot be avoided; the best of three, warm disk."""
+
+    def seconds(*command: str) -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        return time.perf_counter() - started
+
+    picture = str(ROOT / "examples" / "cat.jpg")
+    caption = min(seconds(str(ROOT / "5_test.py"), picture) for _ in range(3))
+    floor = min(seconds("-c", "import tensorflow") for _ in range(3)) + apart(first_forward_pass, 0)
+    helps = {path.name: min(seconds(str(path), "--help") for _ in range(3))
+             for path in sorted(ROOT.glob("[1-5]_*.py"))}  # fmt: skip
+    return {"5_test.py, s": caption, "import and one forward pass, s": floor,
+            "ratio": caption / floor, "--help, s": helps}  # fmt: skip
+
+
 # ---- all together ----------------------------------------------------------------------------
 
 
@@ -190,7 +223,7 @@ def main() -> None:
     add("--batch-size", type=positive_int, default=32, help="for extraction")
     add("--original-images", type=positive_int, default=30, help="for prefix expansion")
     add("--singles", type=positive_int, default=20, help="for what goes one at a time")
-    add("--only", choices=("extraction", "training", "decoding"))
+    add("--only", choices=("extraction", "training", "decoding", "startup"))
     args = parser.parse_args()
     if args.only in (None, "extraction"):
         extracted = apart(extraction, args.encoder, args.images, args.singles, args.batch_size)
@@ -207,6 +240,8 @@ def main() -> None:
         print(
             json.dumps({"greedy decoding of 1,000 images": apart(decoding, args.singles)}, indent=1)
         )
+    if args.only in (None, "startup"):
+        print(json.dumps({"one caption": startup()}, indent=1))
 
 
 if __name__ == "__main__":

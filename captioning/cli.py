@@ -42,6 +42,17 @@ def positive_float(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """An argparse type: a number from 0 up to, but not, 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to below 1")
+    return value
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a script; turn the user's mistakes into one line on stderr and exit status 2.
 

@@ -29,6 +29,7 @@ class MergeDecoder(keras.Model):
         encoder: the record of the encoder that made the features (`Encoder.info`).
         units: width of every hidden layer and of the word embedding.
         dropout: share of image vector and embedding entries zeroed in training.
+        output_dropout: likewise before the output layer, where the original has none.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class MergeDecoder(keras.Model):
         encoder: dict[str, Any] | None = None,
         units: int = 256,
         dropout: float = 0.5,
+        output_dropout: float = 0.0,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.feature_size = feature_size
         self.vocabulary = Vocabulary(tuple(words), max_length, text_rules)
         self.encoder = dict(encoder or {})
-        self.units, self.dropout = units, dropout
+        self.units, self.dropout, self.output_dropout = units, dropout, output_dropout
 
         outputs = len(self.vocabulary) + 1  # index 0 is no word
         self.image_dropout = layers.Dropout(dropout)
@@ -55,6 +57,7 @@ class MergeDecoder(keras.Model):
         self.embedding_dropout = layers.Dropout(dropout)
         self.lstm = layers.LSTM(units, return_sequences=True, return_state=True, name="lstm")
         self.merge_dense = layers.Dense(units, activation="relu", name="merge_dense")
+        self.merge_dropout = layers.Dropout(output_dropout)
         self.output_dense = layers.Dense(outputs, name="output_dense")
         # Built here, from sizes that are known, so that a loaded model needs no example input.
         self.image_dense.build((None, feature_size))
@@ -70,7 +73,8 @@ class MergeDecoder(keras.Model):
         image = self._image(inputs["features"], training)
         words = self.embedding_dropout(self.embedding(inputs["tokens"]), training=training)
         states, *_ = self.lstm(words, training=training)
-        return self.output_dense(self.merge_dense(states + image[:, None, :]))
+        merged = self.merge_dense(states + image[:, None, :])
+        return self.output_dense(self.merge_dropout(merged, training=training))
 
     def start(self, features):
         """State before the first word: image vector, LSTM output and cell, each (B, units)."""
@@ -108,6 +112,7 @@ class MergeDecoder(keras.Model):
             "encoder": self.encoder,
             "units": self.units,
             "dropout": self.dropout,
+            "output_dropout": self.output_dropout,
         }
 
 

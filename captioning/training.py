@@ -24,6 +24,8 @@ HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "seconds")
 class CaptionBatches(keras.utils.PyDataset):
     """Captions in batches of equal length: one LSTM pass a caption and no padding.
 
+    A batch has `batch_size` captions, fewer where they are longer than 16 words.
+
     An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`. The order of an
     epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
     without a seed the order is that of the data, shortest captions first.
@@ -58,10 +60,12 @@ class CaptionBatches(keras.utils.PyDataset):
         self.epoch = epoch
         random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
         self.batches = []
-        for group, (rows, _) in enumerate(self.groups):
+        for group, (rows, tokens) in enumerate(self.groups):
             order = np.arange(len(rows)) if random is None else random.permutation(len(rows))
-            for first in range(0, len(order), self.batch_size):
-                self.batches.append((group, order[first : first + self.batch_size]))
+            # The logits of the few very long captions would take most of the memory otherwise.
+            size = min(self.batch_size, max(1, 16 * self.batch_size // tokens.shape[1]))
+            for first in range(0, len(order), size):
+                self.batches.append((group, order[first : first + size]))
         if random is not None:
             random.shuffle(self.batches)
         # Keras takes the dimensions that its first two batches share for fixed.

@@ -1,0 +1,62 @@
+"""Weights in half precision, for files that ship: half the size, and the same captions.
+
+python -m captioning.half_precision checkpoints/best_model.keras Pre-trained/model.keras
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+import h5py
+
+from captioning.cli import ArgumentParser, run
+from captioning.files import atomic_path, existing_file
+
+_WEIGHTS = "model.weights.h5"  # inside a .keras file
+
+
+def half_copy(source: h5py.File, target: h5py.File) -> None:
+    """Copy an HDF5 file, its float32 matrices and kernels as float16.
+
+    Vectors stay as they are: they are small, and a variance may exceed what float16 holds.
+    """
+
+    def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            halve = item.ndim > 1 and item.dtype == "float32"
+            copied = target.create_dataset(name, data=item[()].astype("f2") if halve else item[()])
+        else:
+            copied = target.require_group(name)
+        copied.attrs.update(item.attrs)
+
+    target.attrs.update(source.attrs)
+    source.visititems(copy)
+
+
+def halve_model(source: str | Path, target: str | Path) -> None:
+    """Copy a `.keras` file with its weights in half precision; Keras loads them as float32."""
+    with (
+        atomic_path(target) as temporary,
+        zipfile.ZipFile(source) as whole,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as halved,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name == _WEIGHTS:
+                buffer = io.BytesIO()
+                with h5py.File(io.BytesIO(content)) as full, h5py.File(buffer, "w") as half:
+                    half_copy(full, half)
+                content = buffer.getvalue()
+            halved.writestr(name, content)
+
+
+def main() -> None:
+    parser = ArgumentParser("Copy a model with its weights in half precision.")
+    parser.add_argument("source", help="a .keras file")
+    parser.add_argument("target", help="the .keras file to write")
+    args = parser.parse_args()
+    halve_model(existing_file(args.source, "model"), args.target)
+
+
+if __name__ == "__main__":
+    run(main)
