@@ -4,7 +4,6 @@ Each encoder knows its own preprocessing, which is part of its network: what goe
 uint8 RGB, a square of `Encoder.info["image_size"]`.
 """
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from captioning import efficientnet
 from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, sha256
+from captioning.half_precision import half_copy
 from captioning.layouts import fit
 from captioning.resnet import resnet
 from captioning.vit import SelfAttention, vit_small
@@ -167,25 +167,19 @@ def save_encoder(
     and `image_size` (pixels). With `half`, kernels are stored as float16, half the size; the
     vectors of normalisation stay float32, because a variance may exceed what float16 holds.
     """
-    with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
+    with atomic_path(path) as temporary:
         full = temporary.with_name(".full.weights.h5")  # Keras goes by the suffix
-        stack.callback(full.unlink, missing_ok=True)
-        network.save_weights(full)
-        source = stack.enter_context(h5py.File(full, "r"))
-        target = stack.enter_context(h5py.File(temporary, "w"))
-        target.attrs[_RECIPE] = json.dumps(recipe)
-
-        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Dataset):
-                to_half = half and item.ndim > 1 and item.dtype.kind == "f"
-                copied = target.create_dataset(
-                    name, data=item[()].astype("f2") if to_half else item
-                )
-            else:
-                copied = target.require_group(name)
-            copied.attrs.update(item.attrs)
-
-        source.visititems(copy)
+        try:
+            network.save_weights(full)
+            with h5py.File(full, "r+") as source:
+                source.attrs[_RECIPE] = json.dumps(recipe)
+                if half:
+                    with h5py.File(temporary, "w") as target:
+                        half_copy(source, target)
+            if not half:
+                full.replace(temporary)
+        finally:
+            full.unlink(missing_ok=True)
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class Tokens(layers.Layer):
         size = patches.shape[-1]
         position = ops.cast(self.pos_embed, self.compute_dtype)
         grid = ops.reshape(position[:, 1:], (1, self.native, self.native, size))
-        if (height, width) != (self.native, self.native):
+        # In a graph for pictures of any size, height and width are tensors.
+        if not (isinstance(height, int) and height == width == self.native):
             grid = ops.image.resize(ops.cast(grid, "float32"), (height, width), "bicubic")
             grid = ops.cast(grid, self.compute_dtype)
         tokens = ops.reshape(patches + grid, (count, height * width, size))

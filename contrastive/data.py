@@ -69,6 +69,7 @@ def load_pictures(
     elif spill is None:
         raise UserError(f"{total} pictures of {size} px do not fit in {memory_limit} GiB")
     else:
+        spill.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.lib.format.open_memmap(spill, "w+", np.uint8, shape)
 
     folders, unreadable = [], []

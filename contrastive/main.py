@@ -13,6 +13,7 @@ from captioning.cli import (
     positive_float,
     positive_int,
     run,
+    share,
 )
 
 ENCODERS = ("resnet18", "resnet50", "vit_small", "efficientnet_lite0")
@@ -46,8 +47,8 @@ def parse_arguments():
     )  # fmt: skip
     add(
         "--feature-size", type=positive_int,
-        help="side of the pictures that features are taken from later; default: 1.75 x "
-        "--image-size, because crops show things larger than whole pictures do",
+        help="side of the pictures that features are taken from later; default: about "
+        "1.75 x --image-size, because crops show things larger than whole pictures do",
     )  # fmt: skip
     add("--epochs", type=positive_int, default=100, help="the learning rate falls to 0 over them")
     add("--batch-size", type=positive_int, default=256, help="pictures a step, over all devices")
@@ -64,7 +65,7 @@ def parse_arguments():
         "pictures, and wants larger batches",
     )  # fmt: skip
     add(
-        "--momentum", type=positive_float,
+        "--momentum", type=share,
         help="of the momentum encoder (moco, default 0.999) or the target network (byol, 0.996, "
         "rising to 1); lower it in short runs",
     )  # fmt: skip
@@ -104,9 +105,8 @@ def main() -> None:
     args = parse_arguments()
     size = args.image_size
     stored_size = args.stored_size or round(1.5 * size)
-    feature_size = args.feature_size or round(1.75 * size)
+    feature_size = args.feature_size or 16 * round(1.75 * size / 16)
     output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
 
     # 1. Pictures as uint8 squares.
     from captioning.datasets import read_captions, read_split
@@ -128,6 +128,7 @@ def main() -> None:
             f"--batch-size {args.batch_size} is larger than the {len(pictures.pixels)} pictures; "
             "lower it"
         )
+    output.mkdir(parents=True, exist_ok=True)
     steps = args.epochs * (len(pictures.pixels) // args.batch_size)
 
     # 2. The method around a new encoder.
@@ -144,12 +145,12 @@ def main() -> None:
         queue_size=args.queue_size,
     )  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
-    share = use_all_devices(args.batch_size)
+    part = use_all_devices(args.batch_size)
     encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
     model = methods.build_method(chosen, encoder, size, steps=steps, seed=args.seed)
 
     probe = None
-    if share[1] > 1:
+    if part[1] > 1:
         if args.stop_minutes:
             raise UserError("--stop-minutes is for one process: several would stop at odds")
     elif args.probe_images:
@@ -169,7 +170,7 @@ def main() -> None:
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.Run(
         model, pictures.pixels, output, settings, recipe, name,
-        probe=probe, probe_every=args.probe_every, share=share,
+        probe=probe, probe_every=args.probe_every, share=part,
     )  # fmt: skip
     if args.resume and this_run.state_path.is_file():
         this_run.resume()

@@ -56,7 +56,9 @@ def settings_for(
         learning_rate=given["learning_rate"] or rate,
         weight_decay=decay if given["weight_decay"] is None else given["weight_decay"],
         temperature=given["temperature"] or 0.2,
-        momentum=given["momentum"] or {"byol": 0.996}.get(method, 0.999),
+        momentum={"byol": 0.996}.get(method, 0.999)
+        if given["momentum"] is None
+        else given["momentum"],
         queue_size=queue_size,
     )
 

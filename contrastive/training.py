@@ -118,6 +118,8 @@ class Run:
                     stream, initial_epoch=initial, epochs=last, steps_per_epoch=steps,
                     callbacks=[keeper], verbose=0,
                 )  # fmt: skip
+        # Again, for a run that was killed after its last epoch's state and before these.
+        self.save_results()
 
     def save_state(self) -> None:
         """Write `state_path`.

@@ -68,8 +68,11 @@ def test_two_processes_equal_one(tmp_path):
 
 
 def test_main_script_trains_and_resumes_under_jax(tmp_path):
-    pictures = write_pictures(tmp_path / "pictures", 16)
-    arguments = ("--images", pictures, "--image-size", 32, "--batch-size", 8, "--epochs", 2)
+    """With a probe: its own model must not disturb the training loop's variables."""
+    for seed, name in enumerate(("one", "other")):
+        write_pictures(tmp_path / "pictures" / name, 8, seed=seed)
+    arguments = ("--images", tmp_path / "pictures", "--image-size", 32, "--batch-size", 8,
+                 "--epochs", 2, "--probe-every", 1)  # fmt: skip
     for more in (("--stop-minutes", 0.0001), ("--resume",)):
         result = run_script(
             "contrastive/main.py", *arguments, "--output", tmp_path / "run", *more,

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
@@ -12,20 +11,11 @@ import zipfile
 import pytest
 
 from captioning.encoders import read_recipe
-from tests.conftest import ROOT, run_script
+from tests.conftest import ROOT, assert_refused, run_script
 from tests.pretext_tools import encoded, patterns, write_pictures
 
 SCRIPT = "contrastive/main.py"
 SMALL = ("--image-size", 32, "--batch-size", 8, "--epochs", 2)
-
-
-def assert_refused(result: subprocess.CompletedProcess, *parts: str) -> None:
-    """Exit status 2 and one line on stderr, beside progress bars, that has all `parts`."""
-    assert result.returncode == 2, result.stderr
-    lines = [line for line in re.split(r"[\r\n]+", result.stderr) if line and "%|" not in line]
-    assert len(lines) == 1, result.stderr
-    for part in parts:
-        assert part in lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +44,13 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     resumed = run_script(
-        SCRIPT, "--images", pictures, "--output", run, *SMALL, "--resume",
-        "--probe-images", pictures, "--probe-captions", pictures, cwd=tmp_path,
-    )  # fmt: skip
-    assert_refused(resumed, "captions file", "is a folder")
-    resumed = run_script(
         SCRIPT, "--images", pictures, "--output", run, *SMALL, "--resume", cwd=tmp_path
     )
     assert resumed.returncode == 0, resumed.stderr
     assert "goes on after step" in resumed.stdout
     weights = run / "resnet18-simclr.weights.h5"
     recipe = read_recipe(weights)
-    assert (recipe["image_size"], recipe["epochs_trained"], recipe["method"]) == (56, 2, "simclr")
+    assert (recipe["image_size"], recipe["epochs_trained"], recipe["method"]) == (64, 2, "simclr")
     result = run_script(
         "1_data_preprocessor.py", "--images", dataset.images, "--captions", dataset.captions,
         "--encoder", "resnet18", "--weights", weights, "--batch-size", 6, cwd=tmp_path,
@@ -75,14 +60,11 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
 
     # Another method or encoder does not go on with this run, and leaves it as it is.
     state = (run / "state.npz").read_bytes()
-    for change, part in (
-        (("--method", "moco", "--optimizer", "lars"), "method was simclr, not moco"),
-        (("--encoder", "efficientnet_lite0"), "encoder was resnet18, not efficientnet_lite0"),
-    ):
-        result = run_script(
-            SCRIPT, "--images", pictures, "--output", run, *SMALL, *change, "--resume", cwd=tmp_path
-        )
-        assert_refused(result, part)
+    change = ("--method", "byol", "--encoder", "efficientnet_lite0")
+    result = run_script(
+        SCRIPT, "--images", pictures, "--output", run, *SMALL, *change, "--resume", cwd=tmp_path
+    )
+    assert_refused(result, "method was simclr, not byol", "encoder was resnet18, not efficientnet")
     assert (run / "state.npz").read_bytes() == state
 
 
