@@ -21,6 +21,7 @@ import numpy as np
 
 from captioning.cli import UserError
 
+_LARGEST_REPEATED = 1 << 24  # elements of a tensor that shows its storage several times over
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGE_TYPES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -87,6 +88,8 @@ class _Tensor:
             last >= len(values) and 0 not in self.shape
         ):
             raise ValueError("a tensor reaches outside its storage")
+        if math.prod(self.shape) > max(len(values), _LARGEST_REPEATED):
+            raise ValueError("a tensor repeats its storage without bound")
         steps = [step * values.itemsize for step in self.stride]
         view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps)
         return _plain(np.array(view))
