@@ -45,21 +45,22 @@ def parse_arguments():
     add(
         "--learning-rate",
         type=positive_float,
-        default=2e-3,
+        default=1e-3,
         help="of AdamW at its peak; lower it if the loss does not fall",
     )
     add(
         "--weight-decay",
         type=share,
-        default=0.2,
+        default=0.0,
         help="of AdamW, which multiplies it by the learning rate; raise it if the development "
         "loss rises while the training loss falls",
     )
     add(
         "--output-dropout",
         type=share,
-        default=0.4,
-        help="share of the last hidden layer zeroed in training; the original has 0 here",
+        default=0.0,
+        help="share of the last hidden layer zeroed in training; lowers the development loss, but "
+        "BLEU too",
     )
     add("--seed", type=int, default=0, help="of weights, dropout and order; change it for a rerun")
     add("--limit", type=positive_int, help="train on the first N images only, for a try")
