@@ -11,8 +11,15 @@ from typing import Any
 from captioning.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-PRETRAINED = ROOT / "Pre-trained"
-EXAMPLES = ROOT / "examples"
+
+
+def _shortest(folder: Path) -> Path:
+    """Relative to the working folder if it lies in it: that is how a user would name it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+PRETRAINED = _shortest(ROOT / "Pre-trained")
+EXAMPLES = _shortest(ROOT / "examples")
 
 
 @contextlib.contextmanager

@@ -183,9 +183,12 @@ class _Keeper(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _keep_best(self, row: dict, before: dict | None) -> None:
+        # A copy that was never compiled: the optimizer's moments are twice the model's size.
+        plain = type(self.model).from_config(self.model.get_config())
+        plain.set_weights(self.model.get_weights())
         for name in (model_name(row), "checkpoints/best_model.keras"):
             with atomic_path(self.output_dir / name) as temporary:
-                self.model.save(temporary, include_optimizer=False)
+                plain.save(temporary)
         if before is not None and model_name(before) != model_name(row):
             (self.output_dir / model_name(before)).unlink(missing_ok=True)
 

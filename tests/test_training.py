@@ -106,6 +106,9 @@ def test_training_learns_and_keeps_the_best_model(task, tmp_path):
     assert best["val_loss"] < 0.5 * history[0]["val_loss"]
     assert [p.name for p in tmp_path.glob("model-ep*")] == [model_name(best)]
     kept = load_keras_file(tmp_path / "checkpoints/best_model.keras", compile=False)
+    sizes = [(tmp_path / "checkpoints" / name).stat().st_size
+             for name in ("best_model.keras", "training_state.keras")]  # fmt: skip
+    assert sizes[0] < sizes[1]  # no optimizer in it
     kept.compile()
     measured = kept.evaluate(make_batches(task), verbose=0, return_dict=True)["token_loss"]
     assert measured == pytest.approx(best["val_loss"], abs=1e-5)
