@@ -256,17 +256,35 @@ def test_unwritable_output_folder(dataset, tmp_path):
     assert not (tmp_path / "descriptions.txt").exists()
 
 
-def test_full_disk(pipeline, tmp_path):
-    """A limit on the size of files stands for it: writing fails in the same place."""
-    result = subprocess.run(
-        [sys.executable, ROOT / SCRIPTS[3], "--descriptions", pipeline.work / "descriptions.txt",
-         "--train-split", pipeline.data.train],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+def run_on_full_disk(*command, cwd, room: int) -> subprocess.CompletedProcess:
+    """A limit on the size of files stands for a full disk: writing fails in the same place."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
-    assert_refused(result, "File too large")
+
+
+def test_full_disk_at_the_tokenizer(pipeline, tmp_path):
+    result = run_on_full_disk(
+        ROOT / SCRIPTS[3], "--descriptions", pipeline.work / "descriptions.txt",
+        "--train-split", pipeline.data.train, cwd=tmp_path, room=100,
+    )  # fmt: skip
+    assert_refused(result, "tokenizer.pkl: File too large")
     assert os.listdir(tmp_path) == []
+
+
+def test_full_disk_in_training(pipeline, tmp_path):
+    result = run_on_full_disk(
+        ROOT / SCRIPTS[1], "--features", pipeline.work / "features.pkl",
+        "--descriptions", pipeline.work / "descriptions.txt", "--train-split", pipeline.data.train,
+        "--dev-split", pipeline.data.dev, "--epochs", 1, cwd=tmp_path, room=300_000,
+    )  # fmt: skip
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert "model-ep001" in last and "large" in last
+    assert not list(tmp_path.rglob("*.keras"))
 
 
 def test_split_that_names_nothing_in_the_features(pipeline, tmp_path):
