@@ -41,7 +41,12 @@ def parse_arguments():
         default=3,
         help="stop early when the development loss has not improved for so many epochs; 0: never",
     )
-    add("--batch-size", type=positive_int, default=128, help="captions a step")
+    add(
+        "--batch-size",
+        type=positive_int,
+        default=128,
+        help="captions a step on average: every step has about the same number of words",
+    )
     add(
         "--learning-rate",
         type=positive_float,
@@ -61,6 +66,12 @@ def parse_arguments():
         default=0.0,
         help="share of the last hidden layer zeroed in training; lowers the development loss, but "
         "BLEU too",
+    )
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 trains faster where the processor has it; the model is kept in float32",
     )
     add("--seed", type=int, default=0, help="of weights, dropout and order; change it for a rerun")
     add("--limit", type=positive_int, help="train on the first N images only, for a try")
@@ -112,6 +123,7 @@ def main() -> None:
         "learning_rate",
         "weight_decay",
         "output_dropout",
+        "dtype",
         "seed",
         "limit",
     )
@@ -135,6 +147,7 @@ def main() -> None:
             text_rules,
             features.info,
             output_dropout=args.output_dropout,
+            dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32",
         )
         schedule = training.learning_rate_schedule(
             args.learning_rate, args.epochs * len(train_batches)

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from captioning.losses import linear_cross_entropy
 from captioning.text import Vocabulary
 
 
@@ -51,14 +52,17 @@ class MergeDecoder(keras.Model):
         self.units, self.dropout, self.output_dropout = units, dropout, output_dropout
 
         outputs = len(self.vocabulary) + 1  # index 0 is no word
-        self.image_dropout = layers.Dropout(dropout)
-        self.image_dense = layers.Dense(units, activation="relu", name="image_dense")
-        self.embedding = layers.Embedding(outputs, units, name="embedding")
-        self.embedding_dropout = layers.Dropout(dropout)
-        self.lstm = layers.LSTM(units, return_sequences=True, return_state=True, name="lstm")
-        self.merge_dense = layers.Dense(units, activation="relu", name="merge_dense")
-        self.merge_dropout = layers.Dropout(output_dropout)
-        self.output_dense = layers.Dense(outputs, name="output_dense")
+        dtype = self.dtype_policy
+        self.image_dropout = layers.Dropout(dropout, dtype=dtype)
+        self.image_dense = layers.Dense(units, "relu", dtype=dtype, name="image_dense")
+        self.embedding = layers.Embedding(outputs, units, dtype=dtype, name="embedding")
+        self.embedding_dropout = layers.Dropout(dropout, dtype=dtype)
+        self.lstm = layers.LSTM(
+            units, return_sequences=True, return_state=True, dtype=dtype, name="lstm"
+        )
+        self.merge_dense = layers.Dense(units, "relu", dtype=dtype, name="merge_dense")
+        self.merge_dropout = layers.Dropout(output_dropout, dtype=dtype)
+        self.output_dense = layers.Dense(outputs, dtype=dtype, name="output_dense")
         # Built here, from sizes that are known, so that a loaded model needs no example input.
         self.image_dense.build((None, feature_size))
         self.embedding.build((None, None))
@@ -70,11 +74,15 @@ class MergeDecoder(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool = False):
         """Logits (B, T, V) after each of `tokens` (B, T), given `features` (B, D)."""
+        return self.output_dense(self.hidden(inputs, training))
+
+    def hidden(self, inputs: dict[str, Any], training: bool = False):
+        """What the output layer reads, (B, T, units)."""
         image = self._image(inputs["features"], training)
         words = self.embedding_dropout(self.embedding(inputs["tokens"]), training=training)
         states, *_ = self.lstm(words, training=training)
         merged = self.merge_dense(states + image[:, None, :])
-        return self.output_dense(self.merge_dropout(merged, training=training))
+        return self.merge_dropout(merged, training=training)
 
     def start(self, features):
         """State before the first word: image vector, LSTM output and cell, each (B, units)."""
@@ -93,13 +101,20 @@ class MergeDecoder(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats.
 
-        Batches hold captions of one length, so Keras' own mean over batches would weigh a word
-        by the length of its caption; `token_loss` counts every word alike.
+        Not from `y_pred`: the logits of a whole batch are too large to want, and a compiled step
+        leaves out what it does not use. Batches differ in their numbers of words, so Keras' own
+        mean over batches would weigh words unevenly; `token_loss` counts every word alike.
         """
-        losses = ops.sparse_categorical_crossentropy(y, y_pred, from_logits=True)
-        # Flat, because Keras would average the words of each caption first.
-        self.token_loss.update_state(ops.reshape(losses, (-1,)))
-        return ops.mean(losses)
+        hidden = self.hidden(x, training)
+        mean, losses = linear_cross_entropy(
+            ops.reshape(hidden, (-1, hidden.shape[-1])),
+            self.output_dense.kernel,
+            self.output_dense.bias,
+            ops.reshape(y, (-1,)),
+            training=training,
+        )
+        self.token_loss.update_state(losses)
+        return mean
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments: enough to build the same model again."""

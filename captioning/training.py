@@ -24,7 +24,9 @@ HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "seconds")
 class CaptionBatches(keras.utils.PyDataset):
     """Captions in batches of equal length: one LSTM pass a caption and no padding.
 
-    A batch has `batch_size` captions, fewer where they are longer than 16 words.
+    Every batch has about as many words as `batch_size` captions of average length: more short
+    captions, fewer long ones. So every word weighs alike, and the largest arrays of all batches
+    are of one size, which memory is reused for.
 
     An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`. The order of an
     epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
@@ -41,7 +43,9 @@ class CaptionBatches(keras.utils.PyDataset):
         batch_size: int,
         seed: int | None = None,
     ) -> None:
-        super().__init__()
+        # With one worker Keras has TensorFlow tune its queue, whose tuner then sleeps for up to as
+        # long as the epoch took before it lets go of it.
+        super().__init__(workers=2)
         self.features, self.batch_size, self.seed = features, batch_size, seed
         by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
         for one in image_ids:
@@ -59,11 +63,11 @@ class CaptionBatches(keras.utils.PyDataset):
         """Cut every group into batches; with a seed, shuffle captions and batches first."""
         self.epoch = epoch
         random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
+        words = self.batch_size * self.words / sum(len(rows) for rows, _ in self.groups)
         self.batches = []
         for group, (rows, tokens) in enumerate(self.groups):
             order = np.arange(len(rows)) if random is None else random.permutation(len(rows))
-            # The logits of the few very long captions would take most of the memory otherwise.
-            size = min(self.batch_size, max(1, 16 * self.batch_size // tokens.shape[1]))
+            size = max(1, round(words / (tokens.shape[1] - 1)))
             for first in range(0, len(order), size):
                 self.batches.append((group, order[first : first + size]))
         if random is not None:
@@ -183,8 +187,9 @@ class _Keeper(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _keep_best(self, row: dict, before: dict | None) -> None:
-        # A copy that was never compiled: the optimizer's moments are twice the model's size.
-        plain = type(self.model).from_config(self.model.get_config())
+        # A copy that was never compiled: the optimizer's moments are twice the model's size. And
+        # in float32, whatever it was trained in, so that it captions alike everywhere.
+        plain = type(self.model).from_config({**self.model.get_config(), "dtype": "float32"})
         plain.set_weights(self.model.get_weights())
         for name in (model_name(row), "checkpoints/best_model.keras"):
             with atomic_path(self.output_dir / name) as temporary:

@@ -40,10 +40,10 @@ def make_batches(task, seed=None, batch_size=3) -> CaptionBatches:
     )
 
 
-def make_model(task, learning_rate=0.02) -> MergeDecoder:
+def make_model(task, learning_rate=0.02, dtype="float32") -> MergeDecoder:
     keras.utils.set_random_seed(0)
     vocabulary = task.vocabulary
-    model = MergeDecoder(8, vocabulary.words, vocabulary.max_length, units=16)
+    model = MergeDecoder(8, vocabulary.words, vocabulary.max_length, units=16, dtype=dtype)
     model.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=False)
     return model
 
@@ -156,3 +156,20 @@ def test_history_shorter_than_the_state_is_refused(tmp_path):
     assert read_history(tmp_path / "history.csv", 1)[0]["val_loss"] == 3.0
     with pytest.raises(UserError, match="holds 1 epochs, but the saved state is at 2"):
         read_history(tmp_path / "history.csv", 2)
+
+
+def test_bfloat16_training_learns_and_keeps_a_float32_model(task, tmp_path):
+    model = make_model(task, dtype="mixed_bfloat16")
+    history = run(task, model, tmp_path, epochs=5)
+    assert history[-1]["val_loss"] < 0.7 * history[0]["val_loss"]
+    kept = load_keras_file(tmp_path / "checkpoints" / "best_model.keras", compile=False)
+    assert kept.dtype_policy.name == kept.lstm.dtype_policy.name == "float32"
+
+
+def test_batches_have_about_the_same_number_of_words(task):
+    batches = make_batches(task, batch_size=4)  # of 4 words on average, so 16 words
+    sizes = {}
+    for number in range(len(batches)):
+        captions, words = batches[number][1].shape
+        sizes[words] = max(captions, sizes.get(words, 0))
+    assert sizes == {3: 5, 4: 4, 5: 3, 6: 1}  # there is only one caption of 6 words
