@@ -1,6 +1,7 @@
 """The original pipeline's own artifacts, made by Keras 2 code (`tf_keras`)."""
 
 import pickle
+import shutil
 import sys
 import types
 from itertools import pairwise
@@ -14,7 +15,7 @@ from captioning.captioners import load_captioner
 from captioning.cli import UserError
 from captioning.generation import generate
 
-from .conftest import run_script
+from .conftest import ROOT, run_script
 
 CAPTIONS = ["startseq red dog runs endseq", "startseq dog sits on red mat endseq"]
 WIDTH, LONGEST = 2048, 7
@@ -131,30 +132,35 @@ def test_another_network_in_an_h5_is_refused(tmp_path, original):
 
 
 def test_scripts_3_and_5_run_on_the_originals_artifacts(original, dataset, tmp_path):
-    """As a user who put them all into one working folder, and has the encoder's weights."""
+    """As a user who put all four into Pre-trained/, and has the encoder's weights."""
     from captioning.encoders import build_network
 
-    build_network("resnet50").save_weights(tmp_path / "simclr.weights.h5")
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "captioning", project / "captioning")
+    for script in ("3_BLEU.py", "5_test.py"):
+        shutil.copy(ROOT / script, project)
+    shelf = project / "Pre-trained"
+    shelf.mkdir()
+    shutil.copy(original.model, shelf / "model-ep011-loss2.804-val_loss3.415.h5")
+    shutil.copy(original.tokenizer, shelf / "tokenizer.pkl")
     features = {
         name.split(".")[0]: np.random.default_rng(n).normal(size=(1, WIDTH)).astype(np.float32)
         for n, name in enumerate(dataset.names)
     }
-    (tmp_path / "features.pkl").write_bytes(pickle.dumps(features))
-    (tmp_path / "descriptions.txt").write_text(
+    (shelf / "features.pkl").write_bytes(pickle.dumps(features))
+    (shelf / "descriptions.txt").write_text(
         "".join(f"{one} red dog runs\n{one} dog sits on mat\n" for one in features)
     )
-    (tmp_path / "tokenizer.pkl").write_bytes(original.tokenizer.read_bytes())
+    build_network("resnet50").save_weights(project / "simclr.weights.h5")
 
-    scored = run_script(
-        "3_BLEU.py", "--model", original.model, "--split", dataset.dev, cwd=tmp_path
-    )
+    scored = run_script(project / "3_BLEU.py", "--split", dataset.dev, cwd=project)
     captioned = run_script(
-        "5_test.py", dataset.images / dataset.names[0], "--model", original.model,
-        "--encoder", "resnet50", "--weights", "simclr.weights.h5", cwd=tmp_path,
+        project / "5_test.py", dataset.images / dataset.names[0],
+        "--encoder", "resnet50", "--weights", "simclr.weights.h5", cwd=project,
     )  # fmt: skip
 
     assert scored.returncode == 0, scored.stderr
-    assert "protocol seed" in scored.stdout
+    assert scored.stdout.startswith("model Pre-trained/model-ep011-loss2.804-val_loss3.415.h5")
     assert "constant caption" in scored.stdout
     assert captioned.returncode == 0, captioned.stderr
     assert f"{dataset.names[0]}: " in captioned.stdout

@@ -103,6 +103,23 @@ def test_help_is_quick_and_imports_no_tensorflow(script, tmp_path):
     assert "usage:" in result.stdout
 
 
+@pytest.mark.slow
+def test_stages_2_to_5_run_under_jax(pipeline, tmp_path):
+    pytest.importorskip("jax")
+    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
+        shutil.copy(pipeline.work / name, tmp_path)
+    train, dev = ("--train-split", pipeline.data.train), ("--dev-split", pipeline.data.dev)
+    for command in (
+        ("2_train_IC_model.py", *train, *dev, "--epochs", 2, "--dtype", "bfloat16"),
+        ("3_BLEU.py", "--split", pipeline.data.dev, "--beam-width", 2),
+        ("4_tokenizer.py", *train),
+        ("5_test.py", pipeline.data.images / pipeline.data.names[0]),
+    ):
+        result = run_script(*command, cwd=tmp_path, KERAS_BACKEND="jax")
+        assert result.returncode == 0, result.stderr
+    assert f"{pipeline.data.names[0]}: " in result.stdout
+
+
 # ---- killed and resumed ----------------------------------------------------------------------
 
 
