@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Pretext stage: photographs without labels to an encoder's weights, by SimCLR, MoCo or BYOL."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def main() -> None:
     }
     pictures = load_pictures(
         args.images, stored_size, limit=args.limit, exclude=exclude,
-        memory_limit=args.memory_limit, spill=output / "pictures.npy",
+        memory_limit=args.memory_limit,
+        spill=output / f"pictures{os.environ.get('KERAS_DISTRIBUTION_PROCESS_ID', '')}.npy",
     )  # fmt: skip
     for message in pictures.unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
