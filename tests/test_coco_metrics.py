@@ -12,7 +12,7 @@ from captioning.cli import UserError
 from captioning.coco_metrics import FIGURES, CocoToolkit
 from captioning.metrics import bleu, tokenise, tokenise_all
 
-needs_toolkit = pytest.mark.skipif(
+needs_java = pytest.mark.skipif(
     shutil.which("java") is None, reason="no java on the path to run the toolkit's programs"
 )
 pytest.importorskip("pycocoevalcap.bleu.bleu", reason="pycocoevalcap, the toolkit, is missing")
@@ -82,7 +82,7 @@ def toolkit_as_it_ships(references, captions) -> tuple[dict[str, float], list[fl
 
 
 @pytest.mark.slow
-@needs_toolkit
+@needs_java
 def test_every_figure_is_the_toolkit_s_own(monkeypatch):
     monkeypatch.setenv("LC_ALL", "C.UTF-8")  # the toolkit's METEOR reads in the user's locale
     references, captions = thousand_images()
@@ -124,8 +124,11 @@ def test_bleu_is_that_of_stage_3_if_no_caption_is_too_short(monkeypatch, tmp_pat
 def test_a_line_break_in_a_caption_shifts_nothing(monkeypatch, tmp_path):
     fake_java(monkeypatch, tmp_path, 'case "$*" in *PTBTokenizer*) exec cat;; esac; exit 1')
     broken = {one: text.replace(" ", "\r\n\u2028", 1) for one, text in CAPTIONS.items()}
-    with CocoToolkit() as toolkit:
-        assert toolkit.score(REFERENCES, broken).cider == toolkit.score(REFERENCES, CAPTIONS).cider
+    found = []
+    for captions in (CAPTIONS, broken):
+        with CocoToolkit() as toolkit:  # a new one, because the first loses its Java to METEOR
+            found.append(toolkit.score(REFERENCES, captions))
+    assert found[0] == found[1]
 
 
 def test_half_a_surrogate_pair_is_no_word_that_crashes(monkeypatch, tmp_path):
@@ -164,16 +167,15 @@ def test_without_java_only_meteor_is_missing(monkeypatch, tmp_path):
     assert [name for name, figure in scores.figures.items() if figure is None] == ["METEOR"]
 
 
-@needs_toolkit
+@needs_java
 def test_ordinary_captions_score_alike_without_java(monkeypatch, tmp_path):
-    with CocoToolkit() as toolkit:
-        by_java = toolkit.score(REFERENCES, CAPTIONS)
+    java = shutil.which("java")
+    tokenizer_only = f'case "$*" in *PTBTokenizer*) exec {java} "$@";; esac; exit 1'
+    by_java, _ = score_with(monkeypatch, tmp_path, tokenizer_only)
+    (tmp_path / "java").unlink()
     without_java(monkeypatch, tmp_path)
     with CocoToolkit() as toolkit:
-        by_python = toolkit.score(REFERENCES, CAPTIONS)
-    assert by_java.figures["METEOR"] > 0
-    assert by_python.figures == {**by_java.figures, "METEOR": None}
-    assert by_python.cider == by_java.cider
+        assert toolkit.score(REFERENCES, CAPTIONS) == by_java
 
 
 def test_java_that_hangs_is_killed_with_its_children(monkeypatch, tmp_path):
