@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Stage 5: a caption for any picture."""
 
-import sys
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+from captioning.cli import ArgumentParser, import_keras, positive_int, run
 
 
 def parse_arguments():
@@ -40,7 +39,7 @@ def main() -> None:
 
     import_keras()
     from captioning.captioners import find_captioner, load_captioner
-    from captioning.pictures import caption_pictures, encoder_of
+    from captioning.pictures import caption_and_print, encoder_of
 
     model_path = Path(args.model) if args.model else find_captioner()
     tokenizer = args.tokenizer or find_artifact("tokenizer.pkl")
@@ -48,17 +47,7 @@ def main() -> None:
     model = load_captioner(model_path, tokenizer)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
 
-    results, unreadable = [], []
-    for result in caption_pictures(model, encoder, images, beam_width=args.beam_width):
-        if isinstance(result, report.Captioned):
-            results.append(result)
-            print(f"{result.path}: {result.caption}")
-        else:
-            unreadable.append(str(result))
-    if len(unreadable) > len(results):
-        raise UserError(f"{len(unreadable)} of {len(images)} pictures failed; {unreadable[0]}")
-    for message in unreadable:
-        print(f"skipped: {message}", file=sys.stderr)
+    results = caption_and_print(model, encoder, images, beam_width=args.beam_width)
     for output in outputs:
         report.write_captions(output, results)
         print(f"wrote {output}")

@@ -69,6 +69,11 @@ def load_keras_file(path: Path, *, compile: bool) -> keras.Model:
             f"{path}: refused, because it holds a '{name}', not a caption decoder of this "
             f"project ({', '.join(sorted(known))}); foreign layers and code are not loaded"
         )
+    if not config.get("config", {}).get("words"):
+        raise UserError(
+            f"{path}: carries no vocabulary, so that nobody can tell its words; "
+            "train it again with 2_train_IC_model.py"
+        )
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)
     except (OSError, UserError):

@@ -23,7 +23,8 @@ def bleu(
     """BLEU-1 to 4 of a corpus of tokenised captions, by nltk's `corpus_bleu`, unsmoothed.
 
     Papineni et al., "BLEU: a method for automatic evaluation of machine translation" (2002). The
-    `coco` figures equal the COCO caption toolkit's.
+    `coco` figures equal the COCO caption toolkit's, except that nltk counts one n-gram in a caption
+    of fewer than n words, and so puts a corpus with such captions a little lower.
     """
     from nltk.translate.bleu_score import corpus_bleu
 
@@ -76,10 +77,12 @@ def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def statistics(captions: Sequence[str]) -> dict[str, float]:
-    """How varied captions are: distinct ones, mean length, and the share that repeats itself.
+    """How varied captions are, by their words between spaces.
 
-    A caption repeats itself if a word stands in it three times or a pair of words twice. Words of
-    one letter do not count: "in a red shirt in a field" is good English.
+    `distinct`: how many different captions. `mean_length`: words a caption. `repeating`: the
+    share of captions that have a word three times or a pair of words twice, words of one letter
+    aside: "in a red shirt in a field" is good English. `repeated_bigram`: the share that have any
+    pair of words twice, as others count it. `vocabulary`: different words in all of them together.
     """
 
     def repeats(words: list[str]) -> bool:
@@ -87,10 +90,15 @@ def statistics(captions: Sequence[str]) -> dict[str, float]:
         counts = Counter(word for word in words if len(word) > 1)
         return len(set(pairs)) < len(pairs) or max(counts.values(), default=0) >= 3
 
+    def repeats_any_pair(words: list[str]) -> bool:
+        return len(set(pairwise(words))) < len(words) - 1
+
     words = [caption.split() for caption in captions]
     return {
         "captions": len(captions),
         "distinct": len(set(captions)),
         "mean_length": sum(map(len, words)) / max(1, len(words)),
         "repeating": sum(map(repeats, words)) / max(1, len(words)),
+        "repeated_bigram": sum(map(repeats_any_pair, words)) / max(1, len(words)),
+        "vocabulary": len({word for caption in words for word in caption}),
     }

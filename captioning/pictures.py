@@ -1,5 +1,6 @@
 """Any picture to a caption: the encoder that a model records, then its decoder."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -67,3 +68,25 @@ def caption_pictures(
             for path, found in zip(read, hypotheses, strict=True):
                 yield Captioned(path, *found)
         yield from unreadable
+
+
+def caption_and_print(
+    model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
+) -> list[Captioned]:
+    """`caption_pictures` for a terminal: print each caption when it is found, and what is skipped.
+
+    Raises:
+        UserError: more pictures failed than were captioned.
+    """
+    results, unreadable = [], []
+    for result in caption_pictures(model, encoder, paths, beam_width=beam_width):
+        if isinstance(result, Captioned):
+            results.append(result)
+            print(f"{result.path}: {result.caption}")
+        else:
+            unreadable.append(str(result))
+    if len(unreadable) > len(results):
+        raise UserError(f"{len(unreadable)} of {len(paths)} pictures failed; {unreadable[0]}")
+    for message in unreadable:
+        print(f"skipped: {message}", file=sys.stderr)
+    return results

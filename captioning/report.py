@@ -53,10 +53,21 @@ def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
     write_text(path, text.getvalue())
 
 
-def _thumbnail(path: Path) -> Image.Image:
+def _thumbnail(path: Path, size: int = THUMBNAIL) -> Image.Image:
     image = Image.fromarray(load_rgb(path))
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.thumbnail((size, size))
     return image
+
+
+def thumbnail_uri(path: Path, size: int = THUMBNAIL, quality: int = 85) -> str:
+    """A picture, at most `size` pixels along its longer side, as a JPEG inside a `data:` address.
+
+    Raises:
+        UnreadableImage: the file gives no picture.
+    """
+    buffer = io.BytesIO()
+    _thumbnail(path, size).save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 _PAGE = """<!doctype html>
@@ -82,12 +93,9 @@ small {{ display: block; color: #777; overflow-wrap: anywhere; }}
 def _write_html(path: Path, results: Sequence[Captioned]) -> None:
     figures = []
     for one in results:
-        buffer = io.BytesIO()
-        _thumbnail(one.path).save(buffer, "JPEG", quality=85)
-        picture = base64.b64encode(buffer.getvalue()).decode()
         caption, name = html.escape(one.caption), html.escape(one.path.name)
         figures.append(
-            f'<figure><img src="data:image/jpeg;base64,{picture}" alt="{caption}">'
+            f'<figure><img src="{thumbnail_uri(one.path)}" alt="{caption}">'
             f"<figcaption>{caption}<small>{name}</small></figcaption></figure>"
         )
     write_text(path, _PAGE.format(count=len(results), figures="\n".join(figures)))

@@ -1,0 +1,77 @@
+"""Captions made elsewhere: the COCO results format, `[{"image_id": ..., "caption": ...}]`."""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from captioning.cli import UserError
+from captioning.datasets import image_id, read_text
+from captioning.files import existing_file
+
+_COCO_NAME = re.compile(r"(?:COCO_\w+_)?0*(\d{1,18})")  # COCO_val2014_000000391895, 391895
+
+
+def read_predictions(path: str | Path, known: Collection[str]) -> dict[str, str]:
+    """One caption by `image_id`, in the order of the file.
+
+    An `image_id` may be a file name, with or without suffix, or COCO's number, which also stands
+    for the name that COCO forms with it (`COCO_val2014_000000391895`).
+
+    Args:
+        path: a COCO results file.
+        known: the `image_id`s that have references.
+
+    Raises:
+        UserError: not such a file, an image twice, or one without references.
+    """
+    path = existing_file(path, "predictions file")
+    try:
+        entries = json.loads(read_text(path, "predictions file"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")
+
+    numbered = {}
+    for name in known:
+        if match := _COCO_NAME.fullmatch(name):
+            numbered[int(match[1])] = name
+    captions: dict[str, str] = {}
+    unknown = []
+    for number, entry in enumerate(entries, start=1):
+        given, caption = None, None
+        if isinstance(entry, dict):
+            given, caption = entry.get("image_id"), entry.get("caption")
+        if type(given) not in (int, str) or not isinstance(caption, str):
+            raise UserError(f"{path}: entry {number} is not {{'image_id': ..., 'caption': 'text'}}")
+        name = image_id(str(given))
+        if name not in known and (match := _COCO_NAME.fullmatch(name)):
+            name = numbered.get(int(match[1]), name)
+        if name in captions:
+            raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
+        if name not in known:
+            unknown.append(name)
+        captions[name] = caption
+    if unknown:
+        named = ", ".join(unknown[:3]) + (" ..." if len(unknown) > 3 else "")
+        raise UserError(
+            f"{path}: {len(unknown)} of {len(captions)} images have no references: {named}; "
+            "give the --captions of the data set that the predictions are for"
+        )
+    return captions
+
+
+def choose(ids: Sequence[str], captions: Mapping[str, str], path: str | Path) -> dict[str, str]:
+    """The captions of these images.
+
+    Raises:
+        UserError: some have none, so that the figures would be of other images than they say.
+    """
+    missing = [one for one in ids if one not in captions]
+    if missing:
+        raise UserError(
+            f"{path}: has no caption for {len(missing)} of the {len(ids)} images to score, such as "
+            f"{missing[0]}; give the --split that the predictions are for"
+        )
+    return {one: captions[one] for one in ids}

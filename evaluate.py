@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""BLEU, METEOR, ROUGE-L and CIDEr-D of models, or of captions made elsewhere (`coco` protocol)."""
+
+import sys
+from pathlib import Path
+
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_float,
+    positive_int,
+    run,
+)
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add(
+        "--model-path",
+        nargs="+",
+        metavar="MODEL",
+        help="default, without --predictions: checkpoints/best_model.keras, else the one in "
+        "Pre-trained/",
+    )
+    add("--tokenizer", help="for .h5 models; default: tokenizer.pkl here or in Pre-trained/")
+    add(
+        "--features",
+        nargs="+",
+        metavar="FILE",
+        help="one for all models or one each; default: features.pkl here or in Pre-trained/",
+    )
+    add(
+        "--predictions",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="also, or only, score captions made elsewhere: a COCO results file, "
+        '[{"image_id": ..., "caption": ...}]',
+    )
+    add(
+        "--captions",
+        default="data/flickr8k/Flickr8k_text/Flickr8k.token.txt",
+        help="the data set's raw captions, which are the references",
+    )
+    add(
+        "--split",
+        default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
+        help="file that names the images to score, one a line",
+    )
+    add("--beam-width", type=positive_int, default=3, help="1 is greedy search")
+    add("--length-penalty", type=positive_float, default=1.0, help="lower it for shorter captions")
+    add("--output", help="write figures, settings and digests as JSON")
+    add("--report", help="write a page with every picture, its captions and their CIDEr-D (.html)")
+    add("--images", default="data/flickr8k/Flicker8k_Dataset", help="the pictures for --report")
+    add(
+        "--java-patience",
+        type=positive_float,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long to wait for an answer from Java, before doing without METEOR",
+    )
+    return parser.parse_args()  # fmt: skip
+
+
+def read_features_for_models(args) -> list:
+    """(path, features) for each model; a file that serves several is read once."""
+    from captioning.artifacts import read_features
+    from captioning.files import find_artifact
+
+    models = len(args.model_path or [None])
+    paths = list(map(Path, args.features or [find_artifact("features.pkl") or "features.pkl"]))
+    if len(paths) not in (1, models):
+        raise UserError(
+            f"--features: {len(paths)} files for {models} models; give one for all, or one each"
+        )
+    files = {path: read_features(path) for path in dict.fromkeys(paths)}
+    return [(path, files[path]) for path in (paths if len(paths) == models else paths * models)]
+
+
+def caption_by_models(args, sources: list, ids: list[str], references: dict) -> list:
+    """The captions of each model, all images decoded together."""
+    import_keras()
+    from captioning.captioners import check_features, find_captioner, load_captioner
+    from captioning.evaluation import Candidate
+    from captioning.files import find_artifact, sha256
+    from captioning.generation import generate
+
+    paths = list(map(Path, args.model_path or [find_captioner()]))
+    models = []
+    for path, (features_path, features) in zip(paths, sources, strict=True):
+        tokenizer = args.tokenizer or find_artifact("tokenizer.pkl")
+        models.append(load_captioner(path, tokenizer if path.suffix == ".h5" else None))
+        check_features(models[-1], path, features, features_path)
+
+    search = {"beam_width": args.beam_width, "length_penalty": args.length_penalty}
+    candidates = []
+    for path, model, (features_path, features) in zip(paths, models, sources, strict=True):
+        found = generate(model, features.matrix[features.rows(ids)], **search)
+        captions = {one: hypothesis.caption for one, hypothesis in zip(ids, found, strict=True)}
+        origin = {
+            "model": str(path), "model_sha256": sha256(path),
+            "features": str(features_path), "features_sha256": sha256(features_path), **search,
+        }  # fmt: skip
+        candidates.append(Candidate(str(path), captions, references, origin))
+    return candidates
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning.coco_metrics import CocoToolkit
+    from captioning.datasets import read_captions, read_split, select
+    from captioning.evaluation import Candidate, baselines, record, table
+    from captioning.evaluation_page import find_pictures, write_page
+    from captioning.files import check_writable, existing_file, sha256, write_json
+    from captioning.predictions import choose, read_predictions
+
+    # 1. Which images, against which references. Mistakes come to light before the work.
+    toolkit = CocoToolkit(args.java_patience)
+    for output in filter(None, (args.output, args.report)):
+        check_writable(output)
+    captions_path = existing_file(args.captions, "captions file", "see data/README.md")
+    split_path = existing_file(args.split, "split file", "see data/README.md")
+    references = read_captions(captions_path)
+    split = read_split(split_path)
+    ids = select(split, split=split_path, references=references)
+    predictions = {path: read_predictions(path, references) for path in args.predictions}
+    sources = read_features_for_models(args) if args.model_path or not predictions else []
+    for _, features in sources:
+        ids = select(ids, split=split_path, features=features)
+    predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
+    pictures = find_pictures(args.images, ids) if args.report else {}
+
+    # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
+    candidates = caption_by_models(args, sources, ids, references) if sources else []
+    for path, captions in predictions.items():
+        origin = {"predictions": path, "predictions_sha256": sha256(path)}
+        candidates.append(Candidate(path, captions, references, origin))
+    beside = baselines(references, ids, split)
+
+    # 3. The scores.
+    with toolkit:
+        rows = [
+            (candidate, toolkit.score(candidate.references, candidate.captions, candidate.name))
+            for candidate in candidates + beside
+        ]
+    of = f" of {len(split)}" if len(ids) < len(split) else ""
+    settings = f"protocol coco, split {split_path}, {len(ids)}{of} images, captions {captions_path}"
+    print(settings)
+    print(table(rows))
+    if toolkit.without_java:
+        print(f"METEOR: n/a ({toolkit.without_java})")
+    if args.output:
+        figures = {
+            "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,
+            "split": str(split_path), "split_sha256": sha256(split_path),
+            "captions": str(captions_path), "captions_sha256": sha256(captions_path),
+            "images": len(ids),
+        }  # fmt: skip
+        write_json(args.output, {**figures, "rows": [record(*row) for row in rows]})
+        print(f"wrote {args.output}")
+    if args.report:
+        missing = write_page(args.report, settings, rows, rows[: len(candidates)], pictures)
+        for message in missing[:10]:
+            print(f"no picture: {message}", file=sys.stderr)
+        if missing:
+            print(f"{len(missing)} of {len(ids)} images have no picture on the page")
+        print(f"wrote {args.report}")
+
+
+if __name__ == "__main__":
+    run(main)

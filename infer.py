@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""A caption for a picture, or for each picture of a folder, by a model of your choice."""
+
+from pathlib import Path
+
+from captioning.cli import ArgumentParser, import_keras, positive_int, run
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--image-path", required=True, nargs="+", metavar="FILE_OR_FOLDER", help="what to caption")
+    add("--model-path", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
+    add("--beam-width", type=positive_int, default=3, help="1 is greedy search, and fastest")
+    add("--tokenizer", help="for an .h5 model; default: tokenizer.pkl here or in Pre-trained/")
+    add("--encoder", help="default: the one that the model records")
+    add("--weights", help="encoder weights, where the model's encoder needs a file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning.files import find_artifact
+    from captioning.images import list_images
+
+    images = list_images(args.image_path)
+
+    import_keras()
+    from captioning.captioners import find_captioner, load_captioner
+    from captioning.pictures import caption_and_print, encoder_of
+
+    model_path = Path(args.model_path) if args.model_path else find_captioner()
+    tokenizer = args.tokenizer
+    if tokenizer is None and model_path.suffix == ".h5":
+        tokenizer = find_artifact("tokenizer.pkl")
+    model = load_captioner(model_path, tokenizer)
+    encoder = encoder_of(model, model_path, args.encoder, args.weights)
+    caption_and_print(model, encoder, images, beam_width=args.beam_width)
+
+
+if __name__ == "__main__":
+    run(main)
