@@ -8,7 +8,7 @@ demo: $(VENV)/.installed
 	$(RUN) 5_test.py --output captions.html captions.png
 
 test: $(VENV)/.installed-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
