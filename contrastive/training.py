@@ -13,9 +13,9 @@ from tqdm import tqdm
 from captioning.cli import UserError
 from captioning.encoders import save_encoder
 from captioning.report import plot_curves
+from captioning.state import load_state, read_record, save_state
 from captioning.training import write_history
 from contrastive.data import batches
-from contrastive.state import load_state, read_record, save_state
 
 COLUMNS = ("epoch", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds")
 # What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
