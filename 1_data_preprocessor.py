@@ -18,12 +18,13 @@ def parse_arguments():
     add(
         "--encoder",
         default="efficientnet_lite0",
-        help="efficientnet_lite0 (supervised), or resnet18, resnet50 or vit_small (random unless "
-        "--weights is given)",
+        help="efficientnet_lite0 (supervised), resnet18, resnet50, vit_small or alexnet (random "
+        "unless --weights is given), or jigsaw (a puzzle solver of jigsaw/main.py)",
     )
     add(
         "--weights",
-        help="encoder weights: *.weights.h5 from contrastive/main.py, or a public checkpoint "
+        help="encoder weights: *.weights.h5 from contrastive/main.py or jigsaw/main.py, the "
+        "latter's .keras for the encoder jigsaw, or a public checkpoint "
         "(PyTorch's, .safetensors, .npz) as torchvision, Lightning Bolts, MoCo, SimSiam, VISSL, "
         "lightly, solo-learn, DINO or timm lay it out",
     )
@@ -39,6 +40,7 @@ def parse_arguments():
         help="seed cleans captions as the original pipeline did, without 'a' and punctuation; "
         "ptb keeps every word, for captions that read well",
     )
+    add("--only", choices=("features", "captions"), help="do only this half of the stage")
     add("--features", default="features.pkl", help="output; .h5 for large collections")
     add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
     add("--batch-size", type=positive_int, default=32, help="pictures a step")
@@ -79,22 +81,31 @@ def main() -> None:
     ids = [one for one in captions if one in images][: args.limit]
     if not ids:
         raise UserError(f"{args.images}: holds none of the pictures that {args.captions} names")
-    for output in (args.features, args.descriptions):
-        check_writable(output)
+    outputs = {"features": args.features, "captions": args.descriptions}
+    for part, output in outputs.items():
+        if args.only in (None, part):
+            check_writable(output)
 
     # 2. Pictures through the encoder.
-    import_keras()
-    from captioning.encoders import load_encoder
-    from captioning.extraction import extract
+    unreadable: list[str] = []
+    if args.only != "captions":
+        import_keras()
+        from captioning.encoders import load_encoder
+        from captioning.extraction import extract
 
-    encoder = load_encoder(
-        args.encoder, args.weights, dtype=args.dtype, seed=args.seed, partial=args.partial_weights
-    )
-    wanted = {one: images[one] for one in ids}
-    unreadable = extract(
-        encoder, wanted, Path(args.features), batch_size=args.batch_size, resume=args.resume
-    )
-    report_skipped("unreadable pictures", unreadable)
+        encoder = load_encoder(
+            args.encoder, args.weights,
+            dtype=args.dtype, seed=args.seed, partial=args.partial_weights,
+        )  # fmt: skip
+        wanted = {one: images[one] for one in ids}
+        unreadable = extract(
+            encoder, wanted, Path(args.features), batch_size=args.batch_size, resume=args.resume
+        )
+        report_skipped("unreadable pictures", unreadable)
+        count = len(wanted) - len(unreadable)
+        print(f"{args.features}: {count} vectors of {encoder.width} numbers")
+    if args.only == "features":
+        return
 
     # 3. Captions through the cleaning rules.
     lost = {image_id(message.split(": ")[0]) for message in unreadable}
@@ -104,7 +115,6 @@ def main() -> None:
         if one not in lost
     }
     write_descriptions(args.descriptions, cleaned, args.text_rules)
-    print(f"{args.features}: {len(cleaned)} vectors of {encoder.width} numbers")
     print(
         f"{args.descriptions}: {sum(map(len, cleaned.values()))} captions, {args.text_rules} rules"
     )

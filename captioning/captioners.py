@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from captioning.cli import UserError
 from captioning.decoders import DECODERS
 from captioning.files import PRETRAINED, existing_file
 from captioning.original import load_original
+
+_DECODERS = frozenset(f"captioning>{decoder.__name__}" for decoder in DECODERS.values())
 
 
 def find_captioner() -> Path:
@@ -53,8 +55,20 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
     return model
 
 
-def load_keras_file(path: Path, *, compile: bool) -> keras.Model:
-    """Load a `.keras` file after a look at what it says it is; see `load_captioner`."""
+def load_keras_file(
+    path: Path,
+    *,
+    compile: bool,
+    known: Collection[str] = _DECODERS,
+    what: str = "caption decoder",
+) -> keras.Model:
+    """Load a `.keras` file after a look at what it says it is: of a class that is `known`, or not.
+
+    Nothing from the file is executed. Messages say what it should be: a `what` of this project.
+
+    Raises:
+        UserError: damaged, or another thing.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
@@ -63,11 +77,10 @@ def load_keras_file(path: Path, *, compile: bool) -> keras.Model:
         raise
     except Exception as error:  # whatever a damaged archive makes zipfile or json say
         raise UserError(f"{path}: not a Keras model file, or damaged") from error
-    known = {decoder.__name__ for decoder in DECODERS.values()}
-    if config.get("registered_name") not in {f"captioning>{one}" for one in known}:
+    if config.get("registered_name") not in known:
         raise UserError(
-            f"{path}: refused, because it holds a '{name}', not a caption decoder of this "
-            f"project ({', '.join(sorted(known))}); foreign layers and code are not loaded"
+            f"{path}: refused, because it holds a '{name}', not a {what} of this project; foreign "
+            "layers and code are not loaded"
         )
     if not config.get("config", {}).get("words"):
         raise UserError(
@@ -80,7 +93,7 @@ def load_keras_file(path: Path, *, compile: bool) -> keras.Model:
         raise
     except Exception as error:  # Keras raises by where in the file it stumbles
         first = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: cannot be loaded as a caption decoder ({first:.200})") from error
+        raise UserError(f"{path}: cannot be loaded as a {what} ({first:.200})") from error
 
 
 def check_features(model: keras.Model, model_path: Path, features: Features, path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers
 
 from captioning import efficientnet
+from captioning.alexnet import alexnet
 from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, sha256
@@ -37,6 +38,7 @@ class _Architecture(NamedTuple):
 
 
 _ARCHITECTURES = {
+    "alexnet": _Architecture(alexnet, IMAGENET),
     "efficientnet_lite0": _Architecture(efficientnet.efficientnet_lite0, CENTRED),
     "resnet18": _Architecture(lambda x: resnet(x, "resnet18"), IMAGENET),
     "resnet50": _Architecture(lambda x: resnet(x, "resnet50"), IMAGENET),
@@ -120,7 +122,8 @@ def load_encoder(
     `weights` is a `.weights.h5` file of this project, or a public checkpoint (PyTorch, safetensors
     or npz) in a layout that `captioning.layouts` knows. The size of picture that our own were made
     for, if their recipe names one, becomes `info["image_size"]`. With `partial`, a checkpoint that
-    fits in part is taken as far as it fits, with a warning on stderr.
+    fits in part is taken as far as it fits, with a warning on stderr. The encoder `jigsaw` is a
+    whole puzzle solver, the `.keras` file of `jigsaw/main.py`.
 
     Without `weights`, `efficientnet_lite0` takes its supervised ImageNet weights and every other
     encoder stays random, with a warning on stderr.
@@ -128,7 +131,9 @@ def load_encoder(
     Raises:
         UserError: no such encoder or file, or weights of another architecture.
     """
-    if name not in _ARCHITECTURES:
+    if name == "jigsaw":
+        return _load_solver(weights, dtype)
+    if name not in ENCODERS:
         raise UserError(f"no encoder is called '{name}'; there are {', '.join(ENCODERS)}")
     network = build_network(name, dtype=dtype, seed=seed)
     info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": IMAGE_SIZE}
@@ -155,7 +160,7 @@ def load_encoder(
     return Encoder(network, info)
 
 
-ENCODERS = tuple(_ARCHITECTURES)
+ENCODERS = (*_ARCHITECTURES, "jigsaw")
 
 
 def save_encoder(
@@ -195,6 +200,19 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 _RECIPE = "recipe"  # the HDF5 attribute
 
 
+def _load_solver(path: str | Path | None, dtype: str) -> Encoder:
+    from jigsaw.solver import load_solver, picture_network  # which imports this module
+
+    if path is None:
+        raise UserError("the encoder jigsaw is trained: give --weights, jigsaw/main.py's .keras")
+    path = existing_file(path, "puzzle solver", "train one with jigsaw/main.py")
+    solver = load_solver(path, dtype)
+    size = solver.settings["picture_size"]
+    info = {"encoder": "jigsaw", "dtype": dtype, "image_size": size,
+            "weights": path.name, "weights_sha256": sha256(path)}  # fmt: skip
+    return Encoder(picture_network(solver), info)
+
+
 def _assign(network: keras.Model, by_layer: dict[str, list[np.ndarray]], path: Path) -> None:
     """Put arrays into the layers of the same name; every layer with weights must get its own."""
     for layer in _weighted_layers(network):
@@ -227,6 +245,8 @@ def _load_checkpoint(network: keras.Model, path: Path, partial: bool) -> None:
     if network.name == "efficientnet_lite0":
         _assign(network, efficientnet.pytorch_weights(path), path)
         return
+    if network.name == "alexnet":
+        raise UserError(f"{path}: alexnet takes only a .weights.h5 of jigsaw/main.py")
     tensors = read_checkpoint(path)
     try:
         found = fit(network, tensors)

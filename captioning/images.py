@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -34,14 +34,19 @@ def to_rgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def squash(image: Image.Image, size: int) -> Image.Image:
+    """The whole picture as a square, bilinear with antialiasing; its proportions are lost."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
     """Read a picture as uint8 RGB (H, W, 3), upright by its EXIF orientation.
 
-    With `size`, the picture is squashed to (size, size, 3), bilinear with antialiasing, as the
-    original pipeline's `load_img(target_size=...)` squashes it. Of an animation, the first frame.
+    With `size`, the picture is squashed to (size, size, 3), as the original pipeline's
+    `load_img(target_size=...)` squashes it. Of an animation, the first frame.
 
     Raises:
         UnreadableImage: the file is missing, empty, cut off, too large or no picture.
@@ -53,17 +58,24 @@ def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
         raise UnreadableImage(f"{path}: {error.strerror or error}") from error
 
 
-def decode_rgb(file: BinaryIO, name: str, size: int | None = None) -> np.ndarray:
-    """`load_rgb` of an open file, which an `UnreadableImage` calls `name`."""
+def decode_rgb(
+    file: BinaryIO,
+    name: str,
+    size: int | None = None,
+    to_square: Callable[[Image.Image, int], Image.Image] = squash,
+) -> np.ndarray:
+    """`load_rgb` of an open file, which an `UnreadableImage` calls `name`.
+
+    `to_square` makes a square of `size` from the RGB picture.
+    """
     try:
         with Image.open(file) as image:
             if size is not None:
                 # Lets the JPEG decoder halve large photographs on the way; no effect on others.
                 image.draft("RGB", (2 * size, 2 * size))
-            image = to_rgb(ImageOps.exif_transpose(image))
-            if size is not None:
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            image = to_rgb(image)
+            return np.asarray(image if size is None else to_square(image, size))
     except UnidentifiedImageError as error:
         empty = file.seek(0, os.SEEK_END) == 0
         reason = "is empty" if empty else "is not a picture that can be read"

@@ -37,7 +37,7 @@ def encoder_of(
             f"(its image vectors have {model.feature_size} numbers)"
         )
     recorded = record.get("weights") or ""
-    if weights is None and recorded.endswith(".weights.h5"):
+    if weights is None and recorded.endswith((".weights.h5", ".keras")):
         weights = find_artifact(recorded)
         if weights is None:
             raise UserError(

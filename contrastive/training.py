@@ -13,30 +13,14 @@ from tqdm import tqdm
 from captioning.cli import UserError
 from captioning.encoders import save_encoder
 from captioning.report import plot_curves
+from captioning.state import check_settings, load_state, read_record, save_state
 from captioning.training import write_history
 from contrastive.data import batches
-from contrastive.state import load_state, read_record, save_state
 
 COLUMNS = ("epoch", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds")
 # What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
 MAY_CHANGE = ("learning_rate", "weight_decay", "temperature")
 DIVERGED = "lower --learning-rate (or raise --temperature) and go on with --resume"
-
-
-def check_resumable(path: Path, settings: dict[str, Any]) -> None:
-    """Refuse the state of a run whose settings differ in what its state depends on.
-
-    Raises:
-        UserError: another method, encoder, schedule, ..., or no state at all in the file.
-    """
-    before = read_record(path)["settings"]
-    changed = [
-        f"{name} was {before[name]}, not {value}"
-        for name, value in settings.items()
-        if name not in MAY_CHANGE and name in before and before[name] != value
-    ]
-    if changed:
-        raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")
 
 
 class Run:
@@ -89,9 +73,9 @@ class Run:
         Raises:
             UserError: the state is damaged or another run's.
         """
-        check_resumable(self.state_path, self.settings)
-        load_state(self.state_path, self.model)
         record = read_record(self.state_path)
+        check_settings(self.state_path, record["settings"], self.settings, MAY_CHANGE)
+        load_state(self.state_path, self.model)
         self.step, self.history, self.part = record["step"], record["history"], record["part"]
 
     def train(self, *, save_minutes: float, stop_minutes: float | None = None) -> None:

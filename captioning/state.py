@@ -1,6 +1,7 @@
 """The state of a pretext run in one file: what a killed run resumes from, bit for bit."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,26 @@ def read_record(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: not the state of a pretext run; remove it or its folder"
         ) from error
+
+
+def check_settings(
+    path: Path,
+    before: dict[str, Any],
+    settings: dict[str, Any],
+    may_change: Collection[str] = (),
+) -> None:
+    """Refuse to go on with the state in `path` under other settings than it was made with.
+
+    Raises:
+        UserError: a setting differs that may not change.
+    """
+    changed = [
+        f"{name} was {before[name]}, not {value}"
+        for name, value in settings.items()
+        if name not in may_change and name in before and before[name] != value
+    ]
+    if changed:
+        raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")
 
 
 def load_state(path: Path, model: keras.Model) -> None:

@@ -1,0 +1,200 @@
+"""Pictures in folders, archives and HDF5 files: how many there are, and each in its turn."""
+
+import io
+import os
+import tarfile
+import zipfile
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from captioning.cli import UserError
+from captioning.datasets import image_id
+from captioning.images import SUFFIXES, UnreadableImage, decode_rgb, squash
+
+LARGEST_FILE = 200 << 20  # bytes; no photograph is larger, but a hostile archive's member may be
+GROUP = 8  # pictures that a thread decodes in a row: handing over each alone costs some of its time
+
+
+class Item(NamedTuple):
+    """A picture not yet read."""
+
+    name: str  # for messages
+    member: str  # its name inside its source
+    read: Callable[[], bytes | np.ndarray]
+
+    @property
+    def folder(self) -> str:
+        """The folder that it lies in, empty at the top of its source."""
+        return PurePosixPath(self.member).parent.name
+
+
+class Source(NamedTuple):
+    """Pictures of one path, in an order that is always the same."""
+
+    count: int
+    items: Iterable[Item]
+
+
+def open_sources(paths: Iterable[str | Path], exclude: Collection[str] = ()) -> Source:
+    """The pictures of all `paths`: folders, zips, tars, and HDF5 files of uint8 (N, H, W, 3).
+
+    Folders are searched with all that is in them. Pictures whose `image_id` is in `exclude` are
+    left out.
+
+    Raises:
+        UserError: a path is missing, is none of these, is damaged or holds no picture.
+    """
+    exclude = frozenset(exclude)
+    sources = [_open(path, exclude) for path in map(Path, paths)]
+    items = (item for source in sources for item in source.items)
+    return Source(sum(source.count for source in sources), items)
+
+
+def decode(
+    items: Iterable[Item],
+    size: int,
+    to_square: Callable[[Item], Callable[[Image.Image, int], Image.Image]] = lambda _: squash,
+    workers: int | None = None,
+) -> Iterator[tuple[Item, np.ndarray | UnreadableImage]]:
+    """Each item with its pixels, uint8 (size, size, 3), in order, decoded some ahead by threads.
+
+    `to_square` gives the function that makes an item's picture a square. Threads are enough:
+    Pillow decodes and resizes outside the interpreter's lock.
+    """
+
+    def square(item: Item, content: bytes | np.ndarray | UnreadableImage):
+        try:
+            if isinstance(content, UnreadableImage):
+                return content
+            if isinstance(content, bytes):
+                return decode_rgb(io.BytesIO(content), item.name, size, to_square(item))
+            return np.asarray(to_square(item)(Image.fromarray(content), size))
+        except UnreadableImage as error:
+            return error
+
+    def squares(group: list[tuple[Item, bytes | np.ndarray | UnreadableImage]]):
+        return [square(item, content) for item, content in group]
+
+    workers = workers or os.cpu_count()
+    items = iter(items)
+    waiting: deque[tuple[list[Item], Future]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                # Read here, because a tar gives its members one after the other.
+                group = [(item, _content(item)) for item in islice(items, GROUP)]
+                if group:
+                    waiting.append(([item for item, _ in group], pool.submit(squares, group)))
+                if waiting and (not group or len(waiting) > 2 * workers):
+                    done, future = waiting.popleft()
+                    yield from zip(done, future.result(), strict=True)
+                elif not group:
+                    return
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _content(item: Item) -> bytes | np.ndarray | UnreadableImage:
+    try:
+        return item.read()
+    except Exception as error:  # a damaged archive fails in its own ways: CRC, zlib, lzma, HDF5
+        return UnreadableImage(f"{item.name}: {error}")
+
+
+# ---- the kinds of source ---------------------------------------------------------------------
+
+
+def _open(path: Path, exclude: frozenset[str]) -> Source:
+    def wanted(name: str) -> bool:
+        return _is_picture(name) and image_id(name) not in exclude
+
+    if path.is_dir():
+        source = _folder(path, wanted)
+    elif not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    elif zipfile.is_zipfile(path):
+        source = _zip(path, wanted)
+    elif h5py.is_hdf5(path):
+        source = _hdf5(path)
+    elif tarfile.is_tarfile(path):
+        source = _tar(path, wanted)
+    else:
+        raise UserError(f"{path}: neither a folder, a zip, a tar nor an HDF5 file of pictures")
+    if source.count == 0:
+        raise UserError(f"{path}: holds no picture ({', '.join(sorted(SUFFIXES))})")
+    return source
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    # "._x.jpg" and __MACOSX/ are what archivers on a Mac add.
+    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def _folder(path: Path, wanted: Callable[[str], bool]) -> Source:
+    files = sorted(p for p in path.rglob("*") if wanted(p.name) and p.is_file())
+    items = (Item(str(p), p.relative_to(path).as_posix(), p.read_bytes) for p in files)
+    return Source(len(files), items)
+
+
+def _zip(path: Path, wanted: Callable[[str], bool]) -> Source:
+    archive = zipfile.ZipFile(path)
+    members = [info for info in archive.infolist() if wanted(info.filename)]
+
+    def read(info: zipfile.ZipInfo) -> bytes:
+        if info.file_size > LARGEST_FILE:
+            raise ValueError("too large for a photograph")
+        return archive.read(info)
+
+    items = (Item(f"{path}: {i.filename}", i.filename, lambda i=i: read(i)) for i in members)
+    return Source(len(members), items)
+
+
+def _tar(path: Path, wanted: Callable[[str], bool]) -> Source:
+    def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        return (m for m in archive if m.isfile() and wanted(m.name) and m.size < LARGEST_FILE)
+
+    def items() -> Iterator[Item]:
+        with tarfile.open(path) as archive:
+            for m in members(archive):
+                name = f"{path}: {m.name}"
+                yield Item(name, m.name, lambda m=m: archive.extractfile(m).read())
+
+    try:
+        with tarfile.open(path) as archive:
+            count = sum(1 for _ in members(archive))
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{path}: a damaged tar ({error})") from error
+    return Source(count, items())
+
+
+def _hdf5(path: Path) -> Source:
+    """All uint8 data sets (N, H, W, 3) of the file."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: a damaged HDF5 file ({error})") from error
+    found: list[h5py.Dataset] = []
+
+    def look(_: str, item) -> None:
+        shape = getattr(item, "shape", ())
+        if len(shape) == 4 and shape[3] == 3 and item.dtype == np.uint8:
+            found.append(item)
+
+    file.visititems(look)
+    items = (
+        Item(f"{path}: {member}", member, lambda data=data, row=row: data[row])
+        for data in found
+        for row in range(len(data))
+        for member in [f"{data.name[1:].replace('/', '.')}[{row}]"]
+    )
+    return Source(sum(map(len, found)), items)

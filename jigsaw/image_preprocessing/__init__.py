@@ -1,0 +1,1 @@
+"""From pictures to the tiles of a puzzle."""

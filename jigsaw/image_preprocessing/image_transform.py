@@ -1,0 +1,192 @@
+"""Pictures to puzzles: nine tiles of each, in the order of a permutation, ready for the network.
+
+Noroozi and Favaro (arXiv 1603.09246, sections 3.2 and 4.2) do all that is done here to keep the
+network from solving puzzles without looking at what is in them: gaps between the tiles, so that
+edges do not continue; shifted colour channels, against chromatic aberration; every tile normalised
+by itself, against gradients of light; some pictures grey.
+"""
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from captioning.cli import UserError
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow turns pictures grey
+SLAB = 1 << 19  # bytes that are worked on at a time: they stay in the processor's cache
+
+
+def default_sizes(
+    picture_size: int,
+    tiles: int,
+    crop: int | None = None,
+    cell: int | None = None,
+    tile: int | None = None,
+) -> tuple[int, int, int]:
+    """Crop, cell and tile, those not given in the paper's proportions: 225, 75, 64 of 256."""
+    grid = math.isqrt(tiles)
+    if cell is None:
+        cell = crop // grid if crop else int(picture_size * 225 / 256 / grid + 0.5)
+    return crop or grid * cell, cell, tile or int(cell * 64 / 75 + 0.5)
+
+
+class JigsawCreator:
+    """Cuts batches of pictures into puzzles.
+
+    A crop at a random place is divided into square cells, and each cell gives a tile from a random
+    place within it. The colour channels are each taken from up to `channel_shift` pixels beside,
+    for which the crop keeps that distance from the picture's edge.
+
+    Args:
+        permutations: (N, tiles), whose number of tiles is a square: 4, 9, 16, ...
+        picture_size: side of the pictures in pixels, and so on:
+        crop_size: divided into cells.
+        cell_size: of which one is as wide as the crop divided by the tiles in a row, or less.
+        tile_size: at most a cell.
+        channel_shift: at most, of each colour channel. Pictures without colour are left alone.
+        grey_share: of pictures that are turned grey, 0 to 1.
+
+    Raises:
+        UserError: the sizes do not fit into each other.
+    """
+
+    def __init__(
+        self,
+        permutations: np.ndarray,
+        *,
+        picture_size: int = 256,
+        crop_size: int = 225,
+        cell_size: int = 75,
+        tile_size: int = 64,
+        channel_shift: int = 2,
+        grey_share: float = 0.3,
+    ) -> None:
+        self.permutations = np.asarray(permutations)
+        self.tiles = self.permutations.shape[1]
+        self.grid = math.isqrt(self.tiles)
+        self.picture_size, self.crop_size = picture_size, crop_size
+        self.cell_size, self.tile_size = cell_size, tile_size
+        self.channel_shift, self.grey_share = channel_shift, grey_share
+        if self.grid**2 != self.tiles:
+            raise UserError(f"{self.tiles} tiles make no square puzzle; take 4, 9 or 16")
+        if tile_size > cell_size:
+            raise UserError(f"tiles of {tile_size} px do not fit cells of {cell_size} px")
+        if self.grid * cell_size > crop_size:
+            raise UserError(
+                f"{self.grid} cells of {cell_size} px do not fit the crop of {crop_size} px"
+            )
+        if crop_size + 2 * channel_shift > picture_size:
+            raise UserError(
+                f"a crop of {crop_size} px and {channel_shift} px on each side, by which colours "
+                f"are shifted, do not fit pictures of {picture_size} px; make the crop smaller"
+            )
+
+    def puzzles(
+        self, pictures: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Tiles (B, tiles, t, t, 3), float32, normalised, and permutation numbers (B,), int32.
+
+        `pictures` are uint8 (B, S, S, 3). The tile at place i of a puzzle is that of the cell
+        `permutations[number, i]`, cells being counted in reading order.
+        """
+        tiles, numbers = self.cut(pictures, random)
+        return normalise(tiles), numbers
+
+    def cut(
+        self, pictures: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`puzzles` before normalisation: uint8 tiles."""
+        count, shift = len(pictures), self.channel_shift
+        turned_grey = random.random(count) < self.grey_share
+        numbers = random.integers(len(self.permutations), size=count, dtype=np.int32)
+        room = self.picture_size - self.crop_size - shift
+        crop = random.integers(shift, room, (count, 1, 2), endpoint=True)
+        free = self.cell_size - self.tile_size
+        jitter = random.integers(0, free, (count, self.tiles, 2), endpoint=True)
+        shifts = random.integers(-shift, shift, (count, 1, 3, 2), endpoint=True)
+        shifts[turned_grey | ~_colourful(pictures)] = 0
+        cells = self._cell_corners()[self.permutations[numbers]]
+        tiles = self._take(pictures, (cells + crop + jitter)[:, :, None] + shifts)
+        for number in np.flatnonzero(turned_grey):
+            _turn_grey(tiles[number])
+        return tiles, numbers
+
+    def centre_tiles(self, pictures: np.ndarray) -> np.ndarray:
+        """Tiles in their own order and always the same place, uint8 (B, tiles, t, t, 3)."""
+        corners = np.broadcast_to(self.centre_corners()[:, None], (len(pictures), self.tiles, 3, 2))
+        return self._take(pictures, corners)
+
+    def centre_corners(self) -> np.ndarray:
+        """Top and left of each tile (tiles, 2), in the middle of its cell and of the picture."""
+        margin = (self.picture_size - self.grid * self.cell_size) // 2
+        return self._cell_corners() + margin + (self.cell_size - self.tile_size) // 2
+
+    def _cell_corners(self) -> np.ndarray:
+        rows, columns = np.divmod(np.arange(self.tiles), self.grid)
+        return self.cell_size * np.stack([rows, columns], axis=1)
+
+    def _take(self, pictures: np.ndarray, corners: np.ndarray) -> np.ndarray:
+        """Tiles (B, tiles, t, t, 3) whose channels have these corners (B, tiles, 3, 2)."""
+        size = self.tile_size
+        # A view (B, top, left, size, size, 3) of every tile that there could be; rows of a tile
+        # are copied whole, and of each copy only the bytes of its channel are kept. Gathering a
+        # channel alone, at every third byte, takes several times as long.
+        windows = sliding_window_view(pictures, (size, size, 3), axis=(1, 2, 3))[:, :, :, 0]
+        kept = np.tile(np.eye(3, dtype=np.uint8) * 255, size * size).reshape(3, size, size, 3)
+        tiles = np.empty((len(pictures), self.tiles, size, size, 3), np.uint8)
+        row = np.arange(len(pictures))[:, None]
+        step = max(1, SLAB // tiles[:1].nbytes)
+        for first in range(0, len(pictures), step):
+            slab = slice(first, first + step)
+            for channel in range(3):
+                top, left = np.moveaxis(corners[slab, :, channel], -1, 0)
+                found = windows[row[slab], top, left]
+                found &= kept[channel]
+                if channel == 0:
+                    tiles[slab] = found
+                else:
+                    tiles[slab] |= found
+        return tiles
+
+
+def normalise(tiles: np.ndarray) -> np.ndarray:
+    """Give every channel of every tile mean 0 and deviation 1; float32, of the same shape.
+
+    `tiles` are uint8 (..., t, t, 3), t at most 256. A flat channel becomes zeros.
+    """
+    size = tiles.shape[-2]
+    flat = tiles.reshape(-1, size, 3 * size)
+    out = np.empty(flat.shape, np.float32)
+    # Sums by channel as a matrix product. Those of whole numbers up to 2^24 are exact in float32,
+    # so that a flat channel becomes exactly zeros.
+    by_channel = np.tile(np.eye(3, dtype=np.float32), (size * size, 1))
+    step = max(1, SLAB // out[0].nbytes)
+    for first in range(0, len(flat), step):
+        part = out[first : first + step]
+        part[...] = flat[first : first + step]
+
+        def channel_means(values: np.ndarray) -> np.ndarray:
+            means = values.reshape(len(values), -1) @ by_channel / size**2
+            return np.tile(means, size)[:, None]  # (tiles, 1, 3 * size): for every row of a tile
+
+        part -= channel_means(part)
+        deviation = np.sqrt(channel_means(part * part))
+        part *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    return out.reshape(tiles.shape)
+
+
+def _turn_grey(pixels: np.ndarray) -> None:
+    """Make all channels of uint8 (..., 3) alike, in place."""
+    colours = pixels.reshape(-1, 3)
+    grey = colours.astype(np.float32) @ np.tile(LUMA[:, None], 3)
+    grey += 0.5  # so that what is cut off is rounded
+    np.copyto(colours, grey, casting="unsafe")
+
+
+def _colourful(pictures: np.ndarray) -> np.ndarray:
+    """Which of the pictures have a pixel that is not grey, bool (B,)."""
+    colourful = (np.ptp(pictures[:, ::16, ::16], axis=-1) > 0).any(axis=(1, 2))
+    for number in np.flatnonzero(~colourful):  # those that look grey are looked at whole
+        colourful[number] = (np.ptp(pictures[number], axis=-1) > 0).any()
+    return colourful

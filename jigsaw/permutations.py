@@ -1,0 +1,104 @@
+"""Sets of permutations of a puzzle's tiles: choosing them, and reading what was chosen."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from captioning.cli import UserError
+from captioning.datasets import read_text
+from captioning.files import existing_file
+
+
+def all_permutations(tiles: int) -> np.ndarray:
+    """All permutations of 0 ... tiles - 1, uint8 (tiles!, tiles)."""
+    rows = np.zeros((1, 1), np.uint8)
+    for tile in range(1, tiles):
+        places = range(tile + 1)
+        rows = np.concatenate([np.insert(rows, place, tile, axis=1) for place in places])
+    return rows
+
+
+def greedy(candidates: np.ndarray, count: int, selection: str, seed: int = 0) -> np.ndarray:
+    """Choose `count` rows of `candidates`, uint8 (M, tiles), far apart in Hamming distance.
+
+    The paper's algorithm (Noroozi and Favaro, arXiv 1603.09246, algorithm 1): a random first, then
+    always the one with the largest mean ("mean") or minimum ("min", ties by mean) distance to
+    those chosen. Sum and minimum of the distances are carried along, so that every choice is one
+    pass over the candidates. No row is chosen twice.
+
+    Raises:
+        ValueError: there are fewer than `count` different candidates.
+    """
+    random = np.random.default_rng(seed)
+    columns = np.ascontiguousarray(candidates.T)
+    total = np.zeros(len(candidates), np.int32)
+    nearest = np.full(len(candidates), 255, np.uint8)
+    distance, differs = np.empty_like(nearest), np.empty(len(candidates), bool)
+    chosen = [int(random.integers(len(candidates)))]
+    while len(chosen) < count:
+        distance[:] = 0
+        for column, tile in zip(columns, candidates[chosen[-1]], strict=True):
+            np.not_equal(column, tile, out=differs)
+            distance += differs.view(np.uint8)
+        total += distance
+        np.minimum(nearest, distance, out=nearest)
+        farthest = nearest.max()
+        if farthest == 0:
+            raise ValueError(f"only {len(chosen)} different candidates")
+        if selection == "mean":
+            total[distance == 0] = np.iinfo(np.int32).min // 2  # chosen: never again
+            equals = np.flatnonzero(total == total.max())
+        else:
+            equals = np.flatnonzero(nearest == farthest)
+            sums = total[equals]
+            equals = equals[sums == sums.max()]
+        chosen.append(int(random.choice(equals)))
+    return candidates[chosen]
+
+
+def distances(permutations: np.ndarray) -> tuple[float, int]:
+    """Mean and minimum Hamming distance between the rows of (N, tiles), of which N > 1."""
+    total, least = 0, permutations.shape[1]
+    for row in range(1, len(permutations)):
+        apart = (permutations[:row] != permutations[row]).sum(axis=1)
+        total, least = total + int(apart.sum()), min(least, int(apart.min()))
+    return total / math.comb(len(permutations), 2), least
+
+
+def read_permutations(path: str | Path, tiles: int, count: int | None = None) -> np.ndarray:
+    """The first `count` (default: all) permutations of a text file, uint8 (count, tiles).
+
+    A row is a permutation of 0 ... tiles - 1: the tile that lies at each place.
+
+    Raises:
+        UserError: no such file, a row that is no permutation, is repeated or has another number
+            of tiles, or fewer than `count` rows.
+    """
+    path = existing_file(path, "permutation file", "make it with jigsaw/maximal_hamming.py")
+    seen: dict[tuple[int, ...], int] = {}
+    for number, line in enumerate(read_text(path, "permutation file").splitlines(), start=1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        try:
+            numbers = [float(word) for word in words]  # numpy.savetxt writes 1.000e+00
+            row = tuple(int(one) for one in numbers)
+        except (ValueError, OverflowError):
+            raise UserError(f"{path}: line {number} is not a row of numbers") from None
+        if len(row) != tiles:
+            raise UserError(
+                f"{path}: line {number} has {len(row)} tiles, but the puzzles have {tiles}; give "
+                "--tiles or another file"
+            )
+        if sorted(numbers) != list(range(tiles)):
+            raise UserError(f"{path}: line {number} is no permutation of 0 to {tiles - 1}")
+        if row in seen:
+            raise UserError(f"{path}: line {number} repeats line {seen[row]}")
+        seen[row] = number
+    if len(seen) < max(2, count or 2):
+        raise UserError(
+            f"{path}: holds {len(seen)} permutations, not {max(2, count or 2)}; make more with "
+            "jigsaw/maximal_hamming.py"
+        )
+    return np.array(list(seen)[:count], np.uint8)

@@ -1,0 +1,54 @@
+"""The learning rate: how it rises, when it falls, and when training ends."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+PLATEAU, PATIENCE = 3, 6  # epochs without progress until the rate falls, and until the end
+FALL = 0.1  # what the rate is multiplied by on a plateau
+
+
+@keras.saving.register_keras_serializable(package="jigsaw")
+class WarmUpAdam(keras.optimizers.Adam):
+    """Adam whose learning rate rises linearly over the first steps.
+
+    At the full rate from the first step, the loss often stays at ln(N) for hundreds of steps, or
+    for good: the dense layers grow large before the trunk has anything to tell them.
+    """
+
+    def __init__(self, learning_rate=1e-3, warmup_steps: int = 500, **kwargs) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self.warmup_steps = warmup_steps
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One variable's update."""
+        share = (ops.cast(self.iterations, "float32") + 1) / self.warmup_steps
+        rate = learning_rate * ops.cast(ops.minimum(share, 1.0), learning_rate.dtype)
+        super().update_step(gradient, variable, rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "warmup_steps": self.warmup_steps}
+
+
+def rate_after(val_losses: Sequence[float], peak: float) -> float:
+    """The learning rate after epochs with these losses: lower by `FALL` after each plateau.
+
+    It follows from the history alone, so that a resumed run needs to know no more.
+    """
+    best, waited, rate = math.inf, 0, peak
+    for loss in val_losses:
+        waited = 0 if loss < best else waited + 1
+        best = min(best, loss)
+        if waited == PLATEAU:
+            waited, rate = 0, rate * FALL
+    return rate
+
+
+def exhausted(val_losses: Sequence[float]) -> bool:
+    """Whether the last `PATIENCE` epochs brought nothing."""
+    return bool(val_losses) and len(val_losses) - int(np.argmin(val_losses)) > PATIENCE

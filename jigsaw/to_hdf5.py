@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Photographs to one HDF5 file of square pictures, in training, validation and test splits."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from captioning.cli import ArgumentParser, UserError, positive_int, run
+
+
+def shares(text: str) -> tuple[float, float, float]:
+    """An argparse type: three shares that add up to 1."""
+    import argparse
+
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        train = val = test = -1.0
+    if min(train, val, test) < 0 or abs(train + val + test - 1) > 1e-6:
+        raise argparse.ArgumentTypeError(f"'{text}' is not three shares that add up to 1")
+    return train, val, test
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add(
+        "--images", nargs="+", required=True, metavar="PATH",
+        help="folders, zips or tars of pictures, or HDF5 files of uint8 (N, H, W, 3)",
+    )  # fmt: skip
+    add(
+        "--exclude", nargs="+", default=[], metavar="FILE",
+        help="split files whose pictures are left out, such as a development split",
+    )  # fmt: skip
+    add("--output", required=True, metavar="FILE.hdf5", help="train_img, val_img and test_img")
+    add("--size", type=positive_int, default=256, help="side of the squares in pixels")
+    add(
+        "--splits", type=shares, default="0.85,0.10,0.05",
+        help="shares of training, validation and test pictures",
+    )  # fmt: skip
+    add("--seed", type=int, default=0, help="of the splits and of each picture's crop")
+    add(
+        "--compression", choices=("none", "lzf"), default="none",
+        help="lzf saves about a tenth of the space, and reads at half the speed",
+    )  # fmt: skip
+    add("--workers", type=positive_int, help="threads that decode; default: one a core")
+    add("--limit", type=positive_int, help="take only the first N pictures, for a try")
+    add("--resume", action="store_true", help="go on where a killed run stopped")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning.datasets import read_split
+    from captioning.files import check_writable, existing_file
+    from captioning.sources import open_sources
+    from jigsaw.hdf5 import convert
+
+    output = Path(args.output)
+    if output.suffix not in (".hdf5", ".h5"):
+        raise UserError(f"{output}: end the name in .hdf5")
+    check_writable(output)
+    exclude = {
+        one for file in args.exclude for one in read_split(existing_file(file, "split file"))
+    }
+    rows, unreadable = convert(
+        open_sources(args.images, exclude), output,
+        size=args.size, splits=args.splits, seed=args.seed, limit=args.limit,
+        compression=None if args.compression == "none" else args.compression,
+        workers=args.workers, resume=args.resume,
+    )  # fmt: skip
+    for message in unreadable[:10]:
+        print(f"skipped: {message}", file=sys.stderr)
+    counts = ", ".join(f"{count} {name}" for name, count in rows.items())
+    print(f"{output}: {counts}, {args.size} px; {len(unreadable)} unreadable pictures skipped")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,262 @@
+"""Puzzles against naive loops: where tiles come from, their normalisation, batches of them."""
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from captioning.cli import UserError
+from jigsaw.DataGenerator import DataGenerator
+from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes, normalise
+from jigsaw.permutations import all_permutations
+from tests.pretext_tools import patterns
+
+PERMUTATIONS = np.array([np.roll(np.arange(9), n) for n in range(9)], np.uint8)
+
+
+def creator(size: int = 96, **changes) -> JigsawCreator:
+    """For pictures of 96 px: a crop of 84, cells of 28, tiles of 24."""
+    crop, cell, tile = default_sizes(size, 9)
+    sizes = {"picture_size": size, "crop_size": crop, "cell_size": cell, "tile_size": tile}
+    return JigsawCreator(PERMUTATIONS, **(sizes | changes))
+
+
+def places(count: int, size: int = 96) -> np.ndarray:
+    """Pictures whose red is the row and whose green and blue are the column of the pixel."""
+    row, column = np.mgrid[:size, :size].astype(np.uint8)
+    return np.broadcast_to(np.stack([row, column, column], axis=-1), (count, size, size, 3))
+
+
+def grey_pictures(count: int, size: int = 96) -> np.ndarray:
+    return np.repeat(patterns(count, size)[..., :1], 3, axis=-1)
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# ---- cutting ---------------------------------------------------------------------------------
+
+
+def test_tiles_are_pieces_of_their_cells_in_the_order_of_the_permutation():
+    one = creator(channel_shift=0, grey_share=0)
+    tiles, numbers = one.cut(places(200), random())
+    assert len(set(numbers.tolist())) == 9
+    jitters, crops = set(), set()
+    for puzzle, number in zip(tiles, numbers, strict=True):
+        corners = puzzle[:, 0, 0, :2].astype(int)
+        for tile, (top, left) in zip(puzzle, corners, strict=True):
+            np.testing.assert_array_equal(tile, places(1)[0, top : top + 24, left : left + 24])
+        cells = np.stack(np.divmod(PERMUTATIONS[number], 3), axis=1) * 28
+        inside = corners - cells  # the crop's corner and the tile's place in its cell
+        assert (np.ptp(inside, axis=0) <= 4).all()
+        crops.add(tuple(inside.min(axis=0)))
+        jitters |= {tuple(one) for one in inside - inside.min(axis=0)}
+    assert len(crops) > 50
+    assert {(0, 4), (4, 0), (0, 0)} <= jitters
+
+
+def test_the_crop_reaches_both_edges_and_no_further():
+    one = creator(crop_size=88, cell_size=28, tile_size=28, channel_shift=0, grey_share=0)
+    tops = one.cut(places(300), random())[0][..., 0].min(axis=(1, 2, 3))
+    assert set(tops.tolist()) == set(range(0, 96 - 88 + 1))
+
+
+def test_channels_are_shifted_by_up_to_two_pixels_all_tiles_of_a_picture_alike():
+    tiles, _ = creator(grey_share=0).cut(places(300), random())
+    apart = tiles[:, :, 0, 0, 1].astype(int) - tiles[:, :, 0, 0, 2]  # columns of green and blue
+    assert (apart == apart[:, :1]).all()
+    assert set(apart[:, 0].tolist()) == set(range(-4, 5))
+
+
+def test_pictures_without_colour_are_left_alone():
+    tiles, _ = creator(grey_share=0).cut(grey_pictures(30), random())
+    assert (np.ptp(tiles, axis=-1) == 0).all()
+    one_red_pixel = grey_pictures(30)
+    one_red_pixel[:, 50, 41] = (255, 0, 0)
+    tiles, _ = creator(grey_share=0).cut(one_red_pixel, random())
+    assert (np.ptp(tiles, axis=-1).max(axis=(1, 2, 3)) > 20).sum() > 20
+
+
+def test_a_share_of_pictures_turns_grey():
+    pictures = np.broadcast_to(np.uint8((200, 100, 50)), (400, 96, 96, 3))
+    tiles, _ = creator(grey_share=0.3).cut(pictures, random())
+    grey = (tiles == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)).all(axis=(1, 2, 3, 4))
+    coloured = (tiles == (200, 100, 50)).all(axis=(1, 2, 3, 4))
+    assert (grey ^ coloured).all()
+    assert 90 < grey.sum() < 150
+
+
+def test_a_batch_is_the_same_as_its_seed_says_and_pictures_are_not_changed():
+    pictures = patterns(10, 96)
+    before = pictures.copy()
+    first, second = (creator().puzzles(pictures, random(5)) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+    np.testing.assert_array_equal(pictures, before)
+    assert first[0].dtype == np.float32
+    assert first[0].shape == (10, 9, 24, 24, 3)
+
+
+def test_centre_tiles_lie_in_order_in_the_middle_of_their_cells():
+    tiles = creator().centre_tiles(places(2))
+    corners = [(6 + 28 * row + 2, 6 + 28 * column + 2) for row in range(3) for column in range(3)]
+    assert tiles[1, :, 0, 0, :2].tolist() == [list(corner) for corner in corners]
+    assert tiles.shape == (2, 9, 24, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "tiles", "sizes"),
+    [(256, 9, (225, 75, 64)), (384, 9, (339, 113, 96)), (128, 9, (114, 38, 32)),
+     (84, 9, (75, 25, 21)), (256, 4, (226, 113, 96)), (256, 16, (224, 56, 48))],
+)  # fmt: skip
+def test_sizes_in_the_papers_proportions_work(size, tiles, sizes):
+    assert default_sizes(size, tiles) == sizes
+    crop, cell, tile = sizes
+    order = np.arange(tiles)[None]
+    one = JigsawCreator(order, picture_size=size, crop_size=crop, cell_size=cell, tile_size=tile)
+    assert one.puzzles(patterns(2, size), random())[0].shape == (2, tiles, tile, tile, 3)
+
+
+def test_sizes_that_are_given_decide_the_others():
+    assert default_sizes(256, 9, crop=192) == (192, 64, 55)
+    assert default_sizes(256, 9, crop=192, cell=60, tile=60) == (192, 60, 60)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tile_size": 29}, "tiles of 29 px do not fit cells of 28"),
+        ({"cell_size": 29}, "3 cells of 29 px do not fit the crop of 84"),
+        ({"crop_size": 93}, "a crop of 93 px and 2 px on each side"),
+        ({"permutations": np.arange(8)[None]}, "8 tiles make no square"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+    sizes = {"permutations": PERMUTATIONS, "picture_size": 96, "crop_size": 84, "cell_size": 28,
+             "tile_size": 24} | changes  # fmt: skip
+    with pytest.raises(UserError, match=message):
+        JigsawCreator(**sizes)
+
+
+# ---- normalisation ---------------------------------------------------------------------------
+
+
+def test_normalisation_against_a_loop():
+    tiles = random().integers(0, 256, (5, 9, 24, 24, 3), np.uint8)
+    found = normalise(tiles)
+    for index in np.ndindex(5, 9):
+        tile = tiles[index].astype(np.float64)
+        for channel in range(3):
+            values = tile[..., channel]
+            expected = (values - values.mean()) / values.std()
+            np.testing.assert_allclose(found[index][..., channel], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 1, 77, 255])
+def test_a_flat_tile_becomes_zeros(value):
+    tiles = np.full((1, 9, 64, 64, 3), value, np.uint8)
+    tiles[0, 3, 0, 0, 0] ^= 1  # all but one channel of one tile
+    found = normalise(tiles)
+    assert np.isfinite(found).all()
+    assert (found[0, [0, 1, 2, 4, 5, 6, 7, 8]] == 0).all()
+    assert (found[0, 3, ..., 1:] == 0).all()
+    assert found[0, 3, ..., 0].std() == pytest.approx(1, abs=1e-3)
+
+
+# ---- batches ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hdf5") / "pictures.hdf5"
+    with h5py.File(path, "w") as file:
+        # The red of a picture is its number.
+        pictures = patterns(50, 48)
+        pictures[..., 0] = np.arange(50)[:, None, None]
+        file.create_dataset("train_img", data=pictures, chunks=(1, 48, 48, 3))
+        file.create_dataset("val_img", data=pictures[:10])
+    return path
+
+
+def generator(dataset, **changes) -> DataGenerator:
+    arguments = {"split": "train", "batch_size": 8, "seed": 1} | changes
+    one = creator(48, grey_share=0, channel_shift=1)
+    return DataGenerator(dataset, creator=one, **arguments)
+
+
+def pictures_of(puzzles: DataGenerator) -> list[int]:
+    return [int(red) for n in range(len(puzzles)) for red in puzzles.cut(n)[0][:, 0, 0, 0, 0]]
+
+
+def test_an_epoch_shows_each_picture_once_in_whole_batches(dataset):
+    puzzles = generator(dataset)
+    assert len(puzzles) == 6
+    first = pictures_of(puzzles)
+    assert len(set(first)) == 48
+    puzzles.on_epoch_end()
+    assert pictures_of(puzzles) != first
+    tiles, numbers = puzzles[0]
+    assert tiles.shape == (8, 9, 12, 12, 3)
+    assert (tiles.dtype, numbers.dtype) == (np.float32, np.int32)
+
+
+def test_validation_puzzles_are_all_pictures_and_always_the_same(dataset):
+    puzzles = generator(dataset, split="val", shuffle=False)
+    first = [puzzles[n] for n in range(2)]
+    puzzles.on_epoch_end()
+    assert [len(numbers) for _, numbers in first] == [8, 2]
+    assert pictures_of(puzzles) == list(range(10))
+    np.testing.assert_array_equal(first[1][0], puzzles[1][0])
+
+
+def test_a_puzzle_follows_from_seed_epoch_and_number(dataset):
+    one, other = generator(dataset), generator(dataset)
+    for puzzles in (one, other):
+        puzzles.start_epoch(3)
+    other[0]  # the order of asking does not matter
+    np.testing.assert_array_equal(one[4][0], other[4][0])
+    other.start_epoch(3, first=4)
+    assert len(other) == 2
+    np.testing.assert_array_equal(one[4][0], other[0][0])
+    other.start_epoch(4)
+    assert not np.array_equal(one[4][0], other[4][0])
+    assert not np.array_equal(one[4][0], generator(dataset, seed=2)[4][0])
+
+
+def test_a_copy_for_another_process_opens_the_file_itself(dataset):
+    puzzles = generator(dataset)
+    expected = puzzles[2]
+    copy = pickle.loads(pickle.dumps(puzzles))
+    assert copy._opened is None
+    np.testing.assert_array_equal(copy[2][0], expected[0])
+    assert copy.pictures.file.id != puzzles.pictures.file.id
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_keras_sees_the_same_batches_with_any_number_of_workers(dataset, workers):
+    import keras
+
+    puzzles = generator(dataset, workers=workers, shuffle=False, limit=48)
+    model = keras.Sequential([keras.Input((9, 12, 12, 3)), keras.layers.Flatten(),
+                              keras.layers.Dense(9)])  # fmt: skip
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert model.evaluate(puzzles, verbose=0) == pytest.approx(
+        np.mean([model.test_on_batch(*puzzles[n]) for n in range(6)]), rel=1e-4
+    )
+
+
+def test_limit_draws_pictures_from_everywhere(dataset):
+    found = sorted(pictures_of(generator(dataset, limit=16)))
+    assert len(set(found)) == 16
+    assert found[0] < 12 and found[-1] > 38
+
+
+def test_four_tiles_in_all_orders(dataset):
+    crop, cell, tile = default_sizes(48, 4)
+    one = JigsawCreator(all_permutations(4), picture_size=48, crop_size=crop, cell_size=cell,
+                        tile_size=tile)  # fmt: skip
+    tiles, numbers = DataGenerator(dataset, "train", one, batch_size=8)[0]
+    assert tiles.shape == (8, 4, tile, tile, 3)
+    assert numbers.max() < 24
