@@ -82,7 +82,7 @@ def load_keras_file(
             f"{path}: refused, because it holds a '{name}', not a {what} of this project; foreign "
             "layers and code are not loaded"
         )
-    if not config.get("config", {}).get("words"):
+    if known is _DECODERS and not config.get("config", {}).get("words"):
         raise UserError(
             f"{path}: carries no vocabulary, so that nobody can tell its words; "
             "train it again with 2_train_IC_model.py"
