@@ -142,10 +142,15 @@ class _Draft:
             self.expected_digest = record["digest"]
         except (OSError, ValueError, KeyError):
             return False
-        changed = [f"{k} was {before[k]}, not {v}" for k, v in self.settings.items()
-                   if before[k] != v]  # fmt: skip
+        changed = [
+            f"{name} was {before.get(name)}, not {value}"
+            for name, value in self.settings.items()
+            if before.get(name) != value
+        ]
         if changed:
-            raise UserError(f"{self.folder}: {'; '.join(changed)}; give the same to --resume")
+            raise UserError(
+                f"{self.folder}: {'; '.join(changed)}; give the same settings to --resume"
+            )
         if closing:  # killed in the moment of adding the names, when the file is not valid
             self.done, self.rows, self.unreadable = 0, [0] * len(SPLITS), []
         return not closing
@@ -160,18 +165,16 @@ class _Draft:
 
     def add(self, part: list[tuple[Item, np.ndarray | UnreadableImage]], split_of) -> None:
         """Write the pictures that come next, and then that they are written."""
-        new: list[list[np.ndarray]] = [[] for _ in SPLITS]
-        for number, (_, square) in enumerate(part, start=self.done):
-            if isinstance(square, UnreadableImage):
-                self.unreadable.append((number, str(square)))
-            else:
-                new[split_of[number]].append(square)
-        with h5py.File(self.pictures, "r+", rdcc_nbytes=0) as file:
-            for split, squares in enumerate(new):
-                if squares:
-                    end = self.rows[split] + len(squares)
-                    file[f"{SPLITS[split]}_img"][self.rows[split] : end] = np.stack(squares)
-                    self.rows[split] = end
+        with h5py.File(self.pictures, "r+") as file:
+            data = [file[f"{split}_img"].id for split in SPLITS]
+            for number, (_, square) in enumerate(part, start=self.done):
+                if isinstance(square, UnreadableImage):
+                    self.unreadable.append((number, str(square)))
+                    continue
+                split = split_of[number]
+                # Half the time of data[row] = square, which is worked out for any selection.
+                data[split].write_direct_chunk((self.rows[split], 0, 0, 0), square)
+                self.rows[split] += 1
         self.done += len(part)
         self._count(item for item, _ in part)
         self._save()

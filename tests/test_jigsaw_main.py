@@ -120,16 +120,14 @@ def test_captions_and_words_of_the_stages_after(stage):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_wants_its_permutations_and_settings(stage):
+def test_a_resumed_run_wants_its_permutations(stage):
     run = stage.work / "runs" / "jigsaw"
     before = {path: path.read_bytes() for path in run.glob("*.*")}
     np.savetxt(stage.work / "other.txt", all_permutations(9)[1:7], fmt="%d")
-    for change, parts in [
-        (("--permutations", "other.txt"), ("state.npz", "other permutations")),
-        (("--dropout", 0.1), ("state.npz", "dropout was 0.5, not 0.1")),
-    ]:
-        result = run_script(SCRIPT, *stage.arguments, *change, "--resume", cwd=stage.work)
-        assert_refused(result, *parts)
+    result = run_script(
+        SCRIPT, *stage.arguments, "--permutations", "other.txt", "--resume", cwd=stage.work
+    )
+    assert_refused(result, "state.npz", "other permutations")
     assert {path: path.read_bytes() for path in run.glob("*.*")} == before
 
 
@@ -160,7 +158,7 @@ def inputs(tmp_path) -> Path:
         (("--max-hamming-set", 7), ("set.txt", "holds 6 permutations, not 7")),
         (("--tiles", 4), ("set.txt", "line 1 has 9 tiles", "--tiles")),
         (("--tile-size", 15), ("tiles of 15 px do not fit cells of 14 px",)),
-        (("--cell-size", 20), ("cells of 20 px do not fit the crop",)),
+        (("--crop-size", 42, "--cell-size", 20), ("cells of 20 px do not fit the crop of 42",)),
         (("--crop-size", 48), ("a crop of 48 px", "pictures of 48 px")),
         (("--dataset", "none.hdf5"), ("none.hdf5", "does not exist", "to_hdf5.py")),
         (("--dataset", "cut.hdf5"), ("cut.hdf5", "cut short")),
