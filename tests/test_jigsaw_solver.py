@@ -21,9 +21,17 @@ from tests.pretext_tools import patterns
 SIZES = {"picture_size": 48, "crop_size": 42, "cell_size": 14, "tile_size": 12}
 
 
+def numpy(tensor) -> np.ndarray:
+    return keras.ops.convert_to_numpy(tensor)
+
+
 def make_solver(**changes) -> JigsawSolver:
     arguments = {"encoder": "alexnet", "permutations": all_permutations(9)[:5], **SIZES} | changes
-    return JigsawSolver(**arguments)
+    solver = JigsawSolver(**arguments)
+    last = solver.classifier.layers[-1]
+    assert not numpy(last.kernel).any()  # uniform probabilities at the start, so ...
+    last.kernel.assign(np.random.default_rng(1).normal(0, 0.1, last.kernel.shape))
+    return solver
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +41,6 @@ def solver() -> JigsawSolver:
 
 def puzzles(count: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, 9, 12, 12, 3)).astype(np.float32)
-
-
-def numpy(tensor) -> np.ndarray:
-    return keras.ops.convert_to_numpy(tensor)
 
 
 def test_one_folded_pass_equals_nine(solver):
