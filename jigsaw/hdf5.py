@@ -203,10 +203,11 @@ class _Draft:
         with h5py.File(self.pictures, "r") as draft, h5py.File(path, "w") as file:
             for split, count in zip(SPLITS, self.rows, strict=True):
                 data = draft[f"{split}_img"]
-                shape = (count, *data.shape[1:])
+                shape = data.shape[1:]
                 copy = file.create_dataset(
-                    data.name, shape, np.uint8, chunks=data.chunks, compression=compression
-                )
+                    data.name, (count, *shape), np.uint8, maxshape=(None, *shape),
+                    chunks=data.chunks, compression=compression,
+                )  # fmt: skip
                 for first in range(0, count, PART):
                     copy[first : first + PART] = data[first : min(first + PART, count)]
 

@@ -151,9 +151,12 @@ def test_broken_pictures_are_left_out_counted_and_named(compression, tmp_path):
 
 def test_compression_changes_no_pixel(tmp_path):
     write_pictures(tmp_path / "pictures", 10)
-    plain = converted(tmp_path / "pictures", tmp_path / "plain.hdf5")
-    small = converted(tmp_path / "pictures", tmp_path / "small.hdf5", compression="lzf")
-    assert_equal(plain, small)
+    for splits in ((1, 0, 0), (0.6, 0.2, 0.2)):
+        plain = converted(tmp_path / "pictures", tmp_path / "plain.hdf5", splits=splits)
+        small = converted(
+            tmp_path / "pictures", tmp_path / "small.hdf5", splits=splits, compression="lzf"
+        )
+        assert_equal(plain, small)
     with h5py.File(tmp_path / "small.hdf5") as file:
         assert (file["val_img"].compression, file["val_img"].chunks) == ("lzf", (1, 16, 16, 3))
 
