@@ -67,7 +67,7 @@ def main() -> None:
     model = load_captioner(model_path, tokenizer)
     check_features(model, model_path, features, features_path)
     print(f"model {model_path}\nfeatures {features_path}\nreferences {references_path}")
-    hypotheses = generate(model, features.matrix[features.rows(ids)], beam_width=args.beam_width)
+    hypotheses = generate(model, features.of(ids), beam_width=args.beam_width)
     captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}
     if args.output:
         write_json(args.output, [{"image_id": k, "caption": v} for k, v in captions.items()])
