@@ -128,8 +128,11 @@ def training(name: str, dtype: str, steps: int, batch_size: int) -> dict:
 
 def apart(work, *arguments):
     """Run in a process of its own, so that memory and threads are its alone."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
+    pool = multiprocessing.get_context("spawn").Pool(1)
+    result = pool.apply(work, arguments)
+    pool.close()  # not terminated, so that the process tidies up
+    pool.join()
+    return result
 
 
 def main() -> None:
