@@ -106,7 +106,7 @@ class Encoder:
             grid, (n, L, D), float16, as they are stored.
 
         Raises:
-            UserError: a grid has numbers that half precision cannot hold.
+            UserError: the encoder has no grid, or one of numbers that half precision cannot hold.
         """
         count = len(pixels)
         if count < batch_size:
@@ -118,6 +118,8 @@ class Encoder:
     def _features(self, outputs: dict[str, np.ndarray], grid: bool) -> np.ndarray:
         if not grid:
             return outputs["pooled"]
+        if "grid" not in outputs:
+            raise UserError(f"{self.info['encoder']}: gives one vector a picture, and no grid")
         cells = outputs["grid"]
         with np.errstate(over="ignore"):
             cells = cells.reshape(len(cells), -1, cells.shape[-1]).astype(np.float16)

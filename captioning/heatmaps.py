@@ -65,15 +65,16 @@ def draw(results: Sequence[Attended], output: str | Path) -> None:
     the map is even, the picture is lit evenly.
     """
     columns = min(COLUMNS, 1 + max(len(one.words) for one in results))
+    pictures = [Image.fromarray(load_rgb(one.path)) for one in results]
+    for picture in pictures:
+        picture.thumbnail((CELL, CELL))
+    heights = [LINE + picture.height + GAP for picture in pictures]  # of a row
     rows = [-(-(1 + len(one.words)) // columns) for one in results]
-    height = LINE + CELL + GAP
-    size = (columns * (CELL + GAP) + GAP, len(results) * LINE + sum(rows) * height)
-    sheet = Image.new("RGB", size, "white")
+    height = sum(LINE + n * row for n, row in zip(rows, heights, strict=True))
+    sheet = Image.new("RGB", (columns * (CELL + GAP) + GAP, height), "white")
     canvas, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
     top = 0
-    for one, used in zip(results, rows, strict=True):
-        picture = Image.fromarray(load_rgb(one.path))
-        picture.thumbnail((CELL, CELL))
+    for one, picture, used, row in zip(results, pictures, rows, heights, strict=True):
         canvas.text((GAP, top + 2), f"{one.path.name}: {' '.join(one.words)}", "black", font)
         cells = [(picture, "")] + [
             (lit(picture, weights), f"{word}  {weights.max():.2f}")
@@ -81,10 +82,10 @@ def draw(results: Sequence[Attended], output: str | Path) -> None:
         ]
         for number, (cell, text) in enumerate(cells):
             left = GAP + number % columns * (CELL + GAP)
-            down = top + LINE + number // columns * height
+            down = top + LINE + number // columns * row
             canvas.text((left, down + 2), text, "black", font)
             sheet.paste(cell, (left, down + LINE))
-        top += LINE + used * height
+        top += LINE + used * row
     with atomic_path(output) as temporary:
         sheet.save(temporary, "PNG")
 
@@ -93,5 +94,5 @@ def lit(picture: Image.Image, weights: np.ndarray) -> Image.Image:
     """The picture, bright and warm where `weights` (h, w) are large, and dark elsewhere."""
     heat = Image.fromarray((weights / weights.max()).astype(np.float32))
     heat = np.asarray(heat.resize(picture.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
-    pixels = np.asarray(picture, np.float32) * (0.25 + 0.75 * heat)
+    pixels = np.asarray(picture, np.float32) * (0.35 + 0.65 * heat)
     return Image.fromarray(((1 - 0.3 * heat) * pixels + 0.3 * heat * WARM).round().astype(np.uint8))

@@ -46,12 +46,15 @@ def test_grid_is_in_half_precision_and_its_mean_is_the_vector(lite0, pictures):
     np.testing.assert_allclose(together.mean(axis=1, dtype=np.float32), vectors, atol=2e-3)
 
 
-def test_grid_beyond_half_precision_is_refused(pictures):
+@pytest.mark.parametrize("factor, message", [(1000.0, "beyond half precision"), (0.0, "no grid")])
+def test_grids_that_cannot_be_kept_are_refused(pictures, factor, message):
     pixels = keras.Input((None, None, 3))
-    outputs = {"pooled": pixels[:, 0, 0], "grid": pixels * 1000.0}
-    huge = Encoder(keras.Model(pixels, outputs), {"encoder": "huge"})
-    with pytest.raises(UserError, match="beyond half precision"):
-        huge.encode_few(pictures[:1], grid=True)
+    outputs = {"pooled": pixels[:, 0, 0], "grid": pixels * factor}
+    if not factor:
+        del outputs["grid"]
+    encoder = Encoder(keras.Model(pixels, outputs), {"encoder": "made up"})
+    with pytest.raises(UserError, match=message):
+        encoder.encode_few(pictures[:1], grid=True)
 
 
 def test_bfloat16_features_point_the_same_way(lite0, pictures):

@@ -67,4 +67,4 @@ def test_one_png_has_a_cell_a_word_of_every_picture(photograph, tmp_path):
     sheet = Image.open(tmp_path / "out.png")
     assert sheet.format == "PNG"
     assert sheet.width == 6 * (224 + 12) + 12
-    assert sheet.height == 2 * 24 + 3 * (24 + 224 + 12)  # 9 cells in two rows, 2 in a third
+    assert sheet.height == 2 * 24 + 3 * (24 + 112 + 12)  # 9 cells in two rows, 2 in a third
