@@ -19,9 +19,17 @@ GROUP = 4  # batches in a part file: what a killed run loses at most
 
 
 def extract(
-    encoder: Encoder, images: Mapping[str, Path], output: Path, *, batch_size: int, resume: bool
+    encoder: Encoder,
+    images: Mapping[str, Path],
+    output: Path,
+    *,
+    batch_size: int,
+    resume: bool,
+    grid: bool = False,
 ) -> list[str]:
     """Write the features of `images` (by `image_id`) to `output`; return what was unreadable.
+
+    They are vectors, or with `grid` grids in half precision; see `Encoder.encode`.
 
     Finished groups of batches lie in `<output>.parts/` until the file is complete. With `resume`
     those of a killed run with the same pictures and encoder are kept.
@@ -30,7 +38,7 @@ def extract(
         UserError: more pictures were unreadable than read.
     """
     parts = Path(f"{output}.parts")
-    plan = {**encoder.info, "batch_size": batch_size, "images": sorted(images)}
+    plan = {**encoder.info, "grid": grid, "batch_size": batch_size, "images": sorted(images)}
     if not (resume and _read_plan(parts) == plan):
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
@@ -47,7 +55,8 @@ def extract(
     done = len(paths) - sum(len(groups[number]) for number in todo)
     with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
         for number in todo:
-            _extract_group(encoder, stream, files[number], len(groups[number]), batch_size, bar)
+            count = len(groups[number])
+            _extract_group(encoder, stream, files[number], count, batch_size, grid, bar)
 
     unreadable = [message for file in files for message in np.load(file)["unreadable"].tolist()]
     if 2 * len(unreadable) > len(paths):
@@ -55,24 +64,27 @@ def extract(
             f"{len(unreadable)} of {len(paths)} pictures could not be read, "
             f"the first: {unreadable[0]}"
         )
-    write_features(output, _parts(files), encoder.info)
+    rows = len(paths) - len(unreadable)
+    write_features(output, _parts(files), encoder.info, rows=rows)
     shutil.rmtree(parts)
     return unreadable
 
 
-def _extract_group(encoder, stream, file: Path, count: int, batch_size: int, bar: tqdm) -> None:
+def _extract_group(
+    encoder, stream, file: Path, count: int, batch_size: int, grid: bool, bar: tqdm
+) -> None:
     ids: list[str] = []
-    rows, unreadable = [np.empty((0, encoder.width), np.float32)], []
+    rows, unreadable = [], []
     while count > 0:
         paths, pixels, errors = next(stream)
         if paths:
-            rows.append(encoder.encode(pixels, batch_size))
+            rows.append(encoder.encode(pixels, batch_size, grid=grid))
         ids += [image_id(path.name) for path in paths]
         unreadable += [str(error) for error in errors]
         count -= len(paths) + len(errors)
         bar.update(len(paths) + len(errors))
     with atomic_path(file) as temporary:
-        np.savez(temporary, ids=np.array(ids, str), features=np.concatenate(rows),
+        np.savez(temporary, ids=np.array(ids, str), features=np.concatenate(rows or [np.empty(0)]),
                  unreadable=np.array(unreadable, str))  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_features_come_back_as_written(tmp_path, suffix):
     path = tmp_path / f"features{suffix}"
 
     write_features(
-        path, [(["a", "b"], matrix[:2]), (["c", "d", "e"], matrix[2:])], {"encoder": "x"}
+        path, [(["a", "b"], matrix[:2]), (["c", "d", "e"], matrix[2:])], {"encoder": "x"}, rows=5
     )
 
     features = read_features(path)
@@ -41,8 +41,46 @@ def test_features_come_back_as_written(tmp_path, suffix):
     assert features.info == {"encoder": "x"}
 
 
+@pytest.fixture
+def grids() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
+
+
+def test_grids_are_mapped_from_the_file_they_lie_in(tmp_path, grids):
+    path = tmp_path / "features.h5"
+    parts = [(["a", "b"], grids[:2]), (["c", "d", "e"], grids[2:])]
+    write_features(path, parts, {"encoder": "x"}, rows=5)
+
+    features = read_features(path)
+
+    assert features.info == {"encoder": "x"}
+    assert (features.width, features.shape) == (3, (4, 3))
+    assert isinstance(features.matrix.base, np.memmap)
+    assert np.array_equal(features.matrix, grids)
+    chosen = features.of(["d", "a", "b"])
+    assert len(chosen) == 3
+    assert np.array_equal(chosen[:2], grids[[3, 0]])
+
+
+def test_grids_that_cannot_be_mapped_are_refused(tmp_path, grids):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["image_id"] = list("abcde")
+        file.create_dataset("features", data=grids, compression="gzip")
+    with pytest.raises(UserError, match=r"features\.h5: .*compressed.*--grid"):
+        read_features(tmp_path / "features.h5")
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), (5, 2, 2, 3)])
+def test_hdf5_of_a_wrong_shape_is_refused(tmp_path, shape):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["image_id"] = list("abcde")
+        file["features"] = np.ones(shape, np.float16)
+    with pytest.raises(UserError, match="one grid of vectors, for each"):
+        read_features(tmp_path / "features.h5")
+
+
 def test_features_pickle_is_the_original_pipelines_format(tmp_path):
-    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4), np.float32))], {})
+    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4), np.float32))], {}, rows=1)
     with open(tmp_path / "features.pkl", "rb") as file:
         plain = pickle.load(file)
     assert plain["a"].shape == (1, 4)
@@ -58,7 +96,7 @@ def test_features_of_every_pickle_protocol_are_read(tmp_path, protocol):
 
 def test_record_of_a_replaced_file_is_not_believed(tmp_path):
     path = tmp_path / "features.pkl"
-    write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"})
+    write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"}, rows=1)
     path.write_bytes(pickle.dumps({"a": np.zeros((1, 4), np.float32)}))
     assert read_features(path).info == {}
 

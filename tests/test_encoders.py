@@ -1,10 +1,11 @@
+import keras
 import numpy as np
 import pytest
 
 from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
 from captioning.efficientnet import supervised_weights
-from captioning.encoders import build_network, load_encoder
+from captioning.encoders import Encoder, build_network, load_encoder
 from captioning.files import EXAMPLES
 from captioning.images import load_rgb
 
@@ -33,6 +34,27 @@ def test_pictures_together_equal_one_at_a_time(lite0, pictures):
     alone = np.concatenate([lite0.encode_few(picture[None]) for picture in pictures])
     assert together.shape == (5, 1280)
     np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_grid_is_in_half_precision_and_its_mean_is_the_vector(lite0, pictures):
+    together = lite0.encode(pictures, batch_size=8, grid=True)
+    alone = lite0.encode_few(pictures[:1], grid=True)
+    assert together.shape == (5, 49, 1280)
+    assert together.dtype == np.float16
+    np.testing.assert_allclose(together[:1], alone, atol=2e-3)
+    vectors = lite0.encode(pictures, batch_size=8)
+    np.testing.assert_allclose(together.mean(axis=1, dtype=np.float32), vectors, atol=2e-3)
+
+
+@pytest.mark.parametrize("factor, message", [(1000.0, "beyond half precision"), (0.0, "no grid")])
+def test_grids_that_cannot_be_kept_are_refused(pictures, factor, message):
+    pixels = keras.Input((None, None, 3))
+    outputs = {"pooled": pixels[:, 0, 0], "grid": pixels * factor}
+    if not factor:
+        del outputs["grid"]
+    encoder = Encoder(keras.Model(pixels, outputs), {"encoder": "made up"})
+    with pytest.raises(UserError, match=message):
+        encoder.encode_few(pictures[:1], grid=True)
 
 
 @pytest.fixture(scope="module")
