@@ -57,23 +57,12 @@ def test_grids_that_cannot_be_kept_are_refused(pictures, factor, message):
         encoder.encode_few(pictures[:1], grid=True)
 
 
-@pytest.fixture(scope="module")
-def bfloat16_cosines(lite0, pictures) -> np.ndarray:
-    """Of each picture's features in bfloat16 with those in float32."""
+def test_bfloat16_features_point_the_same_way(lite0, pictures):
     exact = lite0.encode(pictures, batch_size=5)
     rough = load_encoder("efficientnet_lite0", dtype="bfloat16").encode(pictures, batch_size=5)
     assert rough.dtype == np.float32
     lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rough, axis=1)
-    return (exact * rough).sum(1) / lengths
-
-
-def test_bfloat16_features_point_the_same_way_on_average(bfloat16_cosines):
-    assert bfloat16_cosines.mean() > 0.999
-
-
-@pytest.mark.xfail(reason="a picture of a dune is at 0.9972; a known shortfall")
-def test_bfloat16_features_point_the_same_way_for_every_picture(bfloat16_cosines):
-    assert bfloat16_cosines.min() > 0.999
+    assert ((exact * rough).sum(1) / lengths).min() > 0.999
 
 
 def test_resnet50_is_version_1_5():
