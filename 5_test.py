@@ -4,7 +4,7 @@
 import sys
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, printable, run
 
 
 def parse_arguments():
@@ -52,13 +52,13 @@ def main() -> None:
     for result in caption_pictures(model, encoder, images, beam_width=args.beam_width):
         if isinstance(result, report.Captioned):
             results.append(result)
-            print(f"{result.path}: {result.caption}")
+            print(f"{printable(result.path)}: {result.caption}")
         else:
             unreadable.append(str(result))
     if len(unreadable) > len(results):
         raise UserError(f"{len(unreadable)} of {len(images)} pictures failed; {unreadable[0]}")
     for message in unreadable:
-        print(f"skipped: {message}", file=sys.stderr)
+        print(f"skipped: {printable(message)}", file=sys.stderr)
     for output in outputs:
         report.write_captions(output, results)
         print(f"wrote {output}")

@@ -1,40 +1,38 @@
 """Any picture file to RGB pixels, and batches of them decoded ahead of the network."""
 
+import contextlib
 import os
+import stat
+import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from captioning.cli import UserError
+from captioning import jpeg
+from captioning.cli import UserError, printable
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+# The content counts, not the suffix. Pillow reads more, some of it by running other programs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-# A picture of more pixels than Pillow's limit is skipped by name, not warned about.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+# Pillow warns from this many pixels on and refuses twice as many; here the first is refused, too.
+_MOST_PIXELS = Image.MAX_IMAGE_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+_LARGE = 1 << 24  # pixels from which on a picture is taken in strips, and one at a time
+_one_large = threading.Lock()
+_LARGEST_JPEG = 200 << 20  # bytes
 
 
 class UnreadableImage(UserError):
     """A file that gives no picture; the message says why."""
 
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit RGB: 16-bit scaled down, transparency laid over white."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = np.asarray(image, dtype=np.float32)
-        # 16-bit greys come as 0..65535 in several modes; Pillow's own conversion would clip them.
-        grey = grey / 257.0 if grey.max(initial=0) > 255 else grey
-        return Image.fromarray(grey.clip(0, 255).round().astype(np.uint8)).convert("RGB")
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    path: Path  # set by `decode_batches`
 
 
 def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
@@ -44,37 +42,150 @@ def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
     original pipeline's `load_img(target_size=...)` squashes it. Of an animation, the first frame.
 
     Raises:
-        UnreadableImage: the file is missing, empty, cut off, too large or no picture.
+        UnreadableImage: the file is missing, empty, cut off, damaged, too large or no picture.
     """
-    try:
-        with open(path, "rb") as file:
-            return decode_rgb(file, str(path), size)
-    except OSError as error:
-        raise UnreadableImage(f"{path}: {error.strerror or error}") from error
+    with _open(path) as file:
+        return decode_rgb(file, printable(path), size)
 
 
 def decode_rgb(file: BinaryIO, name: str, size: int | None = None) -> np.ndarray:
     """`load_rgb` of an open file, which an `UnreadableImage` calls `name`."""
+    return np.asarray(_decode(file, name, (lambda _: (size, size)) if size else None))
+
+
+def load_thumbnail(path: str | os.PathLike, longest: int) -> Image.Image:
+    """A picture as `load_rgb` reads it, shrunk so that its longer side is at most `longest`."""
+
+    def fitting(size: tuple[int, int]) -> tuple[int, int]:
+        scale = min(1.0, longest / max(size))
+        return tuple(max(1, round(side * scale)) for side in size)
+
+    with _open(path) as file:
+        return _decode(file, printable(path), fitting)
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
-        with Image.open(file) as image:
-            if size is not None:
+        # Opening a pipe would wait for somebody to write into it.
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise UnreadableImage(f"{printable(path)}: is no file")
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise UnreadableImage(f"{printable(path)}: {error.strerror or error}") from error
+
+
+def _decode(
+    file: BinaryIO, name: str, target: Callable[[tuple[int, int]], tuple[int, int]] | None
+) -> Image.Image:
+    """An open file as upright RGB; `target` gives the size to resize to for that of the picture."""
+    try:
+        if file.read(2) == b"\xff\xd8":
+            wrong = jpeg.damage(b"\xff\xd8" + file.read(_LARGEST_JPEG))
+            if wrong:
+                raise UnreadableImage(f"{name}: is damaged ({wrong})")
+        file.seek(0)
+        with Image.open(file, formats=_FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > _MOST_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height}")
+            with _one_large if pixels > _LARGE else contextlib.nullcontext():
+                if target is None:
+                    return _upright_rgb(image, None)
+                least = tuple(2 * side for side in target(image.size))
                 # Lets the JPEG decoder halve large photographs on the way; no effect on others.
-                image.draft("RGB", (2 * size, 2 * size))
-            image = to_rgb(ImageOps.exif_transpose(image))
-            if size is not None:
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image)
+                image.draft("RGB", least)
+                image = _upright_rgb(image, least)
+            return image.resize(target(image.size), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
         empty = file.seek(0, os.SEEK_END) == 0
         reason = "is empty" if empty else "is not a picture that can be read"
         raise UnreadableImage(f"{name}: {reason}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise UnreadableImage(f"{name}: has too many pixels ({error})") from error
     except OSError as error:
         raise UnreadableImage(f"{name}: {error.strerror or error}") from error
     # Pillow's decoders let a few other exceptions out on damaged files.
     except (ValueError, SyntaxError, EOFError, TypeError, IndexError, MemoryError) as error:
         raise UnreadableImage(f"{name}: is damaged ({error})") from error
+
+
+def _upright_rgb(image: Image.Image, least: tuple[int, int] | None) -> Image.Image:
+    """The picture as RGB by its EXIF orientation; a large one may come out shrunk to `least`.
+
+    Each step of a conversion takes four bytes a pixel. A large picture is taken in strips, each
+    shrunk by whole numbers right away, so that it lies in memory once.
+    """
+    image.load()
+    scale = _grey_scale(image)
+    # Adobe's programs store inks inverted, and say that they wrote the file. Pillow takes every
+    # file for one of theirs.
+    inks = image.mode == "CMYK" and image.format in ("JPEG", "MPO")
+    inverted = inks and "adobe" not in image.info
+    if image.width * image.height <= _LARGE:
+        upright = ImageOps.exif_transpose(image)
+        return _to_rgb(ImageChops.invert(upright) if inverted else upright, scale)
+
+    width, height = image.size
+    across = max(1, width // least[0]) if least else 1
+    down = max(1, height // least[1]) if least else 1
+    rgb = Image.new("RGB", (-(-width // across), -(-height // down)))
+    rows = down * max(1, (1 << 20) // (width * down))
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        strip = _to_rgb(ImageChops.invert(strip) if inverted else strip, scale)
+        rgb.paste(strip.reduce((across, down)), (0, top // down))
+    rgb.info = image.info
+    return ImageOps.exif_transpose(rgb)
+
+
+def _to_rgb(image: Image.Image, grey_scale: float) -> Image.Image:
+    """8-bit RGB: deep greys times `grey_scale`, transparency laid over white."""
+    if _is_deep_grey(image):
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float32)) * grey_scale
+        return Image.fromarray(grey.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _grey_scale(image: Image.Image) -> float:
+    """What takes a grey of more than 8 bits to 0..255; Pillow's own conversion would clip it."""
+    if not _is_deep_grey(image):
+        return 1.0
+    largest = 65535 if image.mode.startswith("I;16") else image.getextrema()[1]
+    if image.mode == "F" and largest <= 1:
+        return 255.0
+    return 1 / 257 if largest > 255 else 1.0
+
+
+def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
+    """Picture files in a folder and its sub-folders by their suffix, a folder's own first, sorted.
+
+    Links are followed; a folder that several lead to is visited once.
+    """
+    waiting, visited = [Path(folder)], set()
+    while waiting:
+        current = waiting.pop()
+        place = os.stat(current)
+        if (place.st_dev, place.st_ino) in visited:
+            continue
+        visited.add((place.st_dev, place.st_ino))
+        with os.scandir(current) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+        yield from (
+            Path(entry)
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
+        )
+        waiting += [Path(entry) for entry in reversed(entries) if entry.is_dir()]
 
 
 def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
@@ -110,6 +221,7 @@ def decode_batches(
         try:
             return load_rgb(path, size)
         except UnreadableImage as error:
+            error.path = path
             return error
 
     batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
