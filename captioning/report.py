@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from captioning.cli import UserError
+from captioning.datasets import image_id, results_id
 from captioning.files import atomic_path, write_json, write_text
-from captioning.images import load_rgb
+from captioning.images import load_thumbnail
 
 THUMBNAIL = 320  # pixels along the longer side
 
@@ -40,7 +41,12 @@ def write_captions(path: Path, results: Sequence[Captioned]) -> None:
 
 def _write_json(path: Path, results: Sequence[Captioned]) -> None:
     write_json(path, [
-        {"file": str(one.path), "caption": one.caption, "log_probability": one.log_probability}
+        {
+            "image_id": results_id(image_id(one.path.name), {}),
+            "caption": one.caption,
+            "file": str(one.path),
+            "log_probability": one.log_probability,
+        }
         for one in results
     ])  # fmt: skip
 
@@ -51,12 +57,6 @@ def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
     writer.writerow(("file", "caption", "log_probability"))
     writer.writerows((str(one.path), one.caption, f"{one.log_probability:.4f}") for one in results)
     write_text(path, text.getvalue())
-
-
-def _thumbnail(path: Path) -> Image.Image:
-    image = Image.fromarray(load_rgb(path))
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    return image
 
 
 _PAGE = """<!doctype html>
@@ -83,7 +83,7 @@ def _write_html(path: Path, results: Sequence[Captioned]) -> None:
     figures = []
     for one in results:
         buffer = io.BytesIO()
-        _thumbnail(one.path).save(buffer, "JPEG", quality=85)
+        load_thumbnail(one.path, THUMBNAIL).save(buffer, "JPEG", quality=85)
         picture = base64.b64encode(buffer.getvalue()).decode()
         caption, name = html.escape(one.caption), html.escape(one.path.name)
         figures.append(
@@ -107,7 +107,7 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     for number, one in enumerate(results):
         left = gap + number % columns * (cell_width + gap)
         top = gap + number // columns * (cell_height + gap)
-        picture = _thumbnail(one.path)
+        picture = load_thumbnail(one.path, THUMBNAIL)
         picture.thumbnail((cell_width, 240))
         sheet.paste(picture, (left + (cell_width - picture.width) // 2, top + 240 - picture.height))
         lines = textwrap.wrap(one.caption, 36)[:3]
