@@ -1,7 +1,5 @@
 """Trained captioners from their files, ours (`.keras`) and the original pipeline's (`.h5`)."""
 
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from captioning.cli import UserError
 from captioning.decoders import DECODERS
 from captioning.files import PRETRAINED, existing_file
 from captioning.original import load_original
+from captioning.safe_keras import check_keras_file
 
 
 def find_captioner() -> Path:
@@ -55,23 +54,10 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
 
 def load_keras_file(path: Path, *, compile: bool) -> keras.Model:
     """Load a `.keras` file after a look at what it says it is; see `load_captioner`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-        name = config["class_name"]
-    except OSError:
-        raise
-    except Exception as error:  # whatever a damaged archive makes zipfile or json say
-        raise UserError(f"{path}: not a Keras model file, or damaged") from error
-    known = {decoder.__name__ for decoder in DECODERS.values()}
-    if config.get("registered_name") not in {f"captioning>{one}" for one in known}:
-        raise UserError(
-            f"{path}: refused, because it holds a '{name}', not a caption decoder of this "
-            f"project ({', '.join(sorted(known))}); foreign layers and code are not loaded"
-        )
+    check_keras_file(path, {f"captioning>{one.__name__}": one for one in DECODERS.values()})
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)
-    except (OSError, UserError):
+    except UserError:
         raise
     except Exception as error:  # Keras raises by where in the file it stumbles
         first = str(error).strip().split("\n")[0]
@@ -105,8 +91,8 @@ def check_encoder(
 
 
 def _name(encoder: Mapping[str, Any]) -> str:
-    digest = (encoder.get("weights_sha256") or "none")[:12]
-    return f"{encoder['encoder']} (weights {encoder.get('weights')}, sha256 {digest})"
+    digest = str(encoder.get("weights_sha256") or "none")[:12]
+    return f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest})"
 
 
 def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tuple[str, ...]):

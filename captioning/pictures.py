@@ -1,5 +1,6 @@
 """Any picture to a caption: the encoder that a model records, then its decoder."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,15 +36,16 @@ def encoder_of(
             f"{model_path}: does not record its encoder; give --encoder and --weights "
             f"(its image vectors have {model.feature_size} numbers)"
         )
-    recorded = record.get("weights") or ""
+    recorded = str(record.get("weights") or "")
     if weights is None and recorded.endswith(".weights.h5"):
-        weights = find_artifact(recorded)
+        weights = find_artifact(Path(recorded).name)  # the record may come from a stranger
         if weights is None:
             raise UserError(
                 f"{model_path}: was trained on {name} with {recorded}, which is neither here nor "
                 "in Pre-trained/; give --weights"
             )
-    seed = int(recorded.rpartition(" ")[2]) if recorded.startswith("random") else 0
+    seeded = re.fullmatch(r"random, seed (\d+)", recorded)
+    seed = int(seeded[1]) if seeded else 0
     encoder = load_encoder(name, weights, seed=seed)
     check_encoder(record, model_path, encoder.info, weights or name)
     if encoder.width != model.feature_size:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from captioning.cli import UserError
 from captioning.datasets import image_id
+from captioning.hdf5 import check_hdf5
 from captioning.images import SUFFIXES, UnreadableImage, decode_rgb
 
 LARGEST_FILE = 200 << 20  # bytes; no photograph is larger, but a hostile archive's member may be
@@ -237,6 +238,10 @@ def _tar(path: Path, wanted: Callable[[str], bool]) -> tuple[int, Iterable[_Item
 def _hdf5(path: Path) -> tuple[int, Iterable[_Item]]:
     """All uint8 data sets (N, H, W, 3) of the file."""
     file = h5py.File(path, "r")
+    try:
+        check_hdf5(file, sizes=False)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     found: list[h5py.Dataset] = []
 
     def look(_: str, item) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from captioning.cli import UserError
+from captioning.cli import UserError, printable
 from captioning.datasets import coco, flickr8k, flickr30k, karpathy
 from captioning.datasets.coco import results, results_id
 from captioning.datasets.form import Dataset, image_id, parse_json, read_text
@@ -39,7 +39,7 @@ def read_dataset(path: str | Path, dataset: str = "auto") -> Dataset:
         fits = isinstance(content, reader.CONTENT)
         if fits and (dataset == name or (dataset == "auto" and reader.matches(content))):
             found = reader.read(path, content)
-            return found._replace(name=f"{found.name} ({path.name})")
+            return found._replace(name=printable(f"{found.name:.100} ({path.name})"))
     wanted = [reader.KNOWN for name, reader in _READERS.items() if dataset in ("auto", name)]
     raise UserError(
         f"{path}: not a captions file of a known format; known: {'; '.join(reversed(wanted))}"
