@@ -54,7 +54,8 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
 
 def load_keras_file(path: Path, *, compile: bool) -> keras.Model:
     """Load a `.keras` file after a look at what it says it is; see `load_captioner`."""
-    check_keras_file(path, {f"captioning>{one.__name__}": one for one in DECODERS.values()})
+    known = {f"captioning>{decoder.__name__}" for decoder in DECODERS.values()}
+    check_keras_file(path, known, "caption decoder")
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)
     except UserError:

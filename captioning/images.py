@@ -38,8 +38,8 @@ class UnreadableImage(UserError):
 def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
     """Read a picture as uint8 RGB (H, W, 3), upright by its EXIF orientation.
 
-    With `size`, the picture is squashed to (size, size, 3), bilinear with antialiasing, as the
-    original pipeline's `load_img(target_size=...)` squashes it. Of an animation, the first frame.
+    With `size`, the picture is squashed to (size, size, 3), as the original pipeline's
+    `load_img(target_size=...)` squashes it. Of an animation, the first frame.
 
     Raises:
         UnreadableImage: the file is missing, empty, cut off, damaged, too large or no picture.
@@ -48,20 +48,35 @@ def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
         return decode_rgb(file, printable(path), size)
 
 
-def decode_rgb(file: BinaryIO, name: str, size: int | None = None) -> np.ndarray:
-    """`load_rgb` of an open file, which an `UnreadableImage` calls `name`."""
-    return np.asarray(_decode(file, name, (lambda _: (size, size)) if size else None))
+def squash(image: Image.Image, size: int) -> Image.Image:
+    """The whole picture as a square, bilinear with antialiasing; its proportions are lost."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def decode_rgb(
+    file: BinaryIO,
+    name: str,
+    size: int | None = None,
+    to_square: Callable[[Image.Image, int], Image.Image] = squash,
+) -> np.ndarray:
+    """`load_rgb` of an open file, which an `UnreadableImage` calls `name`.
+
+    `to_square` makes a square of `size` from the RGB picture.
+    """
+    if size is None:
+        return np.asarray(_decode(file, name, None, lambda image: image))
+    return np.asarray(_decode(file, name, 2 * size, lambda image: to_square(image, size)))
 
 
 def load_thumbnail(path: str | os.PathLike, longest: int) -> Image.Image:
     """A picture as `load_rgb` reads it, shrunk so that its longer side is at most `longest`."""
 
-    def fitting(size: tuple[int, int]) -> tuple[int, int]:
-        scale = min(1.0, longest / max(size))
-        return tuple(max(1, round(side * scale)) for side in size)
+    def shrink(image: Image.Image) -> Image.Image:
+        image.thumbnail((longest, longest))
+        return image
 
     with _open(path) as file:
-        return _decode(file, printable(path), fitting)
+        return _decode(file, printable(path), 2 * longest, shrink)
 
 
 @contextlib.contextmanager
@@ -77,9 +92,9 @@ def _open(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def _decode(
-    file: BinaryIO, name: str, target: Callable[[tuple[int, int]], tuple[int, int]] | None
+    file: BinaryIO, name: str, least: int | None, finish: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
-    """An open file as upright RGB; `target` gives the size to resize to for that of the picture."""
+    """An open file as upright RGB, of which `finish` needs no more than `least` pixels a side."""
     try:
         if file.read(2) == b"\xff\xd8":
             wrong = jpeg.damage(b"\xff\xd8" + file.read(_LARGEST_JPEG))
@@ -90,14 +105,12 @@ def _decode(
             pixels = image.width * image.height
             if pixels > _MOST_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height}")
-            with _one_large if pixels > _LARGE else contextlib.nullcontext():
-                if target is None:
-                    return _upright_rgb(image, None)
-                least = tuple(2 * side for side in target(image.size))
+            if least is not None:
                 # Lets the JPEG decoder halve large photographs on the way; no effect on others.
-                image.draft("RGB", least)
+                image.draft("RGB", (least, least))
+            with _one_large if pixels > _LARGE else contextlib.nullcontext():
                 image = _upright_rgb(image, least)
-            return image.resize(target(image.size), Image.Resampling.BILINEAR)
+            return finish(image)
     except UnidentifiedImageError as error:
         empty = file.seek(0, os.SEEK_END) == 0
         reason = "is empty" if empty else "is not a picture that can be read"
@@ -111,7 +124,7 @@ def _decode(
         raise UnreadableImage(f"{name}: is damaged ({error})") from error
 
 
-def _upright_rgb(image: Image.Image, least: tuple[int, int] | None) -> Image.Image:
+def _upright_rgb(image: Image.Image, least: int | None) -> Image.Image:
     """The picture as RGB by its EXIF orientation; a large one may come out shrunk to `least`.
 
     Each step of a conversion takes four bytes a pixel. A large picture is taken in strips, each
@@ -128,14 +141,13 @@ def _upright_rgb(image: Image.Image, least: tuple[int, int] | None) -> Image.Ima
         return _to_rgb(ImageChops.invert(upright) if inverted else upright, scale)
 
     width, height = image.size
-    across = max(1, width // least[0]) if least else 1
-    down = max(1, height // least[1]) if least else 1
-    rgb = Image.new("RGB", (-(-width // across), -(-height // down)))
-    rows = down * max(1, (1 << 20) // (width * down))
+    factor = max(1, min(width, height) // least) if least else 1
+    rgb = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    rows = factor * max(1, (1 << 20) // (width * factor))
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
         strip = _to_rgb(ImageChops.invert(strip) if inverted else strip, scale)
-        rgb.paste(strip.reduce((across, down)), (0, top // down))
+        rgb.paste(strip.reduce(factor), (0, top // factor))
     rgb.info = image.info
     return ImageOps.exif_transpose(rgb)
 

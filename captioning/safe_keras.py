@@ -3,7 +3,7 @@
 The file is a zip of a description in JSON and the weights in HDF5. The description names classes
 and functions, which Keras looks up and calls: most advisories about Keras are about what a file can
 reach that way, `safe_mode` or not (SECURITY.md lists them). So a file may name nothing but one of
-our own decoders and, for a run to be resumed, its optimizer; and it may not claim a network larger
+our own models and, for a run to be resumed, its optimizer; and it may not claim a network larger
 than the weights that it brings.
 """
 
@@ -11,7 +11,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ _LARGEST_CONFIG = 1 << 24  # bytes; a vocabulary of a million words fits
 _LARGEST_EXPANSION = 100  # of a compressed member; weights shrink by a tenth
 
 
-def check_keras_file(path: Path, decoders: Mapping[str, type[keras.Model]]) -> None:
-    """Refuse what is no decoder of ours, by its registered name, or claims what it does not hold.
+def check_keras_file(path: Path, known: Collection[str], what: str) -> None:
+    """Refuse what is none of our `known` registered classes, or claims what it does not hold.
+
+    Messages say what it should be: a `what` of this project.
 
     Raises:
         UserError: says what is wrong.
@@ -39,11 +41,10 @@ def check_keras_file(path: Path, decoders: Mapping[str, type[keras.Model]]) -> N
             _check_members(path, archive)
             config = json.loads(archive.read("config.json"))
             registered, arguments = config.get("registered_name"), config["config"]
-            if registered not in decoders:
-                known = ", ".join(sorted(decoder.__name__ for decoder in decoders.values()))
+            if registered not in known:
                 raise UserError(
-                    f"{path}: refused, because it holds a '{config['class_name']}', not a caption "
-                    f"decoder of this project ({known}); foreign layers and code are not loaded"
+                    f"{path}: refused, because it holds a '{config['class_name']}', not a {what} "
+                    "of this project; foreign layers and code are not loaded"
                 )
             for name in _classes(arguments, config.get("compile_config")):
                 raise UserError(f"{path}: refused, because it names '{name}'")
@@ -57,7 +58,7 @@ def check_keras_file(path: Path, decoders: Mapping[str, type[keras.Model]]) -> N
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except Exception as error:  # whatever a damaged archive makes zipfile, json or h5py say
         raise UserError(f"{path}: not a Keras model file, or damaged") from error
-    _check_size(path, decoders[registered], arguments, sum(sizes))
+    _check_size(path, registered, what, arguments, sum(sizes))
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
@@ -87,8 +88,8 @@ def _classes(arguments: Any, compiled: Any) -> Iterator[str]:
 
 
 def _check_record(path: Path, arguments: dict[str, Any]) -> None:
-    """The decoder's own arguments that later code goes by."""
-    longest, encoder = arguments.get("max_length"), arguments.get("encoder") or {}
+    """The arguments that later code goes by, where the model has them."""
+    longest, encoder = arguments.get("max_length", 2), arguments.get("encoder") or {}
     if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
         raise UserError(f"{path}: refused, because its captions are {longest!r:.20} words long")
     plain = str | int | float | None
@@ -97,15 +98,16 @@ def _check_record(path: Path, arguments: dict[str, Any]) -> None:
 
 
 def _check_size(
-    path: Path, decoder: type[keras.Model], arguments: dict[str, Any], held: int
+    path: Path, registered: str, what: str, arguments: dict[str, Any], held: int
 ) -> None:
     """Count the numbers of the network that is described, which costs no memory."""
     try:
+        model_class = keras.saving.get_registered_object(registered)
         with keras.StatelessScope(initialize_variables=False):
-            claimed = decoder.from_config(arguments).count_params()
+            claimed = model_class.from_config(arguments).count_params()
     except Exception as error:  # Keras raises by which argument it stumbles over
         first = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: cannot be loaded as a caption decoder ({first:.200})") from error
+        raise UserError(f"{path}: cannot be loaded as a {what} ({first:.200})") from error
     if claimed > held:
         raise UserError(
             f"{path}: refused, because its network has {claimed} numbers and it holds {held}"
