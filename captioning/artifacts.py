@@ -13,6 +13,8 @@ from captioning.files import atomic_path, existing_file, read_info, write_info, 
 from captioning.safe_pickle import KerasTokenizer, load_pickle
 from captioning.text import END, START, TEXT_RULES, Vocabulary
 
+LONGEST_CAPTION = 10_000  # words that a model or a tokenizer may claim
+
 # ---- features --------------------------------------------------------------------------------
 
 
@@ -117,20 +119,27 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
         vectors.append(value.reshape(-1))
     if len({vector.size for vector in vectors}) > 1:
         raise UserError(f"{path}: holds feature vectors of different widths")
+    # Entries may share one array in the file, a million of them one of a million numbers.
+    if 4 * sum(vector.size for vector in vectors) > max(4 * path.stat().st_size, 1 << 26):
+        raise UserError(f"{path}: its vectors repeat their numbers without bound")
     return list(rows), np.array(vectors, dtype=np.float32)
 
 
 def _read_h5(path: Path) -> tuple[list[str], np.ndarray]:
     import h5py
 
+    from captioning.hdf5 import check_hdf5
+
     try:
         with h5py.File(path, "r") as file:
-            ids = [one.decode() for one in file["image_id"][:]]
-            data = file["features"]
-            if data.ndim != 2 or len(data) != len(ids):
+            check_hdf5(file)
+            names, data = file["image_id"], file["features"]
+            if data.ndim != 2 or len(data) != len(names):
                 raise UserError(f"{path}: 'features' is not one vector for each 'image_id'")
-            return ids, data[:].astype(np.float32)
-    except (KeyError, OSError, UnicodeDecodeError, AttributeError) as error:
+            return [one.decode() for one in names[:]], data[:].astype(np.float32)
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except Exception as error:  # h5py raises by where in the file it stumbles
         raise UserError(
             f"{path}: not a features file (HDF5 with 'image_id' and 'features')"
         ) from error
@@ -166,7 +175,7 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
             descriptions.setdefault(one, []).append(" ".join(words))
     if not descriptions:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
-    rules = read_info(path).get("text_rules", "seed")
+    rules = read_info(path).get("text_rules")
     return descriptions, rules if rules in TEXT_RULES else "seed"
 
 
@@ -207,8 +216,9 @@ def read_tokenizer(path: str | Path, max_length: int | None = None) -> Vocabular
             raise ValueError
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: its words are not numbered 1 to {len(index)}") from error
-    longest = state.get("max_length") or max_length
-    if not isinstance(longest, int) or longest < 2:
+    longest = state.get("max_length", max_length)
+    if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
         raise UserError(f"{path}: does not say how long a caption gets (max_length)")
-    rules = state.get("text_rules", "seed")
-    return Vocabulary(tuple(words), longest, rules if rules in TEXT_RULES else "seed")
+    rules = state.get("text_rules")
+    known = isinstance(rules, str) and rules in TEXT_RULES
+    return Vocabulary(tuple(words), longest, rules if known else "seed")
