@@ -3,21 +3,14 @@
 
 from pathlib import Path
 
-from captioning.cli import (
-    ArgumentParser,
-    UserError,
-    import_keras,
-    positive_float,
-    positive_int,
-    run,
-    share,
-)
+from captioning import recipes
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--features", default="features.pkl", help="from 1_data_preprocessor.py")
+    recipes.add_arguments(parser)
     add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
     add(
         "--train-split",
@@ -50,26 +43,6 @@ def parse_arguments():
         help="captions a step on average: every step has about the same number of words",
     )
     add(
-        "--learning-rate",
-        type=positive_float,
-        default=1e-3,
-        help="of AdamW at its peak; lower it if the loss does not fall",
-    )
-    add(
-        "--weight-decay",
-        type=share,
-        default=0.0,
-        help="of AdamW, which multiplies it by the learning rate; raise it if the development "
-        "loss rises while the training loss falls",
-    )
-    add(
-        "--output-dropout",
-        type=share,
-        default=0.0,
-        help="share of the last hidden layer zeroed in training; lowers the development loss, but "
-        "BLEU too",
-    )
-    add(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
@@ -84,15 +57,18 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    recipes.complete(args)
     output_dir = Path(args.output_dir)
 
     # 1. The hand-off files of stage 1, and which images train and which judge.
-    from captioning.artifacts import read_descriptions, read_features
+    from captioning.artifacts import check_kind, read_descriptions, read_features
     from captioning.datasets import read_split, select
     from captioning.files import check_writable
     from captioning.text import build_vocabulary
 
     features = read_features(args.features)
+    decoder = f"the {args.decoder} decoder"
+    check_kind(features, args.features, grid=args.decoder != "merge", reader=decoder)
     descriptions, text_rules = read_descriptions(args.descriptions)
     ids = {
         split: select(
@@ -110,7 +86,6 @@ def main() -> None:
     keras = import_keras()
     from captioning import report, training
     from captioning.captioners import load_keras_file
-    from captioning.decoders import MergeDecoder
 
     train_batches, dev_batches = (
         training.CaptionBatches(
@@ -119,20 +94,11 @@ def main() -> None:
         for chosen, seed in ((train_ids, args.seed), (ids[args.dev_split], None))
     )
     history = []
-    names = (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "weight_decay",
-        "output_dropout",
-        "dtype",
-        "seed",
-        "limit",
-    )
+    names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit")
     settings = {name: vars(args)[name] for name in names}
     if args.resume and training.resumable(output_dir, settings):
         model = load_keras_file(training.state_path(output_dir), compile=True)
-        if (model.vocabulary, model.feature_size) != (vocabulary, features.width):
+        if (model.vocabulary, model.feature_shape) != (vocabulary, features.shape):
             raise UserError(
                 f"{training.state_path(output_dir)}: was trained on other features or "
                 "descriptions; start again without --resume"
@@ -142,25 +108,10 @@ def main() -> None:
         train_batches.start_epoch(epochs)
     else:
         keras.utils.set_random_seed(args.seed)
-        model = MergeDecoder(
-            features.width,
-            vocabulary.words,
-            vocabulary.max_length,
-            text_rules,
-            features.info,
-            output_dropout=args.output_dropout,
-            dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32",
-        )
-        schedule = training.learning_rate_schedule(
-            args.learning_rate, args.epochs * len(train_batches)
-        )
-        model.compile(
-            optimizer=keras.optimizers.AdamW(schedule, weight_decay=args.weight_decay),
-            jit_compile=keras.backend.backend() != "tensorflow",
-        )
+        model = recipes.build(args, features, vocabulary, args.epochs * len(train_batches))
         training.begin_run(output_dir, settings)
     print(
-        f"{len(train_ids)} images, {len(vocabulary)} words, captions of at most "
+        f"{args.decoder}: {len(train_ids)} images, {len(vocabulary)} words, captions of at most "
         f"{vocabulary.max_length}; {len(history)} epochs already trained"
     )
 
@@ -168,6 +119,7 @@ def main() -> None:
     history = training.train(
         model, train_batches, dev_batches,
         epochs=args.epochs, patience=args.patience, output_dir=output_dir, history=history,
+        plateau_from=args.learning_rate if args.schedule == "plateau" else None,
     )  # fmt: skip
     report.plot_history(output_dir / "history.png", history)
     best = training.best_row(history)

@@ -18,7 +18,7 @@ def parse_arguments():
     add = parser.add_argument
     add("--model", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
     add("--tokenizer", help="for an .h5 model; default: tokenizer.pkl here or in Pre-trained/")
-    add("--features", help="default: features.pkl here or in Pre-trained/")
+    add("--features", help="default: features.pkl, else features.h5, here or in Pre-trained/")
     add("--descriptions", help="default: descriptions.txt here or in Pre-trained/")
     add(
         "--split",
@@ -58,7 +58,8 @@ def main() -> None:
     from captioning.files import check_writable, find_artifact, write_json
 
     # 1. What to score, and against which references.
-    features_path = args.features or find_artifact("features.pkl") or "features.pkl"
+    found = find_artifact("features.pkl") or find_artifact("features.h5")
+    features_path = args.features or found or "features.pkl"
     features = read_features(features_path)
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
@@ -89,7 +90,7 @@ def main() -> None:
     model = load_captioner(model_path, tokenizer)
     check_features(model, model_path, features, features_path)
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
-    hypotheses = generate(model, features.matrix[features.rows(ids)], beam_width=args.beam_width)
+    hypotheses = generate(model, features.of(ids), beam_width=args.beam_width)
     captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}
     if args.output:
         write_json(args.output, results(captions.items(), numbers))

@@ -30,7 +30,8 @@ def parse_arguments():
         "--features",
         nargs="+",
         metavar="FILE",
-        help="one for all models or one each; default: features.pkl here or in Pre-trained/",
+        help="one for all models or one each; default: features.pkl, else features.h5, here or in "
+        "Pre-trained/",
     )
     add(
         "--predictions",
@@ -81,7 +82,8 @@ def read_features_for_models(args) -> list:
     from captioning.files import find_artifact
 
     models = len(args.model_path or [None])
-    paths = list(map(Path, args.features or [find_artifact("features.pkl") or "features.pkl"]))
+    found = find_artifact("features.pkl") or find_artifact("features.h5") or "features.pkl"
+    paths = list(map(Path, args.features or [found]))
     if len(paths) not in (1, models):
         raise UserError(
             f"--features: {len(paths)} files for {models} models; give one for all, or one each"
@@ -108,7 +110,7 @@ def caption_by_models(args, sources: list, ids: list[str], references: dict) -> 
     search = {"beam_width": args.beam_width, "length_penalty": args.length_penalty}
     candidates = []
     for path, model, (features_path, features) in zip(paths, models, sources, strict=True):
-        found = generate(model, features.matrix[features.rows(ids)], **search)
+        found = generate(model, features.of(ids), **search)
         captions = {one: hypothesis.caption for one, hypothesis in zip(ids, found, strict=True)}
         origin = {
             "model": str(path), "model_sha256": sha256(path),

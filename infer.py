@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
 
 
 def parse_arguments():
@@ -12,6 +12,11 @@ def parse_arguments():
     add("--image-path", required=True, nargs="+", metavar="FILE_OR_FOLDER", help="what to caption")
     add("--model-path", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
     add("--beam-width", type=positive_int, default=3, help="1 is greedy search, and fastest")
+    add(
+        "--attention",
+        metavar="FILE.png",
+        help="draw where the model looked for each word; for attention and transformer models",
+    )
     add("--tokenizer", help="for an .h5 model; default: tokenizer.pkl here or in Pre-trained/")
     add("--encoder", help="default: the one that the model records")
     add("--weights", help="encoder weights, where the model's encoder needs a file")
@@ -20,12 +25,17 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.files import find_artifact
+    from captioning.files import check_writable, find_artifact
     from captioning.images import list_images
 
     images = list_images(args.image_path)
+    if args.attention:
+        if Path(args.attention).suffix != ".png":
+            raise UserError(f"{args.attention}: --attention writes a PNG; end the name in .png")
+        check_writable(args.attention)
 
     import_keras()
+    from captioning import heatmaps
     from captioning.captioners import find_captioner, load_captioner
     from captioning.pictures import caption_and_print, encoder_of
 
@@ -34,8 +44,14 @@ def main() -> None:
     if tokenizer is None and model_path.suffix == ".h5":
         tokenizer = find_artifact("tokenizer.pkl")
     model = load_captioner(model_path, tokenizer)
+    if args.attention:
+        heatmaps.check_looks(model, model_path)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
-    caption_and_print(model, encoder, images, beam_width=args.beam_width)
+    results = caption_and_print(model, encoder, images, beam_width=args.beam_width)
+    if args.attention:
+        looks = [heatmaps.attend(model, encoder, one.path, one.caption) for one in results]
+        heatmaps.draw(looks, args.attention)
+        print(f"{args.attention}: where the model looked for each word")
 
 
 if __name__ == "__main__":

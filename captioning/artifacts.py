@@ -1,5 +1,6 @@
 """The hand-off files between the stages: features, descriptions and the tokenizer."""
 
+import json
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,14 @@ import numpy as np
 
 from captioning.cli import UserError
 from captioning.datasets import read_text
-from captioning.files import atomic_path, existing_file, read_info, write_info, write_text
+from captioning.files import (
+    atomic_path,
+    existing_file,
+    plain_entries,
+    read_info,
+    write_info,
+    write_text,
+)
 from captioning.safe_pickle import KerasTokenizer, load_pickle
 from captioning.text import END, START, TEXT_RULES, Vocabulary
 
@@ -19,7 +27,11 @@ LONGEST_CAPTION = 10_000  # words that a model or a tokenizer may claim
 
 
 class Features(Mapping[str, np.ndarray]):
-    """Image features by `image_id`: one float32 matrix (N, D) and what is known of its origin."""
+    """Image features by `image_id`, and what is known of their origin.
+
+    `matrix` holds a float32 vector an image, (N, D), or a float16 grid of L vectors, (N, L, D).
+    Grids lie in their file, and only what is taken of them is read.
+    """
 
     def __init__(self, ids: Sequence[str], matrix: np.ndarray, info: dict[str, Any]) -> None:
         self.matrix = matrix
@@ -40,71 +52,105 @@ class Features(Mapping[str, np.ndarray]):
         """Length D of a feature vector."""
         return self.matrix.shape[-1]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image's features: (D,) for a vector, (L, D) for a grid of L vectors."""
+        return self.matrix.shape[1:]
+
     def rows(self, image_ids: Iterable[str]) -> np.ndarray:
         """Row numbers of these images in `matrix`, int32."""
         return np.array([self.row[one] for one in image_ids], dtype=np.int32)
 
+    def of(self, image_ids: Iterable[str]) -> "Rows":
+        """The features of these images, in this order, read when they are sliced."""
+        return Rows(self.matrix, self.rows(image_ids))
+
+
+class Rows:
+    """Some rows of a matrix; a slice of them is an array, which is read from the matrix then."""
+
+    def __init__(self, matrix: np.ndarray, numbers: np.ndarray) -> None:
+        self.matrix, self.numbers = matrix, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.matrix[self.numbers[part]]
+
 
 def write_features(
-    path: str | Path, parts: Iterable[tuple[Sequence[str], np.ndarray]], info: dict[str, Any]
-) -> int:
-    """Write features given as parts of (ids, matrix (n, D)); return how many rows there were.
+    path: str | Path,
+    parts: Iterable[tuple[Sequence[str], np.ndarray]],
+    info: dict[str, Any],
+    *,
+    rows: int,
+) -> None:
+    """Write features given as parts of (ids, array (n, ...)), which have `rows` rows together.
 
-    `.pkl` is the original pipeline's format, `dict[image_id, float32 (1, D)]`; `.h5` holds the
-    datasets `image_id` and `features`, and is written part by part, never whole in memory.
+    `.pkl` is the original pipeline's format, `dict[image_id, float32 (1, D)]`. `.h5` holds the
+    datasets `image_id` and `features`, of vectors or grids, written part by part.
     """
+    hdf5 = _is_hdf5(path)
     with atomic_path(path) as temporary:
-        write = _write_h5 if Path(path).suffix in (".h5", ".hdf5") else _write_pickle
-        count = write(temporary, parts)
-    write_info(path, info)
-    return count
+        if hdf5:
+            _write_h5(temporary, parts, info, rows)
+        else:
+            _write_pickle(temporary, parts)
+    if not hdf5:
+        write_info(path, info)
 
 
-def _write_pickle(path: Path, parts: Iterable[tuple[Sequence[str], np.ndarray]]) -> int:
+def _is_hdf5(path: str | Path) -> bool:
+    return Path(path).suffix in (".h5", ".hdf5")
+
+
+def _write_pickle(path: Path, parts: Iterable[tuple[Sequence[str], np.ndarray]]) -> None:
     rows = {}
     for ids, matrix in parts:
         rows.update(zip(ids, matrix.astype(np.float32)[:, None, :], strict=True))
     with open(path, "wb") as file:
         pickle.dump(rows, file, protocol=4)
-    return len(rows)
 
 
-def _write_h5(path: Path, parts: Iterable[tuple[Sequence[str], np.ndarray]]) -> int:
+def _write_h5(path: Path, parts, info: dict[str, Any], rows: int) -> None:
+    """One dataset in one piece of the file, so that it can be mapped into memory as it lies.
+
+    The record of the origin is inside: a file of gigabytes is not read whole for its digest.
+    """
     import h5py
 
     with h5py.File(path, "w") as file:
-        names = file.create_dataset("image_id", (0,), h5py.string_dtype(), maxshape=(None,))
+        file.attrs["info"] = json.dumps(info)
+        names: list[bytes] = []
         data = None
         for ids, matrix in parts:
             if data is None:
-                shape = matrix.shape[1:]
-                data = file.create_dataset(
-                    "features", (0, *shape), matrix.dtype, maxshape=(None, *shape)
-                )
-            end = len(names) + len(ids)
-            names.resize(end, axis=0)
-            data.resize(end, axis=0)
-            names[-len(ids) :] = list(ids)
-            data[-len(ids) :] = matrix
-        return len(names)
+                data = file.create_dataset("features", (rows, *matrix.shape[1:]), matrix.dtype)
+            data[len(names) : len(names) + len(ids)] = matrix
+            names += [one.encode() for one in ids]
+        # Of one length: the library stumbles over damage in strings that each have their own.
+        length = max(map(len, names), default=1)
+        file.create_dataset("image_id", data=names, dtype=h5py.string_dtype("utf-8", length))
 
 
 def read_features(path: str | Path) -> Features:
-    """Read pooled features, ours or the original pipeline's, `.pkl` or `.h5`.
+    """Read pooled features, ours or the original pipeline's, `.pkl` or `.h5`, or open a grid's.
 
     Raises:
         UserError: no such file, a hostile or damaged one, or rows of different widths.
     """
     path = existing_file(path, "features file", "make it with 1_data_preprocessor.py")
-    if path.suffix in (".h5", ".hdf5"):
-        ids, matrix = _read_h5(path)
+    if _is_hdf5(path):
+        ids, matrix, info = _read_h5(path)
     else:
         ids, matrix = _read_pickle(path)
+        info = read_info(path)
     if not ids:
         raise UserError(f"{path}: holds no features")
-    if not np.isfinite(matrix).all():
+    if matrix.ndim == 2 and not np.isfinite(matrix).all():
         raise UserError(f"{path}: holds numbers that are not finite; extract the features again")
-    return Features(ids, matrix, read_info(path))
+    return Features(ids, matrix, info)
 
 
 def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
@@ -125,7 +171,7 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
     return list(rows), np.array(vectors, dtype=np.float32)
 
 
-def _read_h5(path: Path) -> tuple[list[str], np.ndarray]:
+def _read_h5(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     import h5py
 
     from captioning.hdf5 import check_hdf5
@@ -133,16 +179,67 @@ def _read_h5(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             check_hdf5(file)
-            names, data = file["image_id"], file["features"]
-            if data.ndim != 2 or len(data) != len(names):
-                raise UserError(f"{path}: 'features' is not one vector for each 'image_id'")
-            return [one.decode() for one in names[:]], data[:].astype(np.float32)
+            ids = _read_ids(file["image_id"], path.stat().st_size)
+            data = file["features"]
+            if data.ndim not in (2, 3) or len(data) != len(ids) or data.dtype.kind != "f":
+                raise UserError(
+                    f"{path}: 'features' is not one vector, or one grid of vectors, for each "
+                    "'image_id'"
+                )
+            if "info" in file.attrs:
+                info = plain_entries(json.loads(file.attrs["info"]))
+            else:
+                info = read_info(path)
+            if data.ndim == 2:
+                return ids, data[:].astype(np.float32), info
+            if not ids or data.id.get_offset() is None:
+                raise UserError(
+                    f"{path}: its grids are empty, compressed or in chunks, and cannot be mapped "
+                    "into memory; make it with 1_data_preprocessor.py --grid"
+                )
+            place, shape, kind = data.id.get_offset(), data.shape, data.dtype
+        # The system reads what is asked for and keeps it while there is room for it.
+        return ids, np.asarray(np.memmap(path, kind, "r", place, shape)), info
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except Exception as error:  # h5py raises by where in the file it stumbles
         raise UserError(
             f"{path}: not a features file (HDF5 with 'image_id' and 'features')"
         ) from error
+
+
+def _read_ids(names, most: int) -> list[str]:
+    """All ids, a few at a time: strings of variable length can share their bytes without bound.
+
+    Raises:
+        ValueError: they have more than `most` bytes.
+    """
+    ids: list[str] = []
+    for first in range(0, len(names), 64):
+        part = names[first : first + 64].tolist()
+        most -= sum(map(len, part))
+        if most < 0:
+            raise ValueError
+        ids += [one.decode() for one in part]
+    return ids
+
+
+def check_kind(features: Features, path: str | Path, *, grid: bool, reader: str) -> None:
+    """Refuse vectors where `reader`, a model or decoder, looks at grids, and the other way round.
+
+    Raises:
+        UserError: it is so; the message says which file to make.
+    """
+    if grid and len(features.shape) == 1:
+        raise UserError(
+            f"{path}: holds one vector a picture, but {reader} looks at a grid of them; make "
+            "features.h5 with 1_data_preprocessor.py --grid, and give it with --features"
+        )
+    if not grid and len(features.shape) == 2:
+        raise UserError(
+            f"{path}: holds grids of vectors, but {reader} takes one vector a picture; make "
+            "features.pkl with 1_data_preprocessor.py without --grid, and give it with --features"
+        )
 
 
 # ---- descriptions ----------------------------------------------------------------------------

@@ -6,13 +6,18 @@ from typing import Any
 
 import keras
 
-from captioning.artifacts import Features, read_tokenizer
+from captioning.artifacts import Features, check_kind, read_tokenizer
+from captioning.attention import AttentionDecoder
 from captioning.cli import UserError
-from captioning.decoders import DECODERS
+from captioning.decoders import MergeDecoder
 from captioning.files import PRETRAINED, existing_file
 from captioning.original import load_original
 from captioning.safe_keras import check_keras_file
+from captioning.transformer import TransformerDecoder
 
+DECODERS = {
+    "merge": MergeDecoder, "attention": AttentionDecoder, "transformer": TransformerDecoder,
+}  # fmt: skip
 _DECODERS = frozenset(f"captioning>{decoder.__name__}" for decoder in DECODERS.values())
 
 
@@ -82,12 +87,16 @@ def check_features(model: keras.Model, model_path: Path, features: Features, pat
     """Refuse features that the model was not trained on, as far as the records tell.
 
     Raises:
-        UserError: other width, other encoder, or the same encoder with other weights.
+        UserError: vectors for grids or the other way round, another size, another encoder, or the
+            same encoder with other weights.
     """
-    if features.width != model.feature_size:
+    check_kind(features, path, grid=model.grid, reader=str(model_path))
+    if features.shape != model.feature_shape:
+        kind = "grids" if model.grid else "vectors"
+        sizes = (" x ".join(map(str, shape)) for shape in (features.shape, model.feature_shape))
         raise UserError(
-            f"{path}: its vectors have {features.width} numbers, but {model_path} takes "
-            f"{model.feature_size}; extract features with the model's encoder "
+            f"{path}: its {kind} have {next(sizes)} numbers, but {model_path} takes "
+            f"{next(sizes)}; extract features with the model's encoder "
             f"({model.encoder.get('encoder', 'not recorded')})"
         )
     check_encoder(model.encoder, model_path, features.info, path)

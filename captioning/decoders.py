@@ -1,11 +1,17 @@
 """Caption decoders: image features and the words so far to the next word.
 
 Every decoder is a registered Keras model that carries what it needs to caption: its vocabulary,
-the longest caption and the record of the encoder. It has three ways in:
+the longest caption and the record of the encoder. It has these ways in:
 
 - `call({"features", "tokens"})`: logits of every next word of whole captions (teacher forcing);
-- `start(features)`: the state before the first word;
-- `step(tokens, state)`: logits of the next word and the new state, for decoding.
+- `hidden({"features", "tokens"})`: the same before the output layer;
+- `start(features)`: context and state before the first word. The context has a row an image and
+  stays; the state has a row a caption, and there may be several captions an image;
+- `step(tokens, context, state)`: logits of the next word and the new state, for decoding;
+- `attention({"features", "tokens"})`: where a grid decoder looks before every next word.
+
+What all of them share and the smallest of them are here; `attention.py` and `transformer.py` have
+the two that look at a grid of vectors.
 """
 
 from typing import Any
@@ -17,21 +23,21 @@ from captioning.losses import linear_cross_entropy
 from captioning.text import Vocabulary
 
 
-@keras.saving.register_keras_serializable(package="captioning")
-class MergeDecoder(keras.Model):
-    """The original pipeline's merge model: image vector and LSTM state added, 256 units.
+class Decoder(keras.Model):
+    """What all decoders share: the vocabulary, the output layer and the loss.
 
-    "Merge" after Tanti et al., "Where to put the image in an image caption generator"
-    (arXiv 1703.09137): the LSTM reads words only; the image joins after it.
+    A subclass makes `self.embedding` and then, by `add_output`, the output layer.
 
     Args:
-        feature_size: length D of the image vectors.
+        feature_size: length D of an image vector, or of each vector of a grid.
         words, max_length, text_rules: the fields of the `Vocabulary`.
         encoder: the record of the encoder that made the features (`Encoder.info`).
-        units: width of every hidden layer and of the word embedding.
-        dropout: share of image vector and embedding entries zeroed in training.
-        output_dropout: likewise before the output layer, where the original has none.
+        label_smoothing: share of every target spread over all words in training.
+        tied: whether the output layer's kernel is the word embedding, transposed (Press and Wolf,
+            arXiv 1608.05859).
     """
+
+    positions: int | None = None  # number L of vectors in a grid; None: one vector an image
 
     def __init__(
         self,
@@ -40,77 +46,75 @@ class MergeDecoder(keras.Model):
         max_length: int,
         text_rules: str = "seed",
         encoder: dict[str, Any] | None = None,
-        units: int = 256,
-        dropout: float = 0.5,
-        output_dropout: float = 0.0,
+        *,
+        label_smoothing: float = 0.0,
+        tied: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.feature_size = feature_size
         self.vocabulary = Vocabulary(tuple(words), max_length, text_rules)
+        self.outputs = len(self.vocabulary) + 1  # index 0 is no word
         self.encoder = dict(encoder or {})
-        self.units, self.dropout, self.output_dropout = units, dropout, output_dropout
-
-        outputs = len(self.vocabulary) + 1  # index 0 is no word
-        dtype = self.dtype_policy
-        self.image_dropout = layers.Dropout(dropout, dtype=dtype)
-        self.image_dense = layers.Dense(units, "relu", dtype=dtype, name="image_dense")
-        self.embedding = layers.Embedding(outputs, units, dtype=dtype, name="embedding")
-        self.embedding_dropout = layers.Dropout(dropout, dtype=dtype)
-        self.lstm = layers.LSTM(
-            units, return_sequences=True, return_state=True, dtype=dtype, name="lstm"
-        )
-        self.merge_dense = layers.Dense(units, "relu", dtype=dtype, name="merge_dense")
-        self.merge_dropout = layers.Dropout(output_dropout, dtype=dtype)
-        self.output_dense = layers.Dense(outputs, dtype=dtype, name="output_dense")
-        # Built here, from sizes that are known, so that a loaded model needs no example input.
-        self.image_dense.build((None, feature_size))
-        self.embedding.build((None, None))
-        self.lstm.build((None, None, units))
-        self.merge_dense.build((None, units))
-        self.output_dense.build((None, units))
+        self.label_smoothing, self.tied = label_smoothing, tied
         self.token_loss = keras.metrics.Mean(name="token_loss")
-        self.built = True
+
+    @property
+    def grid(self) -> bool:
+        """Whether the model looks at grids of vectors, not at one vector an image."""
+        return self.positions is not None
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Of an image's features: (D,) for a vector, (L, D) for a grid."""
+        return (self.positions, self.feature_size) if self.grid else (self.feature_size,)
+
+    def add_output(self, size: int) -> None:
+        """Make the output layer, which reads hidden vectors of `size` numbers."""
+        if self.tied:
+            self.output_bias = self.add_weight(
+                shape=(self.outputs,), initializer="zeros", name="output_bias"
+            )
+        else:
+            self.output_dense = layers.Dense(
+                self.outputs, dtype=self.dtype_policy, name="output_dense"
+            )
+            self.output_dense.build((None, size))
+
+    def output_weights(self):
+        """Kernel (size, V) and bias (V,) of the output layer, in float32."""
+        if self.tied:
+            return ops.transpose(self.embedding.embeddings), self.output_bias
+        return self.output_dense.kernel, self.output_dense.bias
+
+    def logits(self, hidden):
+        """Logits (..., V) of the next word from what the output layer reads (..., size)."""
+        kernel, bias = self.output_weights()
+        rows = ops.reshape(hidden, (-1, hidden.shape[-1]))
+        rows = ops.matmul(rows, ops.cast(kernel, rows.dtype)) + ops.cast(bias, rows.dtype)
+        return ops.reshape(rows, (*ops.shape(hidden)[:-1], self.outputs))
 
     def call(self, inputs: dict[str, Any], training: bool = False):
-        """Logits (B, T, V) after each of `tokens` (B, T), given `features` (B, D)."""
-        return self.output_dense(self.hidden(inputs, training))
-
-    def hidden(self, inputs: dict[str, Any], training: bool = False):
-        """What the output layer reads, (B, T, units)."""
-        image = self._image(inputs["features"], training)
-        words = self.embedding_dropout(self.embedding(inputs["tokens"]), training=training)
-        states, *_ = self.lstm(words, training=training)
-        merged = self.merge_dense(states + image[:, None, :])
-        return self.merge_dropout(merged, training=training)
-
-    def start(self, features):
-        """State before the first word: image vector, LSTM output and cell, each (B, units)."""
-        image = self._image(features, training=False)
-        return [image, ops.zeros_like(image), ops.zeros_like(image)]
-
-    def step(self, tokens, state):
-        """Logits (B, V) of the word after `tokens` (B,), and the new state."""
-        image, hidden, cell = state
-        hidden, (_, cell) = self.lstm.cell(self.embedding(tokens), [hidden, cell])
-        return self.output_dense(self.merge_dense(hidden + image)), [image, hidden, cell]
-
-    def _image(self, features, training: bool):
-        return self.image_dense(self.image_dropout(features, training=training))
+        """Logits (B, T, V) after each of `tokens` (B, T), given `features` (B, D) or (B, L, D)."""
+        return self.logits(self.hidden(inputs, training))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean cross-entropy a word, in nats.
+        """Mean cross-entropy a word, in nats; see `cross_entropy`."""
+        return self.cross_entropy(self.hidden(x, training), y, training)
+
+    def cross_entropy(self, hidden, targets, training: bool):
+        """Mean cross-entropy a word, with the label smoothing in training.
 
         Not from `y_pred`: the logits of a whole batch are too large to want, and a compiled step
         leaves out what it does not use. Batches differ in their numbers of words, so Keras' own
-        mean over batches would weigh words unevenly; `token_loss` counts every word alike.
+        mean over batches would weigh words unevenly; `token_loss` counts every word alike, without
+        smoothing.
         """
-        hidden = self.hidden(x, training)
         mean, losses = linear_cross_entropy(
             ops.reshape(hidden, (-1, hidden.shape[-1])),
-            self.output_dense.kernel,
-            self.output_dense.bias,
-            ops.reshape(y, (-1,)),
+            *self.output_weights(),
+            ops.reshape(targets, (-1,)),
+            label_smoothing=self.label_smoothing if training else 0.0,
             training=training,
         )
         self.token_loss.update_state(losses)
@@ -125,10 +129,96 @@ class MergeDecoder(keras.Model):
             "max_length": self.vocabulary.max_length,
             "text_rules": self.vocabulary.text_rules,
             "encoder": self.encoder,
+            "label_smoothing": self.label_smoothing,
+            "tied": self.tied,
+        }
+
+
+def each_row(layer: keras.Layer, x):
+    """`layer`, which maps vectors (n, D) to (n, E), over x (..., D): one product of matrices.
+
+    Keras takes a dense layer over three or more axes as a product an image, and its gradient as a
+    kernel an image, which are then added up.
+    """
+    rows = layer(ops.reshape(x, (-1, x.shape[-1])))
+    return ops.reshape(rows, (*ops.shape(x)[:-1], rows.shape[-1]))
+
+
+@keras.saving.register_keras_serializable(package="captioning")
+class MergeDecoder(Decoder):
+    """The original pipeline's merge model: image vector and LSTM state added, 256 units.
+
+    "Merge" after Tanti et al., "Where to put the image in an image caption generator"
+    (arXiv 1703.09137): the LSTM reads words only; the image joins after it.
+
+    Args:
+        carried: the arguments of `Decoder`, as are those that are not named here.
+        units: width of every hidden layer and of the word embedding.
+        dropout: share of image vector and embedding entries zeroed in training.
+        output_dropout: likewise before the output layer, where the original has none.
+    """
+
+    def __init__(
+        self,
+        *carried,
+        units: int = 256,
+        dropout: float = 0.5,
+        output_dropout: float = 0.0,
+        **kwargs,
+    ) -> None:
+        super().__init__(*carried, **kwargs)
+        self.units, self.dropout, self.output_dropout = units, dropout, output_dropout
+
+        dtype = self.dtype_policy
+        self.image_dropout = layers.Dropout(dropout, dtype=dtype)
+        self.image_dense = layers.Dense(units, "relu", dtype=dtype, name="image_dense")
+        self.embedding = layers.Embedding(self.outputs, units, dtype=dtype, name="embedding")
+        self.embedding_dropout = layers.Dropout(dropout, dtype=dtype)
+        self.lstm = layers.LSTM(
+            units, return_sequences=True, return_state=True, dtype=dtype, name="lstm"
+        )
+        self.merge_dense = layers.Dense(units, "relu", dtype=dtype, name="merge_dense")
+        self.merge_dropout = layers.Dropout(output_dropout, dtype=dtype)
+        # Built here, from sizes that are known, so that a loaded model needs no example input.
+        self.image_dense.build((None, self.feature_size))
+        self.embedding.build((None, None))
+        self.lstm.build((None, None, units))
+        self.merge_dense.build((None, units))
+        self.add_output(units)
+        self.built = True
+
+    def hidden(self, inputs: dict[str, Any], training: bool = False):
+        """What the output layer reads, (B, T, units)."""
+        image = self._image(inputs["features"], training)
+        words = self.embedding_dropout(self.embedding(inputs["tokens"]), training=training)
+        states, *_ = self.lstm(words, training=training)
+        merged = self.merge_dense(states + image[:, None, :])
+        return self.merge_dropout(merged, training=training)
+
+    def start(self, features):
+        """Context: the image vector (N, units). State: LSTM output and cell, each (N, units)."""
+        image = self._image(features, training=False)
+        return [image], [ops.zeros_like(image), ops.zeros_like(image)]
+
+    def step(self, tokens, context, state):
+        """Logits (R, V) of the word after `tokens` (R,), and the new state.
+
+        R is a multiple of N: the captions of an image are neighbours.
+        """
+        [image], [hidden, cell] = context, state
+        hidden, (_, cell) = self.lstm.cell(self.embedding(tokens), [hidden, cell])
+        by_image = ops.reshape(hidden, (ops.shape(image)[0], -1, self.units))
+        both = ops.reshape(by_image + image[:, None, :], (-1, self.units))
+        return self.logits(self.merge_dense(both)), [hidden, cell]
+
+    def _image(self, features, training: bool):
+        return self.image_dense(self.image_dropout(features, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments: enough to build the same model again."""
+        return {
+            **super().get_config(),
             "units": self.units,
             "dropout": self.dropout,
             "output_dropout": self.output_dropout,
         }
-
-
-DECODERS = {"merge": MergeDecoder}

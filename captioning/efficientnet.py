@@ -31,18 +31,24 @@ STAGES = (
 
 
 def efficientnet_lite0(x):
-    """Pixels normalised to [-1, 1] (B, H, W, 3) to a grid of features (B, H/32, W/32, 1280)."""
+    """Pixels normalised to [-1, 1] (B, H, W, 3) to a grid of features (B, H/32, W/32, 1280).
+
+    Stem and first two blocks are always float32. In bfloat16 their rounding is what most turns the
+    features: the least cosine with float32 of 887 photographs of Flickr8k was 0.9946 with them and
+    is 0.9995 without, and no slower.
+    """
+    dtype: str | None = "float32"  # None: the dtype policy that is set
 
     def norm(x, name: str):
-        return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=name)(x)
+        return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, dtype=dtype, name=name)(x)
 
     def relu6(x):
-        return layers.ReLU(max_value=6.0)(x)
+        return layers.ReLU(max_value=6.0, dtype=dtype)(x)
 
     def conv(x, channels: int, name: str, kernel: int = 1, stride: int = 1):
         return layers.Conv2D(
-            channels, kernel, stride, padding="same", use_bias=False, name=name,
-            kernel_initializer="he_normal",
+            channels, kernel, stride, padding="same", use_bias=False, dtype=dtype,
+            kernel_initializer="he_normal", name=name,
         )(x)  # fmt: skip
 
     x = relu6(norm(conv(x, 32, "conv_stem", 3, 2), "bn0"))
@@ -50,14 +56,16 @@ def efficientnet_lite0(x):
     for kernel, first_stride, expansion, channels, repeats in STAGES:
         for repeat in range(repeats):
             block = f"blocks_{number}"
+            dtype = "float32" if number < 2 else None
             stride = first_stride if repeat == 0 else 1
             shortcut = x
             if expansion > 1:
                 x = conv(x, x.shape[-1] * expansion, f"{block}_expand_conv")
                 x = relu6(norm(x, f"{block}_bn0"))
             x = layers.DepthwiseConv2D(
-                kernel, stride, padding="same", use_bias=False, name=f"{block}_depthwise_conv"
-            )(x)
+                kernel, stride, padding="same", use_bias=False, dtype=dtype,
+                name=f"{block}_depthwise_conv",
+            )(x)  # fmt: skip
             x = relu6(norm(x, f"{block}_bn1"))
             x = norm(conv(x, channels, f"{block}_project_conv"), f"{block}_bn2")
             if stride == 1 and shortcut.shape[-1] == channels:

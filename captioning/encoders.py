@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import h5py
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from captioning import efficientnet
 from captioning.alexnet import alexnet
@@ -94,20 +94,44 @@ class Encoder:
         """Length D of a feature vector."""
         return self.network.output["pooled"].shape[-1]
 
-    def encode_few(self, pixels: np.ndarray) -> np.ndarray:
-        """Features (B, D) of a few pictures, op by op: no seconds spent on compiling a graph."""
-        return keras.ops.convert_to_numpy(self.network(pixels, training=False)["pooled"])
+    def encode_few(self, pixels: np.ndarray, *, grid: bool = False) -> np.ndarray:
+        """`encode` for a few pictures, op by op: no seconds spent on compiling a graph."""
+        outputs = self.network(pixels, training=False)
+        return self._features({name: ops.convert_to_numpy(outputs[name]) for name in outputs}, grid)
 
-    def encode(self, pixels: np.ndarray, batch_size: int) -> np.ndarray:
-        """Features (n, D) of at most `batch_size` pictures, in the compiled graph.
+    def encode(self, pixels: np.ndarray, batch_size: int, *, grid: bool = False) -> np.ndarray:
+        """Features of at most `batch_size` pictures, in the compiled graph.
 
         A smaller batch is filled up, because another batch size would compile another graph.
+
+        Returns:
+            Vectors (n, D), float32; with `grid`, L = h * w vectors a picture, row by row of the
+            grid, (n, L, D), float16, as they are stored.
+
+        Raises:
+            UserError: the encoder has no grid, or one of numbers that half precision cannot hold.
         """
         count = len(pixels)
         if count < batch_size:
             filler = np.zeros((batch_size - count, *pixels.shape[1:]), pixels.dtype)
             pixels = np.concatenate([pixels, filler])
-        return self.network.predict_on_batch(pixels)["pooled"][:count]
+        outputs = self.network.predict_on_batch(pixels)
+        return self._features({name: outputs[name][:count] for name in outputs}, grid)
+
+    def _features(self, outputs: dict[str, np.ndarray], grid: bool) -> np.ndarray:
+        if not grid:
+            return outputs["pooled"]
+        if "grid" not in outputs:
+            raise UserError(f"{self.info['encoder']}: gives one vector a picture, and no grid")
+        cells = outputs["grid"]
+        with np.errstate(over="ignore"):
+            cells = cells.reshape(len(cells), -1, cells.shape[-1]).astype(np.float16)
+        if not np.isfinite(cells).all():
+            raise UserError(
+                f"{self.info['encoder']}: its grid has numbers beyond half precision; are these "
+                "the weights it was trained to?"
+            )
+        return cells
 
 
 def load_encoder(

@@ -19,11 +19,19 @@ GROUP = 4  # batches in a part file: what a killed run loses at most
 
 
 def extract(
-    encoder: Encoder, images: Mapping[str, Path], output: Path, *, batch_size: int, resume: bool
+    encoder: Encoder,
+    images: Mapping[str, Path],
+    output: Path,
+    *,
+    batch_size: int,
+    resume: bool,
+    grid: bool = False,
 ) -> dict[str, str]:
     """Write the features of `images` (by `image_id`) to `output`.
 
     Returns the `image_id`s of what was unreadable, with the reasons.
+
+    The features are vectors, or with `grid` grids in half precision; see `Encoder.encode`.
 
     Finished groups of batches lie in `<output>.parts/` until the file is complete. With `resume`
     those of a killed run with the same pictures and encoder are kept.
@@ -32,7 +40,7 @@ def extract(
         UserError: more pictures were unreadable than read.
     """
     parts = Path(f"{output}.parts")
-    plan = {**encoder.info, "batch_size": batch_size, "images": sorted(images)}
+    plan = {**encoder.info, "grid": grid, "batch_size": batch_size, "images": sorted(images)}
     if not (resume and _read_plan(parts) == plan):
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
@@ -49,7 +57,8 @@ def extract(
     done = len(paths) - sum(len(groups[number]) for number in todo)
     with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
         for number in todo:
-            _extract_group(encoder, stream, files[number], len(groups[number]), batch_size, bar)
+            count = len(groups[number])
+            _extract_group(encoder, stream, files[number], count, batch_size, grid, bar)
 
     unreadable = {}
     for file in files:
@@ -60,19 +69,22 @@ def extract(
             f"{len(unreadable)} of {len(paths)} pictures could not be read, "
             f"the first: {next(iter(unreadable.values()))}"
         )
-    write_features(output, _parts(files), encoder.info)
+    rows = len(paths) - len(unreadable)
+    write_features(output, _parts(files), encoder.info, rows=rows)
     shutil.rmtree(parts)
     return unreadable
 
 
-def _extract_group(encoder, stream, file: Path, count: int, batch_size: int, bar: tqdm) -> None:
+def _extract_group(
+    encoder, stream, file: Path, count: int, batch_size: int, grid: bool, bar: tqdm
+) -> None:
     ids: list[str] = []
-    rows = [np.empty((0, encoder.width), np.float32)]
+    rows: list[np.ndarray] = []
     unreadable: list[UnreadableImage] = []
     while count > 0:
         paths, pixels, errors = next(stream)
         if paths:
-            rows.append(encoder.encode(pixels, batch_size))
+            rows.append(encoder.encode(pixels, batch_size, grid=grid))
         ids += [image_id(path.name) for path in paths]
         unreadable += errors
         count -= len(paths) + len(errors)
@@ -81,7 +93,7 @@ def _extract_group(encoder, stream, file: Path, count: int, batch_size: int, bar
         np.savez(
             temporary,
             ids=np.array(ids, str),
-            features=np.concatenate(rows),
+            features=np.concatenate(rows or [np.empty(0)]),
             lost=np.array([image_id(error.path.name) for error in unreadable], str),
             reasons=np.array([str(error) for error in unreadable], str),
         )

@@ -122,5 +122,11 @@ def read_info(path: str | os.PathLike) -> dict[str, Any]:
         return {}
     if not isinstance(info, dict) or info.pop("sha256", None) != sha256(path):
         return {}
+    return plain_entries(info)
+
+
+def plain_entries(info: Any) -> dict[str, Any]:
+    """What is text or a number in a record that may come from a stranger."""
     plain = str | int | float | None
-    return {key: value for key, value in info.items() if isinstance(value, plain)}
+    pairs = info.items() if isinstance(info, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, plain)}

@@ -1,10 +1,13 @@
 """Greedy and beam search: all pictures decoded together, the decoder's state carried along."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
+
+from captioning.cli import UserError
+from captioning.decoders import Decoder
 
 
 class Hypothesis(NamedTuple):
@@ -14,67 +17,104 @@ class Hypothesis(NamedTuple):
     log_probability: float
 
 
-def generate(
-    model: keras.Model,
-    features: np.ndarray,
+class _Rules(NamedTuple):
+    width: int
+    length_penalty: float
+    min_length: int
+    no_repeat_ngram: int | None
+
+
+def generate(model: Decoder, features: Sequence[np.ndarray], **search) -> list[Hypothesis]:
+    """The best caption for each of `features`; see `generate_n_best` for the arguments."""
+    return [found[0] for found in generate_n_best(model, features, **search)]
+
+
+def generate_n_best(
+    model: Decoder,
+    features: Sequence[np.ndarray],
     *,
     beam_width: int = 1,
     length_penalty: float = 1.0,
+    min_length: int = 0,
+    no_repeat_ngram: int | None = None,
     batch_size: int = 500,
-) -> list[Hypothesis]:
-    """The best caption for each row of `features` (N, D).
+) -> list[list[Hypothesis]]:
+    """Up to `beam_width` captions, the best first, for each of `features`.
+
+    These are vectors (N, D) or grids (N, L, D), as the model takes them: an array, or what gives
+    an array when it is sliced.
 
     Width 1 is greedy search. A wider beam keeps the `beam_width` most probable beginnings until
-    as many captions are complete, and returns the one with the highest log-probability divided by
-    length to the power of `length_penalty`; the end word counts (Wu et al., arXiv 1609.08144,
-    section 7, in its simple form). 0 ranks by probability alone, which favours short captions.
+    as many captions are complete and none of the beginnings scores better than the worst of these.
+    The score is the log-probability divided by length to the power of `length_penalty`; the end
+    word counts (Wu et al., arXiv 1609.08144, section 7, in its simple form). 0 ranks by probability
+    alone, which favours short captions.
 
-    No caption uses a word of two letters or more three times, or a pair of such words twice:
-    "white and white and white" is a known failure of search in a model that is sure of itself.
+    A caption has at least `min_length` words. Without `no_repeat_ngram` none uses a word of two
+    letters or more three times, or a pair of such words twice: "white and white and white" is a
+    known failure of search in a model that is sure of itself. With it, no sequence of so many
+    words, of whatever length, comes twice; 0 lets everything repeat. Where these rules leave no
+    word at all, the caption ends.
+
+    Raises:
+        UserError: a width below 1, or a length or sequence that no caption can have.
     """
-    found: list[Hypothesis] = []
+    most = model.vocabulary.max_length - 2
+    if beam_width < 1:
+        raise UserError(f"a beam width of {beam_width}: it must be at least 1, which is greedy")
+    if not 0 <= min_length <= most:
+        raise UserError(f"a minimum length of {min_length}: this model's captions have 0 to {most}")
+    if no_repeat_ngram is not None and no_repeat_ngram < 0:
+        raise UserError(f"sequences of {no_repeat_ngram} words: it must be 0 or more")
+    rules = _Rules(beam_width, length_penalty, min_length, no_repeat_ngram)
+    found: list[list[Hypothesis]] = []
     for first in range(0, len(features), batch_size):
-        rows = ops.convert_to_tensor(features[first : first + batch_size], "float32")
-        found += _beam_search(model, rows, beam_width, length_penalty)
+        found += _beam_search(model, features[first : first + batch_size], rules)
     return found
 
 
-def _beam_search(model, features, width: int, length_penalty: float) -> list[Hypothesis]:
-    vocabulary = model.vocabulary
+def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[list[Hypothesis]]:
+    vocabulary, width = model.vocabulary, rules.width
     steps = vocabulary.max_length - 1  # words after the start word, the end word included
     # Every image has `width` neighbouring rows in the state and in the arrays below.
-    images = np.arange(len(features))  # those not yet settled
+    images = np.arange(len(features))
+    settled = np.zeros(len(images), bool)
+    best = np.full((len(images), width), -np.inf)  # scores of the captions that are complete
     finished: list[list[tuple[float, Hypothesis]]] = [[] for _ in images]
-    state = model.start(ops.repeat(features, width, axis=0))
+    context, state = model.start(ops.convert_to_tensor(features))
+    state = [ops.repeat(part, width, axis=0) for part in state]
     words = np.full((len(images), width, 1), vocabulary.start)
-    scores = np.full((len(images), width), -np.inf)
-    scores[:, 0] = 0.0  # the beams of an image begin alike: one of them speaks
-
-    def unsettled(images: np.ndarray) -> np.ndarray:
-        return np.array([len(finished[image]) < width for image in images], bool)
+    totals = np.full((len(images), width), -np.inf)  # log-probabilities of the beginnings
+    totals[:, 0] = 0.0  # the beams of an image begin alike: one of them speaks
 
     for step in range(1, steps + 1):
-        logits, state = model.step(ops.convert_to_tensor(words[:, :, -1].reshape(-1)), state)
-        beams, tokens, totals = _extend(logits, scores, words, vocabulary, step == steps)
+        tokens = ops.convert_to_tensor(words[:, :, -1].reshape(-1))
+        logits, state = model.step(tokens, context, state)
+        beams, tokens, totals = _extend(logits, totals, words, vocabulary, rules, step == steps)
 
         ends = tokens == vocabulary.end
         # A settled image that is still among the rows takes no more captions.
-        counted = ends & np.isfinite(totals) & unsettled(images)[:, None]
+        counted = ends & np.isfinite(totals) & ~settled[images][:, None]
         for row, place in np.argwhere(counted[:, :width]):
+            image, total = images[row], float(totals[row, place])
             caption = vocabulary.decode(words[row, beams[row, place]])
-            total = float(totals[row, place])
-            finished[images[row]].append((total / step**length_penalty, Hypothesis(caption, total)))
+            score = total / step**rules.length_penalty
+            finished[image].append((score, Hypothesis(caption, total)))
+            worst = best[image].argmin()
+            best[image, worst] = max(best[image, worst], score)
 
         # Open beginnings first, best first. Of 2 * width at most width end, so enough go on.
         order = np.argsort(ends, axis=1, kind="stable")[:, :width]
         beams, tokens, totals, ends = (
             np.take_along_axis(part, order, axis=1) for part in (beams, tokens, totals, ends)
         )
-        scores = np.where(ends, -np.inf, totals)
+        totals = np.where(ends, -np.inf, totals)
         words = np.take_along_axis(words, beams[:, :, None], axis=1)
         words = np.concatenate([words, tokens[:, :, None]], axis=2)
 
-        rows = np.flatnonzero(unsettled(images))
+        open_score = totals.max(axis=1) / step**rules.length_penalty
+        settled[images] |= best[images].min(axis=1) >= open_score
+        rows = np.flatnonzero(~settled[images])
         if len(rows) == 0:
             break
         # Dropping settled images at every step would give every step a shape of its own.
@@ -83,43 +123,61 @@ def _beam_search(model, features, width: int, length_penalty: float) -> list[Hyp
         parents = (rows[:, None] * width + beams[rows]).reshape(-1)
         if width > 1 or len(rows) < len(images):
             state = [ops.take(part, parents, axis=0) for part in state]
-        images, words, scores = images[rows], words[rows], scores[rows]
-    return [max(candidates)[1] for candidates in finished]
+        if len(rows) < len(images):
+            context = [ops.take(part, rows, axis=0) for part in context]
+        images, words, totals = images[rows], words[rows], totals[rows]
+    return [[one for _, one in sorted(found, reverse=True)[:width]] for found in finished]
 
 
-def _extend(logits, scores: np.ndarray, words: np.ndarray, vocabulary, must_end: bool):
-    """The 2 * width best continuations of each image's beams: (beam, word, total score) arrays.
+def _extend(logits, totals, words, vocabulary, rules: _Rules, must_end: bool):
+    """The 2 * width best continuations of each image's beams: (beam, word, log-probability) arrays.
 
-    Padding, the start word and repetitions (`_repeats`) are never chosen. With `must_end` the end
-    word is the only choice.
+    What `_barred` bars is never chosen. With `must_end` the end word is the only choice.
     """
-    images, width = scores.shape
+    images, width = totals.shape
     log_probabilities = ops.log_softmax(logits, axis=-1)
+    ending = ops.convert_to_numpy(log_probabilities[:, vocabulary.end])
     if must_end:
-        values = ops.convert_to_numpy(log_probabilities[:, vocabulary.end])[:, None]
-        choices = np.full_like(values, vocabulary.end, dtype=np.int64)
+        values, choices = ending[:, None], np.full((len(ending), 1), vocabulary.end)
     else:
-        barred = np.zeros(len(vocabulary) + 1, np.float32)
-        barred[[0, vocabulary.start]] = -np.inf
-        # A few more than needed, because repetitions among them are struck out.
-        count = min(2 * width + 8, len(vocabulary) - 1)
-        values, choices = ops.top_k(log_probabilities + barred, count)
-        values, choices = ops.convert_to_numpy(values), ops.convert_to_numpy(choices)
-        repeats = _repeats(words.reshape(images * width, -1), choices, vocabulary)
-        values = np.where(repeats, -np.inf, values)
+        barred = _barred(words.reshape(images * width, -1), vocabulary, rules)
+        # As many more than needed as can be struck out.
+        count = 2 * width + 1 + int((barred > 0).sum(axis=1).max())
+        values, choices = ops.top_k(log_probabilities, min(count, logits.shape[-1]))
+        values, choices = np.array(values), np.array(choices)
+        values[(choices[:, :, None] == barred[:, None, :]).any(axis=2)] = -np.inf
+        stuck = ~np.isfinite(values).any(axis=1)
+        values[stuck, 0], choices[stuck, 0] = ending[stuck], vocabulary.end
 
     per_beam = values.shape[1]
-    totals = (scores[:, :, None] + values.reshape(images, width, per_beam)).reshape(images, -1)
+    totals = (totals[:, :, None] + values.reshape(images, width, per_beam)).reshape(images, -1)
     best = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * width]
     tokens = np.take_along_axis(choices.reshape(images, -1), best, axis=1)
     return best // per_beam, tokens.astype(np.int64), np.take_along_axis(totals, best, axis=1)
 
 
-def _repeats(words: np.ndarray, choices: np.ndarray, vocabulary) -> np.ndarray:
-    """Which `choices` (rows, k) would repeat what `words` (rows, t) hold; see `generate`."""
-    short = np.array([True, *(len(word) == 1 for word in vocabulary.words)])
-    same = words[:, :, None] == choices[:, None, :]
-    third = same.sum(axis=1) >= 2
-    after_last = (words[:, :-1] == words[:, -1:])[:, :, None]
-    pair = (after_last & same[:, 1:]).any(axis=1) & ~short[words[:, -1:]]
-    return (third | pair) & ~short[choices]
+def _barred(words: np.ndarray, vocabulary, rules: _Rules) -> np.ndarray:
+    """What may not follow `words` (rows, t), which begin with the start word: (rows, k) words.
+
+    0, which is no word and may never follow, fills up.
+    """
+    rows, length = words.shape
+    always = [0, vocabulary.start]
+    if length <= rules.min_length:
+        always.append(vocabulary.end)
+    repeats = []
+    if rules.no_repeat_ngram is None:
+        short = np.array([True, *(len(word) == 1 for word in vocabulary.words)])[words]
+        twice = (words[:, :, None] == words[:, None, :]).sum(axis=2) >= 2
+        before = (words[:, :-1] == words[:, -1:]) & ~short[:, -1:]
+        repeats = [np.where(twice & ~short, words, 0),
+                   np.where(before & ~short[:, 1:], words[:, 1:], 0)]  # fmt: skip
+    elif 0 < rules.no_repeat_ngram <= length:
+        size = rules.no_repeat_ngram
+        places = length - size + 1  # where such a sequence begins that is complete
+        last = words[:, places:]  # the beginning of the one that the next word completes
+        same = np.ones((rows, places), bool)
+        for n in range(size - 1):
+            same &= words[:, n : n + places] == last[:, n, None]
+        repeats = [np.where(same, words[:, size - 1 :], 0)]
+    return np.concatenate([np.tile(always, (rows, 1)), *repeats], axis=1)

@@ -64,8 +64,10 @@ def caption_pictures(
     size = min(BATCH, len(paths))
     for read, pixels, unreadable in decode_batches(paths, encoder.info["image_size"], size):
         if read:
-            few = len(paths) <= FEW
-            features = encoder.encode_few(pixels) if few else encoder.encode(pixels, size)
+            if len(paths) <= FEW:
+                features = encoder.encode_few(pixels, grid=model.grid)
+            else:
+                features = encoder.encode(pixels, size, grid=model.grid)
             hypotheses = generate(model, features, beam_width=beam_width)
             for path, found in zip(read, hypotheses, strict=True):
                 yield Captioned(path, *found)

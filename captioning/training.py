@@ -28,7 +28,8 @@ class CaptionBatches(keras.utils.PyDataset):
     captions, fewer long ones. So every word weighs alike, and the largest arrays of all batches
     are of one size, which memory is reused for.
 
-    An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`. The order of an
+    An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`; of grids, the features
+    are (B, L, D), and only those of the batch are read from their file. The order of an
     epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
     without a seed the order is that of the data, shortest captions first.
     """
@@ -99,6 +100,15 @@ def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedule
     )
 
 
+def plateau_rate(first: float, losses: Sequence[float]) -> float:
+    """The learning rate after epochs of these development losses: halved by each without a new low.
+
+    It follows from the history alone, so that a resumed run has the same.
+    """
+    lows = np.minimum.accumulate([math.inf, *losses])[:-1]
+    return first * 0.5 ** int(np.sum(np.array(losses) >= lows))
+
+
 def train(
     model: keras.Model,
     train_batches: CaptionBatches,
@@ -108,17 +118,19 @@ def train(
     patience: int,
     output_dir: Path,
     history: list[dict[str, float]],
+    plateau_from: float | None = None,
 ) -> list[dict[str, float]]:
     """Train a compiled decoder; return the history, a row an epoch.
 
     `history` holds the epochs already trained (none, or those of the run that `model` resumes).
     Training stops before `epochs` when the development loss has not improved for `patience`
-    epochs (0: never).
+    epochs (0: never). With `plateau_from` the learning rate is that at first and falls by
+    `plateau_rate`; without, it is the optimizer's own affair.
 
     Raises:
         UserError: the loss is no longer a number.
     """
-    keeper = _Keeper(train_batches, output_dir, patience, history)
+    keeper = _Keeper(train_batches, output_dir, patience, history, plateau_from)
     if not keeper.exhausted():
         model.fit(
             train_batches,
@@ -139,10 +151,17 @@ class _Keeper(keras.callbacks.Callback):
     run goes by, so that a kill in between costs an epoch and never leaves the three at odds.
     """
 
-    def __init__(self, batches: CaptionBatches, output_dir: Path, patience: int, history) -> None:
+    def __init__(
+        self,
+        batches: CaptionBatches,
+        output_dir: Path,
+        patience: int,
+        history: Sequence[dict[str, float]],
+        plateau_from: float | None,
+    ) -> None:
         super().__init__()
         self.batches, self.output_dir, self.patience = batches, output_dir, patience
-        self.history = list(history)
+        self.history, self.plateau_from = list(history), plateau_from
 
     def exhausted(self) -> bool:
         """Whether the last `patience` epochs brought nothing."""
@@ -154,6 +173,9 @@ class _Keeper(keras.callbacks.Callback):
         states = [v for v in self.model.variables if v.path.endswith("seed_generator_state")]
         for number, state in enumerate(states):
             state.assign([self.batches.seed * len(states) + number, epoch])
+        if self.plateau_from is not None:
+            losses = [row["val_loss"] for row in self.history]
+            self.model.optimizer.learning_rate = plateau_rate(self.plateau_from, losses)
         captions = sum(len(rows) for rows, _ in self.batches.groups)
         self.bar = tqdm(total=captions, unit="caption", desc=f"epoch {epoch + 1}")
 
@@ -259,7 +281,9 @@ def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
         return False
     path = _settings_path(output_dir)
     before = json.loads(existing_file(path, "record of the run to resume").read_text("utf-8"))
-    changed = [f"{k} was {before[k]}, not {v}" for k, v in settings.items() if before[k] != v]
+    changed = [
+        f"{k} was {before.get(k)}, not {v}" for k, v in settings.items() if before.get(k) != v
+    ]
     if changed:
         raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")
     return True

@@ -33,7 +33,7 @@ def test_features_come_back_as_written(tmp_path, suffix):
     path = tmp_path / f"features{suffix}"
 
     write_features(
-        path, [(["a", "b"], matrix[:2]), (["c", "d", "e"], matrix[2:])], {"encoder": "x"}
+        path, [(["a", "b"], matrix[:2]), (["c", "d", "e"], matrix[2:])], {"encoder": "x"}, rows=5
     )
 
     features = read_features(path)
@@ -42,8 +42,87 @@ def test_features_come_back_as_written(tmp_path, suffix):
     assert features.info == {"encoder": "x"}
 
 
+@pytest.fixture
+def grids() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
+
+
+def test_grids_are_mapped_from_the_file_they_lie_in(tmp_path, grids):
+    path = tmp_path / "features.h5"
+    parts = [(["a", "b"], grids[:2]), (["c", "d", "e"], grids[2:])]
+    write_features(path, parts, {"encoder": "x"}, rows=5)
+
+    features = read_features(path)
+
+    assert features.info == {"encoder": "x"}
+    assert (features.width, features.shape) == (3, (4, 3))
+    assert isinstance(features.matrix.base, np.memmap)
+    assert np.array_equal(features.matrix, grids)
+    chosen = features.of(["d", "a", "b"])
+    assert len(chosen) == 3
+    assert np.array_equal(chosen[:2], grids[[3, 0]])
+
+
+def test_ids_of_every_length_and_script_come_back(tmp_path):
+    ids = ["a", "ähnlich", "図", "x" * 300]
+    write_features(tmp_path / "features.h5", [(ids, np.ones((4, 2), np.float32))], {}, rows=4)
+    assert list(read_features(tmp_path / "features.h5")) == ids
+
+
+def test_what_is_no_text_or_number_in_the_record_of_a_file_is_left_out(tmp_path):
+    path = tmp_path / "features.h5"
+    info = {"encoder": "x", "weights": ["a"], "weights_sha256": {}}
+    write_features(path, [(["a"], np.ones((1, 2), np.float32))], info, rows=1)
+    assert read_features(path).info == {"encoder": "x"}
+
+
+@pytest.mark.parametrize("damage", ["external", "virtual", "ids"])
+def test_grids_that_lie_elsewhere_are_refused(tmp_path, grids, damage):
+    (tmp_path / "secret").write_bytes(grids.tobytes())
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        if damage == "external":
+            elsewhere = [(tmp_path / "secret", 0, 120)]
+            file.create_dataset("features", grids.shape, "f2", external=elsewhere)
+        elif damage == "virtual":
+            layout = h5py.VirtualLayout(grids.shape, "f2")
+            layout[:] = h5py.VirtualSource("other.h5", "x", grids.shape)
+            file.create_virtual_dataset("features", layout)
+        else:
+            file["features"] = grids
+        external = [(tmp_path / "secret", 0, 5)] if damage == "ids" else None
+        file.create_dataset("image_id", (5,), "S1", external=external)
+    with pytest.raises(UserError, match=r"features\.h5: refused, because .*other files"):
+        read_features(tmp_path / "features.h5")
+
+
+def test_ids_of_more_bytes_than_the_file_are_refused(tmp_path):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        ids = np.array([b"x" * 1000] * 1000)
+        file.create_dataset("image_id", data=ids, compression="gzip")
+        file["features"] = np.ones((1000, 1), np.float32)
+    with pytest.raises(UserError, match=r"features\.h5: not a features file"):
+        read_features(tmp_path / "features.h5")
+
+
+def test_grids_that_cannot_be_mapped_are_refused(tmp_path, grids):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["image_id"] = list("abcde")
+        file.create_dataset("features", data=grids, compression="gzip")
+    with pytest.raises(UserError, match=r"features\.h5: .*compressed.*--grid"):
+        read_features(tmp_path / "features.h5")
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), (5, 2, 2, 3)])
+def test_hdf5_of_a_wrong_shape_is_refused(tmp_path, shape):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["image_id"] = list("abcde")
+        file["features"] = np.ones(shape, np.float16)
+    with pytest.raises(UserError, match="one grid of vectors, for each"):
+        read_features(tmp_path / "features.h5")
+
+
 def test_features_pickle_is_the_original_pipelines_format(tmp_path):
-    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4), np.float32))], {})
+    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4), np.float32))], {}, rows=1)
     with open(tmp_path / "features.pkl", "rb") as file:
         plain = pickle.load(file)
     assert plain["a"].shape == (1, 4)
@@ -59,7 +138,7 @@ def test_features_of_every_pickle_protocol_are_read(tmp_path, protocol):
 
 def test_record_of_a_replaced_file_is_not_believed(tmp_path):
     path = tmp_path / "features.pkl"
-    write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"})
+    write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"}, rows=1)
     path.write_bytes(pickle.dumps({"a": np.zeros((1, 4), np.float32)}))
     assert read_features(path).info == {}
 

@@ -3,7 +3,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from captioning.artifacts import Features
+from captioning.captioners import check_features, load_captioner
+from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
+from tests.decoder_tools import NAMES, features_for, tiny
 
 WORDS = ["startseq", "endseq", *(f"word{number}" for number in range(9))]
 FEATURES, LONGEST = 6, 7
@@ -99,30 +103,118 @@ def test_loss_and_gradients_equal_the_originals_prefix_expansion(model, captions
         np.testing.assert_allclose(gradient, expected_gradients[name], atol=1e-5, err_msg=name)
 
 
-def test_steps_equal_teacher_forcing(model, captions):
-    features, tokens = captions[1]
-    whole = model({"features": features, "tokens": tokens})
+# ---- what every decoder does -----------------------------------------------------------------
 
-    state = model.start(features)
-    for position in range(tokens.shape[1]):
-        logits, state = model.step(tokens[:, position], state)
+
+@pytest.fixture(params=NAMES)
+def name(request) -> str:
+    return request.param
+
+
+TOKENS = np.array([[1, 5, 3, 7, 3], [1, 9, 9, 4, 2], [1, 3, 11, 4, 6]])
+
+
+def inputs_for(model, tokens=TOKENS) -> dict:
+    return {"features": features_for(model, len(tokens)), "tokens": tokens}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_steps_equal_teacher_forcing(name, tied):
+    model = tiny(name, WORDS, LONGEST, tied=tied)
+    inputs = inputs_for(model)
+    whole = model(inputs)
+
+    context, state = model.start(inputs["features"])
+    for position in range(TOKENS.shape[1]):
+        logits, state = model.step(TOKENS[:, position], context, state)
         np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
 
 
-def test_dropout_acts_in_training_only(captions):
-    model = MergeDecoder(FEATURES, WORDS, LONGEST, units=8, dropout=0.5)
-    features, tokens = captions[0]
-    inputs = {"features": features, "tokens": tokens}
+def test_captions_of_one_image_share_its_context(name):
+    model = tiny(name, WORDS, LONGEST)
+    features = features_for(model, 2)
+    tokens = np.array([TOKENS[0], TOKENS[1], TOKENS[2], TOKENS[0]])  # two captions an image
+    whole = model({"features": np.repeat(features, 2, axis=0), "tokens": tokens})
+
+    context, state = model.start(features)
+    state = [np.repeat(part, 2, axis=0) for part in state]
+    for position in range(tokens.shape[1]):
+        logits, state = model.step(tokens[:, position], context, state)
+        np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"tied": True, "label_smoothing": 0.2}])
+def test_loss_and_gradients_equal_a_plain_cross_entropy(name, options):
+    model = tiny(name, WORDS, LONGEST, **options)
+    inputs, following = inputs_for(model, TOKENS[:, :-1]), TOKENS[:, 1:]
+
+    def plain():
+        count, smoothing = len(WORDS) + 1, options.get("label_smoothing", 0.0)
+        targets = (1 - smoothing) * ops.one_hot(following, count) + smoothing / count
+        loss = -ops.mean(ops.sum(targets * ops.log_softmax(model(inputs, training=True)), -1))
+        if name == "attention":
+            unseen = ops.square(1 - ops.sum(model.attention(inputs), axis=1))
+            loss += model.penalty * ops.mean(ops.sum(unseen, axis=1)) / following.shape[1]
+        return loss
+
+    loss, gradients = loss_and_gradients(
+        model, lambda: model.compute_loss(inputs, following, training=True)
+    )
+    expected_loss, expected_gradients = loss_and_gradients(model, plain)
+
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    for variable, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected_gradients[variable], atol=1e-5)
+
+
+def test_shown_loss_is_without_smoothing_and_penalty(name):
+    model = tiny(name, WORDS, LONGEST, label_smoothing=0.2)
+    inputs, following = inputs_for(model, TOKENS[:, :-1]), TOKENS[:, 1:]
+    scores = np.array(ops.log_softmax(model(inputs)))
+
+    model.compute_loss(inputs, following, training=True)
+
+    chosen = np.take_along_axis(scores, following[:, :, None], axis=2)
+    assert float(model.token_loss.result()) == pytest.approx(-chosen.mean(), abs=1e-5)
+
+
+def test_dropout_acts_in_training_only(name):
+    model = tiny(name, WORDS, LONGEST, dropout=0.5)
+    inputs = inputs_for(model)
     assert np.array_equal(model(inputs), model(inputs))
     assert not np.array_equal(model(inputs, training=True), model(inputs, training=True))
 
 
-def test_saved_model_comes_back_with_its_vocabulary(model, captions, tmp_path):
+@pytest.mark.parametrize("tied", [False, True])
+def test_saved_model_comes_back_with_its_vocabulary(name, tied, tmp_path):
+    model = tiny(name, WORDS, LONGEST, tied=tied)
     model.encoder = {"encoder": "resnet50", "weights_sha256": "abc"}
     model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    features, tokens = captions[0]
-    inputs = {"features": features, "tokens": tokens}
+    loaded = load_captioner(tmp_path / "model.keras")
+    inputs = inputs_for(model)
     assert np.array_equal(loaded(inputs), model(inputs))
     assert loaded.vocabulary == model.vocabulary
     assert loaded.encoder == model.encoder
+    assert loaded.feature_shape == model.feature_shape
+
+
+@pytest.mark.parametrize(
+    "reader, made_for, message",
+    [
+        ("merge", "attention", "features.pkl with 1_data_preprocessor.py without --grid"),
+        ("attention", "merge", "features.h5 with 1_data_preprocessor.py --grid"),
+        ("transformer", "merge", "features.h5 with 1_data_preprocessor.py --grid"),
+    ],
+)
+def test_vectors_for_grids_and_grids_for_vectors_are_refused(reader, made_for, message, tmp_path):
+    model, other = tiny(reader, WORDS, LONGEST), tiny(made_for, WORDS, LONGEST)
+    features = Features(["a"], features_for(other, 1), {})
+    with pytest.raises(UserError, match=message):
+        check_features(model, tmp_path / "model.keras", features, tmp_path / "features")
+
+
+def test_grids_of_another_size_are_refused(tmp_path):
+    model = tiny("transformer", WORDS, LONGEST)
+    features = Features(["a"], np.ones((1, 9, 5), np.float16), {})
+    with pytest.raises(UserError, match=r"grids have 9 x 5 numbers, but .* takes 4 x 5"):
+        check_features(model, tmp_path / "model.keras", features, tmp_path / "features.h5")

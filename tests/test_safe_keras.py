@@ -9,12 +9,14 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.attention import AttentionDecoder
 from captioning.captioners import load_captioner, load_keras_file
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
 from captioning.encoders import build_network, load_encoder, save_encoder
 from captioning.half_precision import halve_model
 from captioning.original import load_original
+from captioning.transformer import TransformerDecoder
 from tests.keras_files import WEIGHTS, tampered
 
 
@@ -113,6 +115,38 @@ def test_a_member_that_no_model_of_ours_has_is_refused(model_file, tmp_path, nam
 def test_a_member_that_unpacks_without_bound_is_refused(model_file, tmp_path, name, no_keras):
     path = tampered(model_file, tmp_path / "bomb.keras", extra={name: b" " * (1 << 25)})
     with pytest.raises(UserError, match=f"{name} in it is too large"):
+        load_captioner(path)
+
+
+GRID = {
+    "attention": (AttentionDecoder, {"units": 8}),
+    "transformer": (TransformerDecoder, {"depth": 2, "heads": 2, "tied": True}),
+}
+
+
+@pytest.fixture(params=GRID)
+def grid_file(request, tmp_path) -> Path:
+    """A decoder that looks at a grid, compiled as stage 2 compiles it."""
+    decoder, sizes = GRID[request.param]
+    model = decoder(4, ["startseq", "endseq", "dog"], 5, positions=4, width=8, **sizes)
+    model.compile(optimizer=keras.optimizers.AdamW(1e-3, global_clipnorm=1.0))
+    model.save(tmp_path / "grid.keras")
+    return tmp_path / "grid.keras"
+
+
+def test_grid_decoders_load(grid_file):
+    assert load_captioner(grid_file).feature_shape == (4, 4)
+    assert load_keras_file(grid_file, compile=True).optimizer.name == "adamw"
+
+
+@pytest.mark.parametrize(
+    "change", [{"positions": 10**12}, {"width": 10**5}, {"feature_size": 10**9}, {"depth": 10**9}]
+)
+def test_a_grid_decoder_larger_than_its_weights_is_refused(grid_file, change, tmp_path, no_keras):
+    path = tampered(
+        grid_file, tmp_path / "evil.keras", config=lambda config: config["config"].update(change)
+    )
+    with pytest.raises(UserError, match=r"evil\.keras: (refused, because|cannot be loaded)"):
         load_captioner(path)
 
 

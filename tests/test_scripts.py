@@ -93,6 +93,40 @@ def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_p
     assert "examples/cat.jpg: " in result.stdout
 
 
+@pytest.mark.slow
+def test_grids_train_a_decoder_that_captions_pictures(pipeline, tmp_path):
+    data = pipeline.data
+    extracted = run_script(
+        SCRIPTS[0], "--images", data.images, "--captions", data.captions, "--grid",
+        "--text-rules", "ptb", "--batch-size", 6, cwd=tmp_path,
+    )  # fmt: skip
+    assert extracted.returncode == 0, extracted.stderr
+    assert "features.h5: 12 grids of vectors of 1280 numbers" in extracted.stdout
+    trained = run_script(
+        SCRIPTS[1], "--decoder", "attention", "--train-split", data.train,
+        "--dev-split", data.dev, "--epochs", 2, "--batch-size", 4, cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    picture = data.images / data.names[0]
+    captioned = run_script(
+        SCRIPTS[4], picture, "--tokenizer", pipeline.work / "tokenizer.pkl", cwd=tmp_path
+    )
+    assert captioned.returncode == 0, captioned.stderr
+    caption = captioned.stdout.splitlines()[-1]
+    assert caption.startswith(f"{picture}: ")
+    looked = run_script(
+        "infer.py", "--image-path", picture, "--attention", "looks.png", cwd=tmp_path
+    )
+    assert looked.returncode == 0, looked.stderr
+    assert caption in looked.stdout.splitlines()
+    assert Image.open(tmp_path / "looks.png").width > 2 * 224
+
+    scored = run_script(
+        SCRIPTS[2], "--features", pipeline.work / "features.pkl", "--split", data.dev, cwd=tmp_path
+    )
+    assert_refused(scored, "features.pkl", "one vector a picture", "--grid")
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_is_quick_and_imports_no_tensorflow(script, tmp_path):
     started = time.perf_counter()
@@ -317,6 +351,23 @@ def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):
     assert_refused(result, "narrow.pkl", "7 numbers", "1280", "efficientnet_lite0")
 
 
+@pytest.mark.parametrize(
+    "decoder, shape, message",
+    [
+        ("merge", (1, 2, 3), "the merge decoder takes one vector a picture"),
+        ("attention", (1, 3), "the attention decoder looks at a grid"),
+        ("transformer", (1, 3), "the transformer decoder looks at a grid"),
+    ],
+)
+def test_training_on_features_of_the_wrong_kind(tmp_path, decoder, shape, message):
+    from captioning.artifacts import write_features
+
+    parts = [(["red_left"], np.ones(shape, np.float16))]
+    write_features(tmp_path / "some.h5", parts, {}, rows=1)
+    result = run_script(SCRIPTS[1], "--decoder", decoder, "--features", "some.h5", cwd=tmp_path)
+    assert_refused(result, "some.h5", message, "1_data_preprocessor.py")
+
+
 class Hostile:
     def __reduce__(self):
         return os.system, ("touch hostile-was-run",)
@@ -383,7 +434,9 @@ def test_what_is_no_picture_gets_no_caption(pipeline, tmp_path, name, content, r
     "script, arguments, part",
     [
         (SCRIPTS[0], ["--batch-size", "0"], "--batch-size"),
+        (SCRIPTS[0], ["--grid", "--features", "features.pkl"], ".h5"),
         (SCRIPTS[1], ["--learning-rate", "-1"], "--learning-rate"),
+        (SCRIPTS[1], ["--attention-penalty", "1"], "merge decoder has none"),
         (SCRIPTS[2], ["--beam-width", "0"], "--beam-width"),
         (SCRIPTS[2], ["--protocol", "mine"], "mine"),
         (SCRIPTS[4], ["--output", "captions.pdf"], ".html"),
