@@ -3,17 +3,37 @@
 
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_int,
+    report_skipped,
+    run,
+)
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--images", default="data/flickr8k/Flicker8k_Dataset", help="folder of pictures")
+    add(
+        "--images",
+        default="data/flickr8k/Flicker8k_Dataset",
+        help="folder of pictures, which may lie in sub-folders such as COCO's",
+    )
     add(
         "--captions",
-        default="data/flickr8k/Flickr8k_text/Flickr8k.token.txt",
-        help="Flickr8k's token file or Kaggle's captions.txt",
+        nargs="+",
+        default=["data/flickr8k/Flickr8k_text/Flickr8k.token.txt"],
+        metavar="FILE",
+        help="the data set's own: Flickr8k's or Flickr30k's token file or csv, COCO's "
+        "captions_*.json (give training and validation together), Karpathy's dataset_*.json",
+    )
+    add(
+        "--dataset",
+        choices=("auto", "flickr8k", "flickr30k", "coco", "karpathy"),
+        default="auto",
+        help="whose captions these are; auto goes by what is in the file",
     )
     add(
         "--encoder",
@@ -66,41 +86,36 @@ def parse_arguments():
     return parser.parse_args()  # fmt: skip
 
 
-def report_skipped(what: str, names: list[str]) -> None:
-    """Count what was left out and name up to ten."""
-    if names:
-        more = " ..." if len(names) > 10 else ""
-        print(f"skipped {len(names)} {what}: {', '.join(names[:10])}{more}")
-
-
 def main() -> None:
     args = parse_arguments()
     args.features = args.features or ("features.h5" if args.grid else "features.pkl")
     if args.grid and Path(args.features).suffix not in (".h5", ".hdf5"):
         raise UserError(f"{args.features}: grids are kept in HDF5; give a name that ends in .h5")
     from captioning.artifacts import write_descriptions
-    from captioning.datasets import image_id, read_captions
-    from captioning.files import check_writable, existing_file
-    from captioning.images import list_images
+    from captioning.datasets import find_pictures, read_datasets
+    from captioning.files import check_writable
     from captioning.text import clean
 
     # 1. Which pictures have captions, and which captions a picture?
-    captions = read_captions(existing_file(args.captions, "captions file", "see data/README.md"))
+    dataset = read_datasets(args.captions, args.dataset)
+    captions = dataset.captions
+    print(f"{dataset.name}: {len(captions)} images, {sum(map(len, captions.values()))} captions")
     if not Path(args.images).is_dir():
         raise UserError(f"{args.images}: not a folder of pictures; see data/README.md")
-    images = {image_id(path.name): path for path in reversed(list_images([args.images]))}
+    images, left_out = find_pictures(args.images, dataset.files)
+    report_skipped("pictures of the same name up to its first dot as another", left_out)
     report_skipped("captioned images without a picture", [i for i in captions if i not in images])
     report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
     ids = [one for one in captions if one in images][: args.limit]
     if not ids:
-        raise UserError(f"{args.images}: holds none of the pictures that {args.captions} names")
+        raise UserError(f"{args.images}: holds none of the pictures that {dataset.name} names")
     outputs = {"features": args.features, "captions": args.descriptions}
     for part, output in outputs.items():
         if args.only in (None, part):
             check_writable(output)
 
     # 2. Pictures through the encoder.
-    unreadable: list[str] = []
+    unreadable: dict[str, str] = {}
     if args.only != "captions":
         import_keras()
         from captioning.encoders import load_encoder
@@ -115,7 +130,7 @@ def main() -> None:
             encoder, wanted, Path(args.features),
             batch_size=args.batch_size, resume=args.resume, grid=args.grid,
         )  # fmt: skip
-        report_skipped("unreadable pictures", unreadable)
+        report_skipped("unreadable pictures", list(unreadable.values()))
         count = len(wanted) - len(unreadable)
         what = "grids of vectors" if args.grid else "vectors"
         print(f"{args.features}: {count} {what} of {encoder.width} numbers")
@@ -123,11 +138,10 @@ def main() -> None:
         return
 
     # 3. Captions through the cleaning rules.
-    lost = {image_id(message.split(": ")[0]) for message in unreadable}
     cleaned = {
         one: [" ".join(words) for text in captions[one] if (words := clean(text, args.text_rules))]
         for one in ids
-        if one not in lost
+        if one not in unreadable
     }
     write_descriptions(args.descriptions, cleaned, args.text_rules)
     print(

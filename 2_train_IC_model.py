@@ -15,13 +15,15 @@ def parse_arguments():
     add(
         "--train-split",
         default="data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt",
-        help="file that names the training images, one a line",
+        help="the training images: a file that names one a line, COCO's captions_train*.json, "
+        "FILE.json:train of Karpathy's, or train, which --split-seed draws",
     )
     add(
         "--dev-split",
         default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
         help="likewise the images that choose the best epoch",
     )
+    add("--split-seed", type=int, default=0, help="draws the splits train, dev and test (8:1:1)")
     add(
         "--epochs",
         type=positive_int,
@@ -61,7 +63,7 @@ def main() -> None:
     # 1. The hand-off files of stage 1, and which images train and which judge.
     from captioning.artifacts import check_kind, read_descriptions, read_features
     from captioning.datasets import read_split, select
-    from captioning.files import check_writable, existing_file
+    from captioning.files import check_writable
     from captioning.text import build_vocabulary
 
     features = read_features(args.features)
@@ -70,7 +72,7 @@ def main() -> None:
     descriptions, text_rules = read_descriptions(args.descriptions)
     ids = {
         split: select(
-            read_split(existing_file(split, "split file", "see data/README.md")),
+            read_split(split, descriptions, seed=args.split_seed),
             split=split, features=features, descriptions=descriptions,
         )
         for split in (args.train_split, args.dev_split)

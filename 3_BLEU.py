@@ -3,7 +3,14 @@
 
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_int,
+    report_skipped,
+    run,
+)
 
 
 def parse_arguments():
@@ -16,8 +23,10 @@ def parse_arguments():
     add(
         "--split",
         default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
-        help="file that names the images to score, one a line",
+        help="the images to score: a file that names one a line, COCO's captions_val*.json, "
+        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
     )
+    add("--split-seed", type=int, default=0, help="the one given to 2_train_IC_model.py")
     add("--beam-width", type=positive_int, default=1, help="1 is greedy search")
     add(
         "--protocol",
@@ -26,16 +35,27 @@ def parse_arguments():
         help="seed compares with the original pipeline; coco with everybody else, and needs the "
         "raw captions",
     )
-    add("--captions", help="the data set's raw captions, the references of --protocol coco")
-    add("--output", help="write the captions as JSON")
+    add(
+        "--captions",
+        nargs="+",
+        metavar="FILE",
+        help="the data set's raw captions, the references of --protocol coco",
+    )
+    add(
+        "--dataset",
+        choices=("auto", "flickr8k", "flickr30k", "coco", "karpathy"),
+        default="auto",
+        help="whose captions these are; auto goes by what is in the file",
+    )
+    add("--output", help="write the captions as JSON, in COCO's results format")
     return parser.parse_args()  # fmt: skip
 
 
 def main() -> None:
     args = parse_arguments()
     from captioning.artifacts import read_descriptions, read_features
-    from captioning.datasets import read_captions, read_split, select
-    from captioning.files import check_writable, existing_file, find_artifact, write_json
+    from captioning.datasets import read_datasets, read_split, results, select
+    from captioning.files import check_writable, find_artifact, write_json
 
     # 1. What to score, and against which references.
     found = find_artifact("features.pkl") or find_artifact("features.h5")
@@ -43,15 +63,17 @@ def main() -> None:
     features = read_features(features_path)
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
+    numbers = {}
     if args.captions:
-        references_path = existing_file(args.captions, "captions file")
-        references = read_captions(references_path)
+        dataset = read_datasets(args.captions, args.dataset)
+        source, references, numbers = dataset.name, dataset.captions, dataset.numbers
     else:
-        found = find_artifact("descriptions.txt")
-        references_path = args.descriptions or found or "descriptions.txt"
-        references, _ = read_descriptions(references_path)
-    split = read_split(existing_file(args.split, "split file", "see data/README.md"))
+        source = args.descriptions or find_artifact("descriptions.txt") or "descriptions.txt"
+        references, _ = read_descriptions(source)
+    split = read_split(args.split, references, seed=args.split_seed)
     ids = select(split, split=args.split, features=features, references=references)
+    missing = sorted(set(split) - set(ids))
+    report_skipped("images of the split that lack features or references", missing)
     if args.output:
         check_writable(args.output)
 
@@ -67,18 +89,18 @@ def main() -> None:
         tokenizer = find_artifact("tokenizer.pkl")
     model = load_captioner(model_path, tokenizer)
     check_features(model, model_path, features, features_path)
-    print(f"model {model_path}\nfeatures {features_path}\nreferences {references_path}")
+    print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
     hypotheses = generate(model, features.of(ids), beam_width=args.beam_width)
     captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}
     if args.output:
-        write_json(args.output, [{"image_id": k, "caption": v} for k, v in captions.items()])
+        write_json(args.output, results(captions.items(), numbers))
 
     # 3. The score, and what one caption for all images would get.
     tokens = metrics.tokenise_all(references, args.protocol)
-    scored = {one: metrics.tokenise(text, args.protocol) for one, text in captions.items()}
+    hypothesis = {one: metrics.tokenise(text, args.protocol) for one, text in captions.items()}
     inside = set(split)
     outside = {one: texts for one, texts in tokens.items() if one not in inside}
-    rows = [(f"model, beam width {args.beam_width}", scored)]
+    rows = [(f"model, beam width {args.beam_width}", hypothesis)]
     if outside:
         constant = metrics.constant_caption(outside)
         rows.append(("constant caption", dict.fromkeys(ids, constant)))

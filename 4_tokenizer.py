@@ -11,8 +11,9 @@ def parse_arguments():
     add(
         "--train-split",
         default="data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt",
-        help="file that names the training images: the one given to 2_train_IC_model.py",
+        help="the training images: the ones given to 2_train_IC_model.py, and likewise",
     )
+    add("--split-seed", type=int, default=0, help="the one given to 2_train_IC_model.py")
     add("--output", default="tokenizer.pkl", help="a pickle of plain data, safe to share")
     return parser.parse_args()  # fmt: skip
 
@@ -21,12 +22,12 @@ def main() -> None:
     args = parse_arguments()
     from captioning.artifacts import read_descriptions, write_tokenizer
     from captioning.datasets import read_split, select
-    from captioning.files import check_writable, existing_file
+    from captioning.files import check_writable
     from captioning.text import build_vocabulary
 
     check_writable(args.output)
     descriptions, text_rules = read_descriptions(args.descriptions)
-    split = read_split(existing_file(args.train_split, "split file", "see data/README.md"))
+    split = read_split(args.train_split, descriptions, seed=args.split_seed)
     ids = select(split, split=args.train_split, descriptions=descriptions)
     vocabulary = build_vocabulary(descriptions, ids, text_rules)
     write_tokenizer(args.output, vocabulary)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """BLEU, METEOR, ROUGE-L and CIDEr-D of models, or of captions made elsewhere (`coco` protocol)."""
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -42,14 +43,24 @@ def parse_arguments():
     )
     add(
         "--captions",
-        default="data/flickr8k/Flickr8k_text/Flickr8k.token.txt",
+        nargs="+",
+        default=["data/flickr8k/Flickr8k_text/Flickr8k.token.txt"],
+        metavar="FILE",
         help="the data set's raw captions, which are the references",
+    )
+    add(
+        "--dataset",
+        choices=("auto", "flickr8k", "flickr30k", "coco", "karpathy"),
+        default="auto",
+        help="whose captions these are; auto goes by what is in the file",
     )
     add(
         "--split",
         default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
-        help="file that names the images to score, one a line",
+        help="the images to score: a file that names one a line, COCO's captions_val*.json, "
+        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
     )
+    add("--split-seed", type=int, default=0, help="the one given to 2_train_IC_model.py")
     add("--beam-width", type=positive_int, default=3, help="1 is greedy search")
     add("--length-penalty", type=positive_float, default=1.0, help="lower it for shorter captions")
     add("--output", help="write figures, settings and digests as JSON")
@@ -112,27 +123,28 @@ def caption_by_models(args, sources: list, ids: list[str], references: dict) -> 
 def main() -> None:
     args = parse_arguments()
     from captioning.coco_metrics import CocoToolkit
-    from captioning.datasets import read_captions, read_split, select
+    from captioning.datasets import read_datasets, read_split, select
     from captioning.evaluation import Candidate, baselines, record, table
     from captioning.evaluation_page import find_pictures, write_page
-    from captioning.files import check_writable, existing_file, sha256, write_json
+    from captioning.files import check_writable, sha256, write_json
     from captioning.predictions import choose, read_predictions
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
     for output in filter(None, (args.output, args.report)):
         check_writable(output)
-    captions_path = existing_file(args.captions, "captions file", "see data/README.md")
-    split_path = existing_file(args.split, "split file", "see data/README.md")
-    references = read_captions(captions_path)
-    split = read_split(split_path)
-    ids = select(split, split=split_path, references=references)
-    predictions = {path: read_predictions(path, references) for path in args.predictions}
+    dataset = read_datasets(args.captions, args.dataset)
+    references = dataset.captions
+    split = read_split(args.split, references, seed=args.split_seed)
+    ids = select(split, split=args.split, references=references)
+    predictions = {
+        path: read_predictions(path, references, dataset.numbers) for path in args.predictions
+    }
     sources = read_features_for_models(args) if args.model_path or not predictions else []
     for _, features in sources:
-        ids = select(ids, split=split_path, features=features)
+        ids = select(ids, split=args.split, features=features)
     predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
-    pictures = find_pictures(args.images, ids) if args.report else {}
+    pictures = find_pictures(args.images, ids, dataset.files) if args.report else {}
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
     candidates = caption_by_models(args, sources, ids, references) if sources else []
@@ -148,7 +160,7 @@ def main() -> None:
             for candidate in candidates + beside
         ]
     of = f" of {len(split)}" if len(ids) < len(split) else ""
-    settings = f"protocol coco, split {split_path}, {len(ids)}{of} images, captions {captions_path}"
+    settings = f"protocol coco, split {args.split}, {len(ids)}{of} images, captions {dataset.name}"
     print(settings)
     print(table(rows))
     if toolkit.without_java:
@@ -156,9 +168,9 @@ def main() -> None:
     if args.output:
         figures = {
             "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,
-            "split": str(split_path), "split_sha256": sha256(split_path),
-            "captions": str(captions_path), "captions_sha256": sha256(captions_path),
-            "images": len(ids),
+            "captions": args.captions, "captions_sha256": list(map(sha256, args.captions)),
+            "split": args.split, "split_seed": args.split_seed, "images": len(ids),
+            "image_ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
         }  # fmt: skip
         write_json(args.output, {**figures, "rows": [record(*row) for row in rows]})
         print(f"wrote {args.output}")

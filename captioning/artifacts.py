@@ -10,9 +10,18 @@ import numpy as np
 
 from captioning.cli import UserError
 from captioning.datasets import read_text
-from captioning.files import atomic_path, existing_file, read_info, write_info, write_text
+from captioning.files import (
+    atomic_path,
+    existing_file,
+    plain_entries,
+    read_info,
+    write_info,
+    write_text,
+)
 from captioning.safe_pickle import KerasTokenizer, load_pickle
 from captioning.text import END, START, TEXT_RULES, Vocabulary
+
+LONGEST_CAPTION = 10_000  # words that a model or a tokenizer may claim
 
 # ---- features --------------------------------------------------------------------------------
 
@@ -113,14 +122,16 @@ def _write_h5(path: Path, parts, info: dict[str, Any], rows: int) -> None:
 
     with h5py.File(path, "w") as file:
         file.attrs["info"] = json.dumps(info)
-        names = file.create_dataset("image_id", (rows,), h5py.string_dtype())
-        data, end = None, 0
+        names: list[bytes] = []
+        data = None
         for ids, matrix in parts:
             if data is None:
                 data = file.create_dataset("features", (rows, *matrix.shape[1:]), matrix.dtype)
-            begin, end = end, end + len(ids)
-            names[begin:end] = list(ids)
-            data[begin:end] = matrix
+            data[len(names) : len(names) + len(ids)] = matrix
+            names += [one.encode() for one in ids]
+        # Of one length: the library stumbles over damage in strings that each have their own.
+        length = max(map(len, names), default=1)
+        file.create_dataset("image_id", data=names, dtype=h5py.string_dtype("utf-8", length))
 
 
 def read_features(path: str | Path) -> Features:
@@ -139,7 +150,7 @@ def read_features(path: str | Path) -> Features:
         raise UserError(f"{path}: holds no features")
     if matrix.ndim == 2 and not np.isfinite(matrix).all():
         raise UserError(f"{path}: holds numbers that are not finite; extract the features again")
-    return Features(ids, matrix, info if isinstance(info, dict) else {})
+    return Features(ids, matrix, info)
 
 
 def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
@@ -154,22 +165,31 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
         vectors.append(value.reshape(-1))
     if len({vector.size for vector in vectors}) > 1:
         raise UserError(f"{path}: holds feature vectors of different widths")
+    # Entries may share one array in the file, a million of them one of a million numbers.
+    if 4 * sum(vector.size for vector in vectors) > max(4 * path.stat().st_size, 1 << 26):
+        raise UserError(f"{path}: its vectors repeat their numbers without bound")
     return list(rows), np.array(vectors, dtype=np.float32)
 
 
 def _read_h5(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     import h5py
 
+    from captioning.hdf5 import check_hdf5
+
     try:
         with h5py.File(path, "r") as file:
-            ids = [one.decode() for one in file["image_id"][:]]
+            check_hdf5(file)
+            ids = _read_ids(file["image_id"], path.stat().st_size)
             data = file["features"]
             if data.ndim not in (2, 3) or len(data) != len(ids) or data.dtype.kind != "f":
                 raise UserError(
                     f"{path}: 'features' is not one vector, or one grid of vectors, for each "
                     "'image_id'"
                 )
-            info = json.loads(file.attrs["info"]) if "info" in file.attrs else read_info(path)
+            if "info" in file.attrs:
+                info = plain_entries(json.loads(file.attrs["info"]))
+            else:
+                info = read_info(path)
             if data.ndim == 2:
                 return ids, data[:].astype(np.float32), info
             if not ids or data.id.get_offset() is None:
@@ -178,12 +198,30 @@ def _read_h5(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
                     "into memory; make it with 1_data_preprocessor.py --grid"
                 )
             place, shape, kind = data.id.get_offset(), data.shape, data.dtype
-    except (KeyError, OSError, UnicodeDecodeError, AttributeError, ValueError) as error:
+        # The system reads what is asked for and keeps it while there is room for it.
+        return ids, np.asarray(np.memmap(path, kind, "r", place, shape)), info
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except Exception as error:  # h5py raises by where in the file it stumbles
         raise UserError(
             f"{path}: not a features file (HDF5 with 'image_id' and 'features')"
         ) from error
-    # The system reads what is asked for and keeps it while there is room for it.
-    return ids, np.asarray(np.memmap(path, kind, "r", place, shape)), info
+
+
+def _read_ids(names, most: int) -> list[str]:
+    """All ids, a few at a time: strings of variable length can share their bytes without bound.
+
+    Raises:
+        ValueError: they have more than `most` bytes.
+    """
+    ids: list[str] = []
+    for first in range(0, len(names), 64):
+        part = names[first : first + 64].tolist()
+        most -= sum(map(len, part))
+        if most < 0:
+            raise ValueError
+        ids += [one.decode() for one in part]
+    return ids
 
 
 def check_kind(features: Features, path: str | Path, *, grid: bool, reader: str) -> None:
@@ -234,7 +272,7 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
             descriptions.setdefault(one, []).append(" ".join(words))
     if not descriptions:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
-    rules = read_info(path).get("text_rules", "seed")
+    rules = read_info(path).get("text_rules")
     return descriptions, rules if rules in TEXT_RULES else "seed"
 
 
@@ -275,8 +313,9 @@ def read_tokenizer(path: str | Path, max_length: int | None = None) -> Vocabular
             raise ValueError
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: its words are not numbered 1 to {len(index)}") from error
-    longest = state.get("max_length") or max_length
-    if not isinstance(longest, int) or longest < 2:
+    longest = state.get("max_length", max_length)
+    if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
         raise UserError(f"{path}: does not say how long a caption gets (max_length)")
-    rules = state.get("text_rules", "seed")
-    return Vocabulary(tuple(words), longest, rules if rules in TEXT_RULES else "seed")
+    rules = state.get("text_rules")
+    known = isinstance(rules, str) and rules in TEXT_RULES
+    return Vocabulary(tuple(words), longest, rules if known else "seed")

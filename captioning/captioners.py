@@ -1,7 +1,5 @@
 """Trained captioners from their files, ours (`.keras`) and the original pipeline's (`.h5`)."""
 
-import json
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,12 @@ from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
 from captioning.files import PRETRAINED, existing_file
 from captioning.original import load_original
+from captioning.safe_keras import check_keras_file
 from captioning.transformer import TransformerDecoder
 
 DECODERS = {
     "merge": MergeDecoder, "attention": AttentionDecoder, "transformer": TransformerDecoder,
 }  # fmt: skip
-
 _DECODERS = frozenset(f"captioning>{decoder.__name__}" for decoder in DECODERS.values())
 
 
@@ -75,27 +73,10 @@ def load_keras_file(
     Raises:
         UserError: damaged, or another thing.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-        name = config["class_name"]
-    except OSError:
-        raise
-    except Exception as error:  # whatever a damaged archive makes zipfile or json say
-        raise UserError(f"{path}: not a Keras model file, or damaged") from error
-    if config.get("registered_name") not in known:
-        raise UserError(
-            f"{path}: refused, because it holds a '{name}', not a {what} of this project; foreign "
-            "layers and code are not loaded"
-        )
-    if known is _DECODERS and not config.get("config", {}).get("words"):
-        raise UserError(
-            f"{path}: carries no vocabulary, so that nobody can tell its words; "
-            "train it again with 2_train_IC_model.py"
-        )
+    check_keras_file(path, known, what)
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)
-    except (OSError, UserError):
+    except UserError:
         raise
     except Exception as error:  # Keras raises by where in the file it stumbles
         first = str(error).strip().split("\n")[0]
@@ -133,8 +114,8 @@ def check_encoder(
 
 
 def _name(encoder: Mapping[str, Any]) -> str:
-    digest = (encoder.get("weights_sha256") or "none")[:12]
-    return f"{encoder['encoder']} (weights {encoder.get('weights')}, sha256 {digest})"
+    digest = str(encoder.get("weights_sha256") or "none")[:12]
+    return f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest})"
 
 
 def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tuple[str, ...]):

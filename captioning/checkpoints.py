@@ -7,7 +7,7 @@ optimizers) becomes an object that does nothing; any other name is refused. So n
 is executed. `.safetensors` and `.npz` hold arrays and nothing else.
 """
 
-import collections
+import io
 import json
 import math
 import pickle
@@ -20,8 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from captioning.cli import UserError
+from captioning.safe_pickle import SafeUnpickler
 
-_LARGEST_REPEATED = 1 << 24  # elements of a tensor that shows its storage several times over
+# All tensors together may be so many times the file, or these bytes: some share their numbers.
+_LARGEST_EXPANSION, _SMALL = 4, 1 << 26
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGE_TYPES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -57,9 +59,6 @@ class _Inert(dict):
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
-    def __setstate__(self, state: Any) -> None:
-        pass
-
     def _ignore(self, *_: Any) -> None:
         pass
 
@@ -88,11 +87,8 @@ class _Tensor:
             last >= len(values) and 0 not in self.shape
         ):
             raise ValueError("a tensor reaches outside its storage")
-        if math.prod(self.shape) > max(len(values), _LARGEST_REPEATED):
-            raise ValueError("a tensor repeats its storage without bound")
         steps = [step * values.itemsize for step in self.stride]
-        view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps)
-        return _plain(np.array(view))
+        return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps)
 
 
 # Python's own containers and codecs, as old pickles spell them.
@@ -103,20 +99,23 @@ _PLAIN = {
 }  # fmt: skip
 
 
-class _TorchUnpickler(pickle.Unpickler):
+class _TorchUnpickler(SafeUnpickler):
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="latin-1")
         self.storages: dict[str, _Storage] = {}
 
+    def build(self, instance: Any, state: Any) -> None:
+        """No object that stands for one of a framework takes its state."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
+            return _new_dict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _Tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if (module, name) == ("torch._tensor", "_rebuild_from_type_v2"):
-            return lambda rebuild, _kind, arguments, _state: rebuild(*arguments)
+            return _rebuild_from_type
         if module == "torch" and name in _STORAGE_TYPES:
             return _STORAGE_TYPES[name]
         if module.partition(".")[0] in _HARMLESS or (module, name) in _PLAIN:
@@ -125,9 +124,27 @@ class _TorchUnpickler(pickle.Unpickler):
 
     def persistent_load(self, identity: Any) -> _Storage:
         kind, dtype, key, _location, count, *view = identity
-        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
+        known = isinstance(dtype, np.dtype) and isinstance(key, str) and isinstance(count, int)
+        if kind != "storage" or not known or any(view):
             raise pickle.UnpicklingError("not a tensor storage")
         return self.storages.setdefault(key, _Storage(dtype, key, count))
+
+
+def _new_dict(*arguments: list) -> dict:
+    """An ordered dictionary, whose entries follow; Python 2 hands them over as a list of pairs."""
+    if not arguments:
+        return {}
+    [pairs] = arguments
+    filled = {key: value for key, value in pairs if isinstance(key, str | int)}
+    pairs.clear()  # or a file could have the same list copied a million times
+    return filled
+
+
+def _rebuild_from_type(rebuild: Any, _kind: Any, arguments: tuple, _state: Any) -> _Tensor:
+    """A parameter or a tensor of a derived class, as a tensor."""
+    if rebuild is not _Tensor:
+        raise pickle.UnpicklingError("a tensor made in an unknown way")
+    return _Tensor(*arguments)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
@@ -139,33 +156,47 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         UserError: the file asks for code to be run, is damaged, or of another format.
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            if path.suffix == ".safetensors":
-                return _read_safetensors(file)
-            if path.suffix == ".npz":
-                with np.load(file, allow_pickle=False) as arrays:
-                    return {name: arrays[name] for name in arrays.files}
-            loaded = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
-        if not isinstance(loaded, dict):
-            raise ValueError("no dictionary of tensors")
-        return dict(_tensors(loaded))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
-        raise UserError(f"{path}: not a readable checkpoint ({error})") from error
+    with open(path, "rb") as file:
+        try:
+            return _read(file, path.suffix, path.stat().st_size)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except Exception as error:  # a damaged pickle or zip fails anywhere, with any exception
+            raise UserError(f"{path}: not a readable checkpoint ({error!s:.200})") from error
 
 
-def _tensors(loaded: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    if prefix.count(".") > 8:  # deeper than any checkpoint; a dictionary may hold itself
-        return
+def _read(file: BinaryIO, suffix: str, size: int) -> dict[str, np.ndarray]:
+    if suffix == ".safetensors":
+        return _read_safetensors(file)
+    if suffix == ".npz":
+        return _read_npz(file, size)
+    loaded = _read_zip(file, size) if zipfile.is_zipfile(file) else _read_legacy(file, size)
+    if not isinstance(loaded, dict):
+        raise ValueError("no dictionary of tensors")
+    views = {name: tensor.array() for name, tensor in _tensors(loaded, set())}
+    if sum(view.nbytes for view in views.values()) > _most(size):
+        raise ValueError("its tensors repeat their numbers without bound")
+    # Those that lie in one piece in the file are not copied.
+    return {name: _plain(np.asarray(view, order="C")) for name, view in views.items()}
+
+
+def _most(size: int) -> int:
+    """Bytes that the tensors of a file of `size` bytes may take."""
+    return max(_LARGEST_EXPANSION * size, _SMALL)
+
+
+def _tensors(
+    loaded: Mapping[Any, Any], visited: set[int], prefix: str = ""
+) -> Iterator[tuple[str, _Tensor]]:
+    """Tensors by name. A dictionary may hold itself, or be held a thousand times: once counts."""
+    visited.add(id(loaded))
     for key, value in loaded.items():
+        if not isinstance(key, str | int):
+            continue
         if isinstance(value, _Tensor):
-            yield f"{prefix}{key}", value.array()
-        elif isinstance(value, dict):
-            yield from _tensors(value, f"{prefix}{key}.")
+            yield f"{prefix}{key}", value
+        elif isinstance(value, dict) and id(value) not in visited and prefix.count(".") < 8:
+            yield from _tensors(value, visited, f"{prefix}{key}.")
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -181,7 +212,7 @@ def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
         raise ValueError("no safetensors header")
     header = json.loads(file.read(length))
     data = np.frombuffer(file.read(), np.uint8)
-    arrays = {}
+    arrays, taken = {}, 0
     for name, entry in header.items():
         if name == "__metadata__":
             continue
@@ -190,12 +221,38 @@ def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
             raise ValueError("a tensor reaches outside the file")
         if end - begin != math.prod(entry["shape"]) * dtype.itemsize:
             raise ValueError("a tensor's size is not its shape's")
+        taken += end - begin
+        if taken > len(data):
+            raise ValueError("tensors overlap")
         flat = np.frombuffer(data[begin:end].tobytes(), dtype)
         arrays[name] = _plain(flat.reshape(entry["shape"]))
     return arrays
 
 
-def _read_legacy(file: BinaryIO) -> Any:
+def _read_npz(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+    """The arrays of numbers in an npz; numpy's own reader trusts what the file claims."""
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > _most(size):
+            raise ValueError("it unpacks to far more than it holds")
+        for entry in archive.infolist():
+            with archive.open(entry) as member:
+                version = np.lib.format.read_magic(member)
+                shape, fortran, dtype = _NPY_HEADERS[version](member)
+                if dtype.kind in "biuf":
+                    flat = np.frombuffer(member.read(), dtype)
+                    order = "F" if fortran else "C"
+                    arrays[entry.filename.removesuffix(".npy")] = flat.reshape(shape, order=order)
+    return arrays
+
+
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _read_legacy(file: BinaryIO, size: int) -> Any:
     file.seek(0)
     if _TorchUnpickler(file).load() != _LEGACY_MAGIC:
         raise ValueError("no checkpoint by its first bytes")
@@ -204,24 +261,23 @@ def _read_legacy(file: BinaryIO) -> Any:
     unpickler = _TorchUnpickler(file)
     loaded = unpickler.load()
     for key in _TorchUnpickler(file).load():
-        storage = unpickler.storages[key]
-        (count,) = struct.unpack("<q", file.read(8))
-        data = file.read(count * storage.dtype.itemsize)
+        storage = unpickler.storages[str(key)]
+        (count,) = struct.unpack("<Q", file.read(8))
+        data = file.read(min(count * storage.dtype.itemsize, size))
         storage.values = np.frombuffer(data, storage.dtype, count)
     return loaded
 
 
-def _read_zip(file: BinaryIO) -> Any:
+def _read_zip(file: BinaryIO, size: int) -> Any:
     with zipfile.ZipFile(file) as archive:
+        # PyTorch compresses nothing, so what is larger than the file lies about its size.
+        entries = archive.infolist()
+        if sum(max(entry.file_size, entry.compress_size) for entry in entries) > size:
+            raise ValueError("compressed, or damaged in its sizes")
         index = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-        with archive.open(index) as pickled:
-            unpickler = _TorchUnpickler(pickled)
-            loaded = unpickler.load()
+        unpickler = _TorchUnpickler(io.BytesIO(archive.read(index)))
+        loaded = unpickler.load()
         folder = index.removesuffix("data.pkl")
         for key, storage in unpickler.storages.items():
-            entry = archive.getinfo(f"{folder}data/{key}")
-            if entry.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses
-                raise ValueError("compressed storage")
-            data = archive.read(entry)
-            storage.values = np.frombuffer(data, storage.dtype)
+            storage.values = np.frombuffer(archive.read(f"{folder}data/{key}"), storage.dtype)
     return loaded

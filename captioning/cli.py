@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 
@@ -65,6 +65,18 @@ def share(text: str) -> float:
     return value
 
 
+def printable(text: object) -> str:
+    """Text for one line of a terminal: what would break the line or steer it is spelled out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def report_skipped(what: str, names: Sequence[str]) -> None:
+    """Print how many were left out, and the names of up to ten."""
+    if names:
+        more = " ..." if len(names) > 10 else ""
+        print(f"skipped {len(names)} {what}: {', '.join(map(printable, names[:10]))}{more}")
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a script; turn the user's mistakes into one line on stderr and exit status 2.
 
@@ -75,7 +87,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except UserError as error:
-        message = " ".join(str(error).split())
+        message = printable(" ".join(str(error).split()))
     except OSError as error:
         if error.errno is None and error.filename is None and not error.args:
             raise
@@ -87,12 +99,13 @@ def run(main: Callable[[], None]) -> NoReturn:
         # HDF5 tells everything that it knows, the reason somewhere in it.
         if told := re.search(r"filename = '(.+?)', .*error message = '(.+?)'", reason):
             message = ": ".join(told.groups())
+        message = printable(message)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         sys.exit(130)
     else:
         sys.exit(0)
-    print(f"{name}: {message}", file=sys.stderr)
+    print(f"{name}: {message:.2000}", file=sys.stderr)
     sys.exit(2)
 
 

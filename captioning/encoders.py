@@ -21,6 +21,7 @@ from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, sha256
 from captioning.half_precision import half_copy
+from captioning.hdf5 import check_hdf5
 from captioning.layouts import fit
 from captioning.resnet import resnet
 from captioning.vit import SelfAttention, vit_small
@@ -167,7 +168,10 @@ def load_encoder(
         if path.name.endswith(".weights.h5"):
             recipe = read_recipe(path)
             _load_project_weights(network, path, recipe)
-            info["image_size"] = int(recipe.get("image_size", IMAGE_SIZE))
+            size = recipe.get("image_size", IMAGE_SIZE)
+            if not isinstance(size, int) or not 8 <= size <= 4096:
+                raise UserError(f"{path}: is for pictures of {size!r:.20} pixels, which cannot be")
+            info["image_size"] = size
         else:
             _load_checkpoint(network, path, partial)
     elif name == "efficientnet_lite0":
@@ -216,7 +220,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     try:
         with h5py.File(path, "r") as file:
             recipe = json.loads(file.attrs.get(_RECIPE, "{}"))
-    except (OSError, ValueError):
+    except Exception:  # h5py raises by where in the file it stumbles
         return {}
     return recipe if isinstance(recipe, dict) else {}
 
@@ -257,7 +261,11 @@ def _load_project_weights(network: keras.Model, path: Path, recipe: dict[str, An
             "give --encoder with its name"
         )
     try:
+        with h5py.File(path, "r") as file:
+            check_hdf5(file)
         network.load_weights(path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:  # Keras raises by where in the file it stumbles
         raise UserError(
             f"{path}: these weights do not fit the encoder {network.name}; "

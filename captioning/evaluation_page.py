@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from captioning import datasets
 from captioning.cli import UserError
 from captioning.coco_metrics import Scores, one_line
-from captioning.datasets import image_id
 from captioning.evaluation import HEADINGS, Candidate, cells
 from captioning.files import atomic_path
-from captioning.images import UnreadableImage, list_images
+from captioning.images import UnreadableImage
 from captioning.report import thumbnail_uri
 
 # CIDEr-D of one caption. On Flickr8k half of the human captions reach the first against the other
@@ -22,13 +22,19 @@ GOOD, FAIR = 0.6, 0.2
 THUMBNAIL, QUALITY = 200, 75  # a page of 1,000 square pictures has 13 MB
 
 
-def find_pictures(folder: str | Path, ids: Iterable[str]) -> dict[str, Path]:
+def find_pictures(
+    folder: str | Path, ids: Iterable[str], files: Mapping[str, str]
+) -> dict[str, Path]:
     """The pictures of these images, by `image_id`, as far as the folder has them.
+
+    `files` are the names that the data set has for them; see `datasets.find_pictures`.
 
     Raises:
         UserError: no such folder, or it has none of them.
     """
-    found = {image_id(path.name): path for path in list_images([folder])}
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: not a folder of pictures; give theirs as --images")
+    found, _ = datasets.find_pictures(folder, files)
     pictures = {one: found[one] for one in ids if one in found}
     if not pictures:
         raise UserError(

@@ -13,7 +13,7 @@ from captioning.cli import UserError
 from captioning.datasets import image_id
 from captioning.encoders import Encoder
 from captioning.files import atomic_path, write_json
-from captioning.images import decode_batches
+from captioning.images import UnreadableImage, decode_batches
 
 GROUP = 4  # batches in a part file: what a killed run loses at most
 
@@ -26,10 +26,12 @@ def extract(
     batch_size: int,
     resume: bool,
     grid: bool = False,
-) -> list[str]:
-    """Write the features of `images` (by `image_id`) to `output`; return what was unreadable.
+) -> dict[str, str]:
+    """Write the features of `images` (by `image_id`) to `output`.
 
-    They are vectors, or with `grid` grids in half precision; see `Encoder.encode`.
+    Returns the `image_id`s of what was unreadable, with the reasons.
+
+    The features are vectors, or with `grid` grids in half precision; see `Encoder.encode`.
 
     Finished groups of batches lie in `<output>.parts/` until the file is complete. With `resume`
     those of a killed run with the same pictures and encoder are kept.
@@ -58,11 +60,14 @@ def extract(
             count = len(groups[number])
             _extract_group(encoder, stream, files[number], count, batch_size, grid, bar)
 
-    unreadable = [message for file in files for message in np.load(file)["unreadable"].tolist()]
+    unreadable = {}
+    for file in files:
+        part = np.load(file)
+        unreadable |= zip(part["lost"].tolist(), part["reasons"].tolist(), strict=True)
     if 2 * len(unreadable) > len(paths):
         raise UserError(
             f"{len(unreadable)} of {len(paths)} pictures could not be read, "
-            f"the first: {unreadable[0]}"
+            f"the first: {next(iter(unreadable.values()))}"
         )
     rows = len(paths) - len(unreadable)
     write_features(output, _parts(files), encoder.info, rows=rows)
@@ -74,18 +79,24 @@ def _extract_group(
     encoder, stream, file: Path, count: int, batch_size: int, grid: bool, bar: tqdm
 ) -> None:
     ids: list[str] = []
-    rows, unreadable = [], []
+    rows: list[np.ndarray] = []
+    unreadable: list[UnreadableImage] = []
     while count > 0:
         paths, pixels, errors = next(stream)
         if paths:
             rows.append(encoder.encode(pixels, batch_size, grid=grid))
         ids += [image_id(path.name) for path in paths]
-        unreadable += [str(error) for error in errors]
+        unreadable += errors
         count -= len(paths) + len(errors)
         bar.update(len(paths) + len(errors))
     with atomic_path(file) as temporary:
-        np.savez(temporary, ids=np.array(ids, str), features=np.concatenate(rows or [np.empty(0)]),
-                 unreadable=np.array(unreadable, str))  # fmt: skip
+        np.savez(
+            temporary,
+            ids=np.array(ids, str),
+            features=np.concatenate(rows or [np.empty(0)]),
+            lost=np.array([image_id(error.path.name) for error in unreadable], str),
+            reasons=np.array([str(error) for error in unreadable], str),
+        )
 
 
 def _parts(files: list[Path]) -> Iterator[tuple[list[str], np.ndarray]]:

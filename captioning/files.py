@@ -44,9 +44,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; of a file name that is not text, its bytes are spelled out."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -112,11 +112,21 @@ def write_info(path: str | os.PathLike, info: dict[str, Any]) -> None:
 
 
 def read_info(path: str | os.PathLike) -> dict[str, Any]:
-    """What `write_info` recorded; empty if nothing is recorded or the file is another one now."""
+    """What `write_info` recorded; empty if nothing is recorded or the file is another one now.
+
+    Entries that are no text or number are left out.
+    """
     try:
         info = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(info, dict) or info.pop("sha256", None) != sha256(path):
         return {}
-    return info
+    return plain_entries(info)
+
+
+def plain_entries(info: Any) -> dict[str, Any]:
+    """What is text or a number in a record that may come from a stranger."""
+    plain = str | int | float | None
+    pairs = info.items() if isinstance(info, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, plain)}

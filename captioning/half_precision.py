@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from captioning.cli import ArgumentParser, run
+from captioning.cli import ArgumentParser, import_keras, run
 from captioning.files import atomic_path, existing_file
 
 _WEIGHTS = "model.weights.h5"  # inside a .keras file
@@ -55,7 +55,11 @@ def main() -> None:
     parser.add_argument("source", help="a .keras file")
     parser.add_argument("target", help="the .keras file to write")
     args = parser.parse_args()
-    halve_model(existing_file(args.source, "model"), args.target)
+    import_keras()
+    from captioning.captioners import load_captioner
+
+    load_captioner(existing_file(args.source, "model"))  # which refuses what is no decoder of ours
+    halve_model(args.source, args.target)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Any picture file to RGB pixels, and batches of them decoded ahead of the network."""
 
+import contextlib
 import os
+import stat
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,37 +12,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from captioning.cli import UserError
+from captioning import jpeg
+from captioning.cli import UserError, printable
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+# The content counts, not the suffix. Pillow reads more, some of it by running other programs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-# A picture of more pixels than Pillow's limit is skipped by name, not warned about.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+# Pillow warns from this many pixels on and refuses twice as many; here the first is refused, too.
+_MOST_PIXELS = Image.MAX_IMAGE_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+_LARGE = 1 << 24  # pixels from which on a picture is taken in strips, and one at a time
+_one_large = threading.Lock()
+_LARGEST_JPEG = 200 << 20  # bytes
 
 
 class UnreadableImage(UserError):
     """A file that gives no picture; the message says why."""
 
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit RGB: 16-bit scaled down, transparency laid over white."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = np.asarray(image, dtype=np.float32)
-        # 16-bit greys come as 0..65535 in several modes; Pillow's own conversion would clip them.
-        grey = grey / 257.0 if grey.max(initial=0) > 255 else grey
-        return Image.fromarray(grey.clip(0, 255).round().astype(np.uint8)).convert("RGB")
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def squash(image: Image.Image, size: int) -> Image.Image:
-    """The whole picture as a square, bilinear with antialiasing; its proportions are lost."""
-    return image.resize((size, size), Image.Resampling.BILINEAR)
+    path: Path  # set by `decode_batches`
 
 
 def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
@@ -49,13 +42,15 @@ def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
     `load_img(target_size=...)` squashes it. Of an animation, the first frame.
 
     Raises:
-        UnreadableImage: the file is missing, empty, cut off, too large or no picture.
+        UnreadableImage: the file is missing, empty, cut off, damaged, too large or no picture.
     """
-    try:
-        with open(path, "rb") as file:
-            return decode_rgb(file, str(path), size)
-    except OSError as error:
-        raise UnreadableImage(f"{path}: {error.strerror or error}") from error
+    with _open(path) as file:
+        return decode_rgb(file, printable(path), size)
+
+
+def squash(image: Image.Image, size: int) -> Image.Image:
+    """The whole picture as a square, bilinear with antialiasing; its proportions are lost."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def decode_rgb(
@@ -68,25 +63,141 @@ def decode_rgb(
 
     `to_square` makes a square of `size` from the RGB picture.
     """
+    if size is None:
+        return np.asarray(_decode(file, name, None, lambda image: image))
+    return np.asarray(_decode(file, name, 2 * size, lambda image: to_square(image, size)))
+
+
+def load_thumbnail(path: str | os.PathLike, longest: int) -> Image.Image:
+    """A picture as `load_rgb` reads it, shrunk so that its longer side is at most `longest`."""
+
+    def shrink(image: Image.Image) -> Image.Image:
+        image.thumbnail((longest, longest))
+        return image
+
+    with _open(path) as file:
+        return _decode(file, printable(path), 2 * longest, shrink)
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
-        with Image.open(file) as image:
-            if size is not None:
+        # Opening a pipe would wait for somebody to write into it.
+        if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+            raise UnreadableImage(f"{printable(path)}: is no file")
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise UnreadableImage(f"{printable(path)}: {error.strerror or error}") from error
+
+
+def _decode(
+    file: BinaryIO, name: str, least: int | None, finish: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """An open file as upright RGB, of which `finish` needs no more than `least` pixels a side."""
+    try:
+        if file.read(2) == b"\xff\xd8":
+            wrong = jpeg.damage(b"\xff\xd8" + file.read(_LARGEST_JPEG))
+            if wrong:
+                raise UnreadableImage(f"{name}: is damaged ({wrong})")
+        file.seek(0)
+        with Image.open(file, formats=_FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > _MOST_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height}")
+            if least is not None:
                 # Lets the JPEG decoder halve large photographs on the way; no effect on others.
-                image.draft("RGB", (2 * size, 2 * size))
-            ImageOps.exif_transpose(image, in_place=True)
-            image = to_rgb(image)
-            return np.asarray(image if size is None else to_square(image, size))
+                image.draft("RGB", (least, least))
+            with _one_large if pixels > _LARGE else contextlib.nullcontext():
+                image = _upright_rgb(image, least)
+            return finish(image)
     except UnidentifiedImageError as error:
         empty = file.seek(0, os.SEEK_END) == 0
         reason = "is empty" if empty else "is not a picture that can be read"
         raise UnreadableImage(f"{name}: {reason}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise UnreadableImage(f"{name}: has too many pixels ({error})") from error
     except OSError as error:
         raise UnreadableImage(f"{name}: {error.strerror or error}") from error
     # Pillow's decoders let a few other exceptions out on damaged files.
     except (ValueError, SyntaxError, EOFError, TypeError, IndexError, MemoryError) as error:
         raise UnreadableImage(f"{name}: is damaged ({error})") from error
+
+
+def _upright_rgb(image: Image.Image, least: int | None) -> Image.Image:
+    """The picture as RGB by its EXIF orientation; a large one may come out shrunk to `least`.
+
+    Each step of a conversion takes four bytes a pixel. A large picture is taken in strips, each
+    shrunk by whole numbers right away, so that it lies in memory once.
+    """
+    image.load()
+    scale = _grey_scale(image)
+    # Adobe's programs store inks inverted, and say that they wrote the file. Pillow takes every
+    # file for one of theirs.
+    inks = image.mode == "CMYK" and image.format in ("JPEG", "MPO")
+    inverted = inks and "adobe" not in image.info
+    if image.width * image.height <= _LARGE:
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(ImageChops.invert(image) if inverted else image, scale)
+
+    width, height = image.size
+    factor = max(1, min(width, height) // least) if least else 1
+    rgb = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    rows = factor * max(1, (1 << 20) // (width * factor))
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        strip = _to_rgb(ImageChops.invert(strip) if inverted else strip, scale)
+        rgb.paste(strip.reduce(factor), (0, top // factor))
+    rgb.info = image.info
+    return ImageOps.exif_transpose(rgb)
+
+
+def _to_rgb(image: Image.Image, grey_scale: float) -> Image.Image:
+    """8-bit RGB: deep greys times `grey_scale`, transparency laid over white."""
+    if _is_deep_grey(image):
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float32)) * grey_scale
+        return Image.fromarray(grey.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _grey_scale(image: Image.Image) -> float:
+    """What takes a grey of more than 8 bits to 0..255; Pillow's own conversion would clip it."""
+    if not _is_deep_grey(image):
+        return 1.0
+    largest = 65535 if image.mode.startswith("I;16") else image.getextrema()[1]
+    if image.mode == "F" and largest <= 1:
+        return 255.0
+    return 1 / 257 if largest > 255 else 1.0
+
+
+def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
+    """Picture files in a folder and its sub-folders by their suffix, a folder's own first, sorted.
+
+    Links are followed; a folder that several lead to is visited once.
+    """
+    waiting, visited = [Path(folder)], set()
+    while waiting:
+        current = waiting.pop()
+        place = os.stat(current)
+        if (place.st_dev, place.st_ino) in visited:
+            continue
+        visited.add((place.st_dev, place.st_ino))
+        with os.scandir(current) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+        yield from (
+            Path(entry)
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
+        )
+        waiting += [Path(entry) for entry in reversed(entries) if entry.is_dir()]
 
 
 def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
@@ -122,6 +233,7 @@ def decode_batches(
         try:
             return load_rgb(path, size)
         except UnreadableImage as error:
+            error.path = path
             return error
 
     batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]

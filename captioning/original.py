@@ -10,9 +10,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from captioning.artifacts import read_tokenizer
+from captioning.artifacts import LONGEST_CAPTION, read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
+from captioning.hdf5 import check_hdf5
 from captioning.text import Vocabulary
 
 
@@ -24,6 +25,7 @@ def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
     """
     try:
         with h5py.File(path, "r") as file:
+            check_hdf5(file)
             config = json.loads(file.attrs["model_config"])["config"]["layers"]
             weights = {name: _layer_weights(file["model_weights"], name) for name in _names(config)}
         layers = _find_layers(config, weights)
@@ -32,21 +34,26 @@ def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
             for layer in config
             if layer["class_name"] == "InputLayer" and layer["name"] in _inputs(config, layers[1])
         )
-    except (OSError, KeyError, ValueError, TypeError, StopIteration, AttributeError) as error:
+        image_dense, embedding, lstm, merge_dense, output_dense = (weights[name] for name in layers)
+        width, units = image_dense[0].shape
+        # Checked before a network of this size is built: its largest weights are in the file.
+        if lstm[0].shape != (units, 4 * units) or not 2 <= max_length <= LONGEST_CAPTION:
+            raise ValueError
+        outputs = output_dense[0].shape[1]
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # h5py raises by where in the file it stumbles
         raise UserError(
             f"{path}: not an .h5 file of the original pipeline's merge model"
         ) from error
-    image_dense, embedding, lstm, merge_dense, output_dense = (weights[name] for name in layers)
     vocabulary = read_tokenizer(tokenizer, max_length)
-    if len(vocabulary) + 1 != output_dense[0].shape[1]:
+    if len(vocabulary) + 1 != outputs:
         raise UserError(
             f"{tokenizer}: has {len(vocabulary)} words, but {path} was trained with "
-            f"{output_dense[0].shape[1] - 1}; put the tokenizer beside it that belongs to it"
+            f"{outputs - 1}; put the tokenizer beside it that belongs to it"
         )
     vocabulary = Vocabulary(vocabulary.words, max_length, "seed")
-    model = MergeDecoder(
-        image_dense[0].shape[0], vocabulary.words, max_length, units=embedding[0].shape[1]
-    )
+    model = MergeDecoder(width, vocabulary.words, max_length, units=units)
     try:
         model.image_dense.set_weights(image_dense)
         model.embedding.set_weights(embedding)

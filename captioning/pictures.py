@@ -1,5 +1,6 @@
 """Any picture to a caption: the encoder that a model records, then its decoder."""
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import keras
 
 from captioning.captioners import check_encoder
-from captioning.cli import UserError
+from captioning.cli import UserError, printable
 from captioning.encoders import Encoder, load_encoder
 from captioning.files import find_artifact
 from captioning.generation import generate
@@ -36,15 +37,16 @@ def encoder_of(
             f"{model_path}: does not record its encoder; give --encoder and --weights "
             f"(its image vectors have {model.feature_size} numbers)"
         )
-    recorded = record.get("weights") or ""
+    recorded = str(record.get("weights") or "")
     if weights is None and recorded.endswith((".weights.h5", ".keras")):
-        weights = find_artifact(recorded)
+        weights = find_artifact(Path(recorded).name)  # the record may come from a stranger
         if weights is None:
             raise UserError(
                 f"{model_path}: was trained on {name} with {recorded}, which is neither here nor "
                 "in Pre-trained/; give --weights"
             )
-    seed = int(recorded.rpartition(" ")[2]) if recorded.startswith("random") else 0
+    seeded = re.fullmatch(r"random, seed (\d+)", recorded)
+    seed = int(seeded[1]) if seeded else 0
     encoder = load_encoder(name, weights, seed=seed)
     check_encoder(record, model_path, encoder.info, weights or name)
     if encoder.width != model.feature_size:
@@ -84,11 +86,11 @@ def caption_and_print(
     for result in caption_pictures(model, encoder, paths, beam_width=beam_width):
         if isinstance(result, Captioned):
             results.append(result)
-            print(f"{result.path}: {result.caption}")
+            print(f"{printable(result.path)}: {result.caption}")
         else:
             unreadable.append(str(result))
     if len(unreadable) > len(results):
         raise UserError(f"{len(unreadable)} of {len(paths)} pictures failed; {unreadable[0]}")
     for message in unreadable:
-        print(f"skipped: {message}", file=sys.stderr)
+        print(f"skipped: {printable(message)}", file=sys.stderr)
     return results

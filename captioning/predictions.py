@@ -1,7 +1,6 @@
 """Captions made elsewhere: the COCO results format, `[{"image_id": ..., "caption": ...}]`."""
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -9,18 +8,18 @@ from captioning.cli import UserError
 from captioning.datasets import image_id, read_text
 from captioning.files import existing_file
 
-_COCO_NAME = re.compile(r"(?:COCO_\w+_)?0*(\d{1,18})")  # COCO_val2014_000000391895, 391895
 
-
-def read_predictions(path: str | Path, known: Collection[str]) -> dict[str, str]:
+def read_predictions(
+    path: str | Path, known: Collection[str], numbers: Mapping[str, int]
+) -> dict[str, str]:
     """One caption by `image_id`, in the order of the file.
 
-    An `image_id` may be a file name, with or without suffix, or COCO's number, which also stands
-    for the name that COCO forms with it (`COCO_val2014_000000391895`).
+    In the file an image may be called by its name, with or without suffix, or by COCO's number.
 
     Args:
         path: a COCO results file.
         known: the `image_id`s that have references.
+        numbers: the data set's own numbers of them, where it has any.
 
     Raises:
         UserError: not such a file, an image twice, or one without references.
@@ -33,10 +32,7 @@ def read_predictions(path: str | Path, known: Collection[str]) -> dict[str, str]
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")
 
-    numbered = {}
-    for name in known:
-        if match := _COCO_NAME.fullmatch(name):
-            numbered[int(match[1])] = name
+    numbered = {number: one for one, number in numbers.items()}
     captions: dict[str, str] = {}
     unknown = []
     for number, entry in enumerate(entries, start=1):
@@ -45,9 +41,7 @@ def read_predictions(path: str | Path, known: Collection[str]) -> dict[str, str]
             given, caption = entry.get("image_id"), entry.get("caption")
         if type(given) not in (int, str) or not isinstance(caption, str):
             raise UserError(f"{path}: entry {number} is not {{'image_id': ..., 'caption': 'text'}}")
-        name = image_id(str(given))
-        if name not in known and (match := _COCO_NAME.fullmatch(name)):
-            name = numbered.get(int(match[1]), name)
+        name = numbered.get(given) or image_id(str(given))
         if name in captions:
             raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
         if name not in known:

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from captioning.cli import UserError
+from captioning.datasets import image_id, results_id
 from captioning.files import atomic_path, write_json, write_text
-from captioning.images import load_rgb
+from captioning.images import load_thumbnail
 
 THUMBNAIL = 320  # pixels along the longer side
 
@@ -40,7 +41,12 @@ def write_captions(path: Path, results: Sequence[Captioned]) -> None:
 
 def _write_json(path: Path, results: Sequence[Captioned]) -> None:
     write_json(path, [
-        {"file": str(one.path), "caption": one.caption, "log_probability": one.log_probability}
+        {
+            "image_id": results_id(image_id(one.path.name), {}),
+            "caption": one.caption,
+            "file": str(one.path),
+            "log_probability": one.log_probability,
+        }
         for one in results
     ])  # fmt: skip
 
@@ -53,12 +59,6 @@ def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
     write_text(path, text.getvalue())
 
 
-def _thumbnail(path: Path, size: int = THUMBNAIL) -> Image.Image:
-    image = Image.fromarray(load_rgb(path))
-    image.thumbnail((size, size))
-    return image
-
-
 def thumbnail_uri(path: Path, size: int = THUMBNAIL, quality: int = 85) -> str:
     """A picture, at most `size` pixels along its longer side, as a JPEG inside a `data:` address.
 
@@ -66,7 +66,7 @@ def thumbnail_uri(path: Path, size: int = THUMBNAIL, quality: int = 85) -> str:
         UnreadableImage: the file gives no picture.
     """
     buffer = io.BytesIO()
-    _thumbnail(path, size).save(buffer, "JPEG", quality=quality)
+    load_thumbnail(path, size).save(buffer, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -115,7 +115,7 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     for number, one in enumerate(results):
         left = gap + number % columns * (cell_width + gap)
         top = gap + number // columns * (cell_height + gap)
-        picture = _thumbnail(one.path)
+        picture = load_thumbnail(one.path, THUMBNAIL)
         picture.thumbnail((cell_width, 240))
         sheet.paste(picture, (left + (cell_width - picture.width) // 2, top + 240 - picture.height))
         lines = textwrap.wrap(one.caption, 36)[:3]

@@ -17,6 +17,7 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.datasets import image_id
+from captioning.hdf5 import open_hdf5
 from captioning.images import SUFFIXES, UnreadableImage, decode_rgb, squash
 
 LARGEST_FILE = 200 << 20  # bytes; no photograph is larger, but a hostile archive's member may be
@@ -179,10 +180,7 @@ def _tar(path: Path, wanted: Callable[[str], bool]) -> Source:
 
 def _hdf5(path: Path) -> Source:
     """All uint8 data sets (N, H, W, 3) of the file."""
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(f"{path}: a damaged HDF5 file ({error})") from error
+    file = open_hdf5(path, sizes=False)
     found: list[h5py.Dataset] = []
 
     def look(_: str, item) -> None:

@@ -111,12 +111,9 @@ def main() -> None:
 
     # 1. Pictures as uint8 squares.
     from captioning.datasets import read_captions, read_split
-    from captioning.files import existing_file
     from contrastive.data import load_pictures
 
-    exclude = {
-        one for file in args.exclude for one in read_split(existing_file(file, "split file"))
-    }
+    exclude = {one for file in args.exclude for one in read_split(file)}
     pictures = load_pictures(
         args.images, stored_size, limit=args.limit, exclude=exclude,
         memory_limit=args.memory_limit,
@@ -156,7 +153,7 @@ def main() -> None:
         if args.stop_minutes:
             raise UserError("--stop-minutes is for one process: several would stop at odds")
     elif args.probe_images:
-        captions = read_captions(existing_file(args.probe_captions, "captions file"))
+        captions = read_captions(args.probe_captions)
         probe = caption_probe(args.probe_images, captions, feature_size)
     elif len(pictures.classes) > 1:
         probe = ClassProbe(pictures.pixels, pictures.labels)

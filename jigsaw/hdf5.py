@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, write_json
+from captioning.hdf5 import open_hdf5
 from captioning.images import UnreadableImage
 from captioning.sources import Item, Source, decode
 
@@ -153,6 +154,8 @@ class _Draft:
             )
         if closing:  # killed in the moment of adding the names, when the file is not valid
             self.done, self.rows, self.unreadable = 0, [0] * len(SPLITS), []
+        else:
+            open_hdf5(self.pictures).close()
         return not closing
 
     def check_done(self, items: Iterable[Item]) -> None:
@@ -239,15 +242,10 @@ def open_split(path: str | Path, split: str) -> h5py.Dataset:
         UserError: no such file, no HDF5 or one that is cut short, or no such pictures in it.
     """
     path = existing_file(path, "HDF5 file of pictures", "make it with jigsaw/to_hdf5.py")
-    try:
-        data = h5py.File(path, "r").get(f"{split}_img")
-        shape = data.shape if data is not None else ()
-    except OSError as error:
-        raise UserError(
-            f"{path}: is no HDF5 file, or cut short; make it again with jigsaw/to_hdf5.py"
-        ) from error
-    if data is None:
+    data = open_hdf5(path).get(f"{split}_img")
+    if not isinstance(data, h5py.Dataset):
         raise UserError(f"{path}: has no '{split}_img'; make it with jigsaw/to_hdf5.py")
+    shape = data.shape
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or data.dtype != np.uint8:
         raise UserError(
             f"{path}: '{split}_img' is {data.dtype} {shape}, not uint8 (N, size, size, 3)"

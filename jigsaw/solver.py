@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from captioning.captioners import load_keras_file
+from captioning.cli import UserError
 from captioning.encoders import IMAGENET, build_network
 from captioning.files import existing_file
 from jigsaw.image_preprocessing.image_transform import JigsawCreator
@@ -126,6 +127,13 @@ def load_solver(path: str | Path, precision: str | None = None) -> JigsawSolver:
     solver = load_keras_file(
         path, compile=False, known={"jigsaw>JigsawSolver"}, what="puzzle solver"
     )
+    sizes = [solver.settings[name] for name in SIZES]
+    if not all(isinstance(size, int) and 0 < size <= 4096 for size in sizes):
+        raise UserError(f"{path}: is for puzzles of {sizes!r:.40} pixels, which cannot be")
+    try:
+        solver.creator()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return copy_of(solver, precision) if precision else solver
 
 

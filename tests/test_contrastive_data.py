@@ -94,6 +94,21 @@ def test_broken_pictures_are_skipped_and_named(members, tmp_path):
     assert len(load_pictures([path], 16).unreadable) == 3
 
 
+@pytest.mark.parametrize(
+    ("reason", "arguments"),
+    [
+        ("in other files", {"shape": (1, 8, 8, 3), "external": [("/etc/hostname", 0, 192)]}),
+        ("too large", {"shape": (1, 40_000, 40_000, 3), "chunks": (1, 8, 8, 3)}),
+        ("too large", {"shape": (20_000, 128, 128, 3), "chunks": (20_000, 128, 128, 3)}),
+    ],
+)
+def test_hostile_hdf5_is_refused(reason, arguments, tmp_path):
+    with h5py.File(tmp_path / "evil.hdf5", "w") as file:
+        file.create_dataset("pictures", dtype="u1", **arguments)
+    with pytest.raises(UserError, match=rf"evil\.hdf5: refused, because .*{reason}"):
+        load_pictures([tmp_path / "evil.hdf5"], 8)
+
+
 def test_larger_than_memory_streams_from_a_file(tmp_path):
     folder = write_pictures(tmp_path / "folder", 12)
     spilled = load_pictures([folder], 16, memory_limit=1e-6, spill=tmp_path / "pictures.npy")

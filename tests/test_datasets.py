@@ -1,13 +1,82 @@
+import json
+
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import image_id, read_captions, read_split, select
+from captioning.datasets import (
+    find_pictures,
+    image_id,
+    read_captions,
+    read_dataset,
+    read_datasets,
+    read_split,
+    results,
+    select,
+)
+
+from . import dataset_formats as formats
+
+CAPTIONS = {
+    "1_a.jpg": ["A dog , running .", "Dogs #1"],
+    "2_b.jpg": ['A cat with "fur" | and a tail', "A cat , too"],
+    "3_c.jpg": ["Zwei Kätzchen"],
+}
+BY_ID = {"1_a": CAPTIONS["1_a.jpg"], "2_b": CAPTIONS["2_b.jpg"], "3_c": CAPTIONS["3_c.jpg"]}
+SPLITS = {"1_a.jpg": "train", "2_b.jpg": "val", "3_c.jpg": "restval"}
+NUMBERS = {"1_a.jpg": 17, "2_b.jpg": 5, "3_c.jpg": 12}
 
 
-def test_flickr8k_token_file(tmp_path):
-    path = tmp_path / "Flickr8k.token.txt"
-    path.write_text("1_a.jpg#0\tA dog , running .\n1_a.jpg#1\tDogs #1\n2_b.jpg.1#0\tA cat\n")
-    assert read_captions(path) == {"1_a": ["A dog , running .", "Dogs #1"], "2_b": ["A cat"]}
+# ---- every format gives the same -------------------------------------------------------------
+
+WRITERS = {
+    "flickr8k token": formats.write_flickr8k_token,
+    "flickr8k csv": formats.write_kaggle_csv,
+    "flickr30k csv": formats.write_flickr30k_csv,
+    "flickr30k token": formats.write_flickr8k_token,
+    "coco": lambda path, captions: formats.write_coco(path, captions, NUMBERS),
+    "karpathy": lambda path, captions: formats.write_karpathy(path, captions, SPLITS),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_captions_of_every_format(tmp_path, kind):
+    WRITERS[kind](tmp_path / "captions", CAPTIONS)
+    assert read_captions(tmp_path / "captions") == BY_ID
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_data_set_that_is_named_is_read(tmp_path, kind):
+    WRITERS[kind](tmp_path / "captions", CAPTIONS)
+    assert read_dataset(tmp_path / "captions", kind.split()[0]).captions == BY_ID
+
+
+@pytest.mark.parametrize(
+    "kind, name",
+    [("flickr8k token", "Flickr8k"), ("flickr8k csv", "Flickr8k"), ("flickr30k csv", "Flickr30k"),
+     ("coco", "MS COCO"), ("karpathy", "Karpathy's splits of flickr8k")],
+)  # fmt: skip
+def test_the_data_set_is_found_from_the_content(tmp_path, kind, name):
+    WRITERS[kind](tmp_path / "captions", CAPTIONS)
+    assert read_dataset(tmp_path / "captions").name == f"{name} (captions)"
+
+
+def test_a_token_file_whose_names_are_numbers_is_flickr30ks(tmp_path):
+    (tmp_path / "captions").write_text("1000092795.jpg#0\tTwo young guys\n")
+    assert read_dataset(tmp_path / "captions").name == "Flickr30k (captions)"
+
+
+def test_a_data_set_that_the_file_is_not_of_is_refused(tmp_path):
+    formats.write_flickr8k_token(tmp_path / "captions", CAPTIONS)
+    with pytest.raises(UserError, match="known: MS COCO's"):
+        read_dataset(tmp_path / "captions", "coco")
+
+
+# ---- Flickr8k --------------------------------------------------------------------------------
+
+
+def test_flickr8k_names_with_a_second_number(tmp_path):
+    (tmp_path / "x").write_text("1_a.jpg#0\tA dog\n2_b.jpg.1#0\tA cat\n")
+    assert read_captions(tmp_path / "x") == {"1_a": ["A dog"], "2_b": ["A cat"]}
 
 
 def test_kaggle_csv_with_quotes_commas_and_byte_order_mark(tmp_path):
@@ -19,11 +88,16 @@ def test_kaggle_csv_with_quotes_commas_and_byte_order_mark(tmp_path):
     assert read_captions(path) == {"1_a": ['A dog , with "fur" .', "A cat , too"]}
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "hello\n", "<html>", '{"images": []}', "a.jpg\tx"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n\n", "hello\n", "<html>", '{"images": []}', "{}", "[1]", "a.jpg\tx", '{"images": [1]}'],
+)
 def test_unknown_format_is_refused_and_known_ones_are_named(tmp_path, text):
     path = tmp_path / "captions.txt"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"Flickr8k\.token\.txt.*captions\.txt"):
+    with pytest.raises(
+        UserError, match=r"Flickr8k\.token\.txt.*captions\.txt.*results\.csv.*captions_.*dataset_"
+    ):
         read_captions(path)
 
 
@@ -41,14 +115,216 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
         read_captions(path)
 
 
-def test_image_id_is_the_file_name_up_to_its_first_dot():
-    assert image_id("folder/123_ab.jpg.1") == "123_ab"
+# ---- Flickr30k -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bar", ["| ", ",", "|"])
+def test_flickr30k_csv_with_bars_or_commas_and_the_row_that_lacks_one(tmp_path, bar):
+    lines = [
+        ["image_name", "comment_number", "comment"],
+        ["1.jpg", "0", "4 dogs run ."],
+        ["2199200615.jpg", "3", "A dog runs ."],
+    ]
+    broken = [["2199200615.jpg", "4   A dog runs across the grass ."]] if "|" in bar else []
+    path = tmp_path / "results.csv"
+    path.write_text("".join(bar.join(line) + "\n" for line in lines + broken))
+    last = ["A dog runs across the grass ."] if broken else []
+    assert read_captions(path) == {"1": ["4 dogs run ."], "2199200615": ["A dog runs .", *last]}
+
+
+def test_flickr30k_broken_line_is_named_by_number(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("image_name| comment_number| comment\n1.jpg| 0| A dog\n1.jpg A cat\n")
+    with pytest.raises(UserError, match="line 3"):
+        read_captions(path)
+
+
+# ---- COCO ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["COCO_val2014_000000391895.jpg", "000000391895.jpg", "391895", "val2014/000000391895.jpg",
+     "COCO_train2014_000000391895.jpg"],
+)  # fmt: skip
+def test_coco_names_of_all_years_and_its_number_meet(name):
+    assert image_id(name) == "391895"
+
+
+def coco_file(path, captions, **changes) -> dict:
+    formats.write_coco(path, captions, NUMBERS)
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(content))
+    return content
+
+
+def test_coco_pictures_keep_the_order_of_the_file_and_their_numbers(tmp_path):
+    coco_file(tmp_path / "val.json", CAPTIONS)
+    found = read_dataset(tmp_path / "val.json")
+    assert list(found.captions) == ["1_a", "2_b", "3_c"]
+    assert found.numbers == {"1_a": 17, "2_b": 5, "3_c": 12}
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"images": [{"file_name": "a.jpg"}]}, "image 0 has no 'id'"),
+        ({"images": [{"file_name": "a.jpg", "id": "1"}]}, "image 0 has no 'id' of type int"),
+        ({"images": [{"file_name": "a.jpg", "id": 1}, {"file_name": "x/a.png", "id": 2}]}, "twice"),
+        ({"images": [{"file_name": "a.jpg", "id": 1}, {"file_name": "b.jpg", "id": 1}]}, "twice"),
+        ({"annotations": [{"image_id": 99, "caption": "x"}]}, "image 99, which is not listed"),
+        ({"annotations": [{"image_id": 17, "bbox": []}]}, "annotation 0 has no 'caption'"),
+        ({"annotations": {}}, "no 'annotations' of type list"),
+        ({"annotations": []}, "holds no caption"),
+    ],
+)
+def test_coco_file_that_contradicts_itself_is_refused(tmp_path, changes, reason):
+    coco_file(tmp_path / "val.json", CAPTIONS, **changes)
+    with pytest.raises(UserError, match=reason):
+        read_captions(tmp_path / "val.json")
+
+
+def test_json_that_is_cut_off_is_refused(tmp_path):
+    coco_file(tmp_path / "val.json", CAPTIONS)
+    (tmp_path / "val.json").write_text((tmp_path / "val.json").read_text()[:-20])
+    with pytest.raises(UserError, match=r"val\.json: is damaged JSON"):
+        read_captions(tmp_path / "val.json")
+
+
+def test_half_characters_of_json_become_text(tmp_path):
+    formats.write_coco(tmp_path / "val.json", {"a.jpg": ["A dog \ud83d ."]}, {"a.jpg": 1})
+    assert read_captions(tmp_path / "val.json") == {"a": ["A dog ? ."]}
+
+
+def test_training_and_validation_files_are_one_data_set(tmp_path):
+    first, second = {"1_a.jpg": ["x"]}, {"2_b.jpg": ["y"]}
+    formats.write_coco(tmp_path / "train.json", first, NUMBERS)
+    formats.write_coco(tmp_path / "val.json", second, NUMBERS)
+    whole = read_datasets([tmp_path / "train.json", tmp_path / "val.json"])
+    assert whole.captions == {"1_a": ["x"], "2_b": ["y"]}
+    assert whole.name == "MS COCO (train.json), MS COCO (val.json)"
+
+
+def test_a_picture_in_two_captions_files_is_refused(tmp_path):
+    formats.write_coco(tmp_path / "val.json", CAPTIONS, NUMBERS)
+    formats.write_kaggle_csv(tmp_path / "captions.txt", CAPTIONS)
+    with pytest.raises(UserError, match=r"captions\.txt: image 1_a is in another"):
+        read_datasets([tmp_path / "val.json", tmp_path / "captions.txt"])
+
+
+def test_results_are_numbered_as_the_coco_server_wants():
+    captions = {"391895": "a dog", "1_a": "a cat", "2_b": "no number", "007": "a spy"}
+    assert results(captions.items(), {"1_a": 17}) == [
+        {"image_id": 391895, "caption": "a dog"},
+        {"image_id": 17, "caption": "a cat"},
+        {"image_id": "2_b", "caption": "no number"},
+        {"image_id": "007", "caption": "a spy"},
+    ]
+
+
+# ---- names and pictures ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("folder/123_ab.jpg.1", "123_ab"),
+        ("with  space.jpg", "with_space"),
+        ("line\nbreak.jpg", "line_break"),
+        (".hidden.jpg", ".hidden.jpg"),
+        ("Cafe\u0301.jpg", "Caf\u00e9"),
+        ("COCO_val2014_00000039189.jpg", "COCO_val2014_00000039189"),
+    ],
+)
+def test_image_id_is_one_word_the_file_name_up_to_its_first_dot(name, expected):
+    assert image_id(name) == expected
+
+
+def test_pictures_are_found_in_the_folders_that_data_sets_have(tmp_path):
+    for name in ("train2014/COCO_train2014_000000000009.jpg", "val2017/000000000139.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    found, left_out = find_pictures(tmp_path, {})
+    assert found == {"9": tmp_path / "train2014" / "COCO_train2014_000000000009.jpg",
+                     "139": tmp_path / "val2017" / "000000000139.jpg"}  # fmt: skip
+    assert left_out == []
+
+
+@pytest.mark.parametrize(
+    "files, expected, other",
+    [
+        ({}, "a.jpg", "a.png"),
+        ({"a": "a.png"}, "a.png", "a.jpg"),
+        ({"a": "somewhere/a.png"}, "a.png", "a.jpg"),
+    ],
+)
+def test_of_two_pictures_with_one_id_the_named_one_is_taken(tmp_path, files, expected, other):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "a.png").write_bytes(b"")
+    found, left_out = find_pictures(tmp_path, files)
+    assert found == {"a": tmp_path / expected}
+    assert left_out == [other]
+
+
+# ---- splits ----------------------------------------------------------------------------------
 
 
 def test_split_without_repeats_and_blank_lines(tmp_path):
     path = tmp_path / "split.txt"
     path.write_text("b.jpg\n\na.jpg\r\nb.jpg\n")
     assert read_split(path) == ["b", "a"]
+
+
+def test_split_of_a_coco_file_is_all_its_pictures_with_or_without_captions(tmp_path):
+    coco_file(tmp_path / "val.json", CAPTIONS, annotations=[])
+    assert read_split(tmp_path / "val.json") == ["1_a", "2_b", "3_c"]
+    (tmp_path / "image_info_test.json").write_text('{"images": [{"file_name": "a", "id": 1}]}')
+    assert read_split(tmp_path / "image_info_test.json") == ["a"]
+
+
+def test_splits_of_a_karpathy_file_with_restval_in_train(tmp_path):
+    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
+    assert read_split(f"{tmp_path}/dataset.json:train") == ["1_a", "3_c"]
+    assert read_split(f"{tmp_path}/dataset.json:val") == ["2_b"]
+
+
+@pytest.mark.parametrize("name", ["", ":restval", ":dev"])
+def test_a_karpathy_split_must_be_named(tmp_path, name):
+    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
+    with pytest.raises(UserError, match=r"there are \S*dataset\.json:train, \S*dataset\.json:val"):
+        read_split(f"{tmp_path}/dataset.json{name}")
+
+
+def test_a_file_name_with_a_colon_is_a_file_name(tmp_path):
+    (tmp_path / "split:1").write_text("a.jpg\n")
+    assert read_split(tmp_path / "split:1") == ["a"]
+
+
+@pytest.mark.parametrize("split", ["missing.txt", "missing.json:val", "train"])
+def test_missing_split_file(tmp_path, monkeypatch, split):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{split}: the split file does not exist"):
+        read_split(split)
+
+
+def test_drawn_splits_share_out_all_images_eight_to_one_to_one():
+    ids = [str(number) for number in range(5000)]
+    train, dev, test = (read_split(name, ids) for name in ("train", "dev", "test"))
+    assert sorted(train + dev + test, key=int) == ids
+    assert (len(train), len(dev), len(test)) == pytest.approx((4000, 500, 500), abs=60)
+
+
+def test_a_drawn_split_depends_on_the_seed_and_not_on_the_other_images():
+    ids = [str(number) for number in range(200)]
+    dev = read_split("dev", ids, seed=1)
+    assert read_split("dev", ids[:100], seed=1) == [one for one in dev if int(one) < 100]
+    assert read_split("dev", ids, seed=2) != dev
+
+
+def test_a_file_called_train_comes_before_a_drawn_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").write_text("a.jpg\n")
+    assert read_split("train", ["b", "c"]) == ["a"]
 
 
 def test_split_of_other_data_is_refused():

@@ -10,9 +10,11 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.datasets import read_captions, read_split
 from captioning.decoders import MergeDecoder
 
 from .conftest import assert_refused, make_dataset, run_script
+from .dataset_formats import write_coco
 
 WORDS = ["startseq", "endseq", *"a the red green blue square at left top holds painted".split()]
 
@@ -69,7 +71,8 @@ def test_a_row_for_each_model_and_the_rows_to_read_it_by(work):
 def test_figures_settings_and_digests_are_kept(work):
     results = json.loads((work.folder / "results.json").read_text())
     assert results["protocol"] == "coco" and results["images"] == 3
-    assert len(results["captions_sha256"]) == len(results["split_sha256"]) == 64
+    assert [len(one) for one in results["captions_sha256"]] == [64]
+    assert len(results["image_ids_sha256"]) == 64
     models, elsewhere = results["rows"][:2], results["rows"][2]
     assert [one["features"] for one in models] == ["narrow.pkl", "wide.pkl"]
     assert all(one["beam_width"] == 3 and len(one["model_sha256"]) == 64 for one in models)
@@ -100,6 +103,41 @@ def test_model_row_is_what_the_model_says_in_stage_3(work):
     assert {name: said[name] for name in said if name[0].isupper()} == {
         name: row[name] for name in row if name[0].isupper()
     }
+
+
+def test_another_data_set_gets_the_same_figures_for_the_same_pictures(work):
+    """Two captions files in COCO's form, the second being the split, and numbers for names."""
+    captions = read_captions(work.data.captions)
+    numbers = {f"{one}.jpg": number for number, one in enumerate(captions, start=391_895)}
+    dev = [one for one in captions if f"{one}.jpg" in work.data.dev.read_text().split()]
+    for name, ids in (("train", captions.keys() - dev), ("dev", dev)):
+        chosen = {f"{one}.jpg": captions[one] for one in captions if one in ids}
+        write_coco(work.folder / f"{name}.json", chosen, numbers)
+    predictions = predict(
+        work, *((numbers[name], f"a {name.split('_')[0]} square at the left") for name in numbers)
+    )
+    result = run_script(
+        "evaluate.py", "--captions", "train.json", "dev.json", "--split", "dev.json",
+        "--predictions", predictions, "--output", "coco.json", cwd=work.folder, PATH="",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "MS COCO (train.json), MS COCO (dev.json)" in result.stdout
+    row = json.loads((work.folder / "coco.json").read_text())["rows"][0]
+    expected = json.loads((work.folder / "results.json").read_text())["rows"][2]
+    assert {name: row[name] for name in row if name[0].isupper()} == {
+        name: expected[name] for name in expected if name[0].isupper()
+    }
+
+
+def test_the_split_of_a_seed_is_the_one_that_is_scored(work):
+    drawn = read_split("train", read_captions(work.data.captions), seed=7)
+    result = evaluate(
+        work, "--split-seed", 7, "--output", "drawn.json", predictions="elsewhere.json",
+        split="train",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    found = json.loads((work.folder / "drawn.json").read_text())
+    assert (found["split"], found["split_seed"], found["images"]) == ("train", 7, len(drawn))
 
 
 def test_java_that_hangs_costs_meteor_and_nothing_else(work, tmp_path):
@@ -177,8 +215,9 @@ def test_a_model_without_a_vocabulary(work):
 
 
 def test_report_without_the_pictures(work):
-    result = evaluate(work, predictions="elsewhere.json", report="r.html", images=work.folder)
-    assert_refused(result, "holds no picture")
+    (work.folder / "empty").mkdir()
+    result = evaluate(work, predictions="elsewhere.json", report="r.html", images="empty")
+    assert_refused(result, "empty", "none of the pictures")
     assert not (work.folder / "r.html").exists()
 
 

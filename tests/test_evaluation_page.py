@@ -56,7 +56,7 @@ def page(tmp_path):
         row("another", {"a": "a cat", "b": "a cat", "c": "a cat"}, [0.5, 0.1, 3.0]),
         row("constant caption", {"a": "it", "b": "it", "c": "it"}, [0.0, 0.0, 0.0]),
     ]
-    pictures = find_pictures(tmp_path, ["a", "b", "c"])
+    pictures = find_pictures(tmp_path, ["a", "b", "c"], {})
     missing = write_page(tmp_path / "page.html", "protocol coco", rows, rows[:2], pictures)
     text = (tmp_path / "page.html").read_text()
     return text, Elements(text), missing
@@ -116,7 +116,16 @@ def test_a_thumbnail_is_small(page):
 def test_a_folder_without_the_pictures_is_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "other.jpg")
     with pytest.raises(UserError, match="none of the pictures"):
-        find_pictures(tmp_path, ["a"])
+        find_pictures(tmp_path, ["a"], {})
+    with pytest.raises(UserError, match="not a folder"):
+        find_pictures(tmp_path / "nowhere", ["a"], {})
+
+
+def test_pictures_lie_in_sub_folders_too(tmp_path):
+    name = "COCO_val2014_000000000042.jpg"
+    (tmp_path / "val2014").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "val2014" / name)
+    assert find_pictures(tmp_path, ["42"], {"42": name}) == {"42": tmp_path / "val2014" / name}
 
 
 @pytest.mark.parametrize(("score", "colour"), [(0.6, "good"), (0.59, "fair"), (0.19, "poor")])

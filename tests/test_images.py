@@ -1,114 +1,168 @@
-import io
+"""One picture: every kind gives the right pixels or a reason; none takes much memory or time."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from captioning import jpeg
 from captioning.cli import UserError
-from captioning.images import UnreadableImage, decode_batches, list_images, load_rgb
+from captioning.images import (
+    UnreadableImage,
+    decode_batches,
+    list_images,
+    load_rgb,
+    load_thumbnail,
+    walk_images,
+)
 
-ORANGE = (204, 153, 51)  # one of the palette that Pillow converts to
+from . import corpus
+from .conftest import ROOT
+
+GOOD, BAD = corpus.good_pictures(), corpus.bad_files()
 
 
-def quarters() -> np.ndarray:
-    """A picture whose four quarters differ, 40 wide and 20 high."""
-    pixels = np.zeros((20, 40, 3), np.uint8)
-    pixels[:10, :20], pixels[:10, 20:] = (255, 0, 0), (0, 255, 0)
-    pixels[10:, :20], pixels[10:, 20:] = (0, 0, 255), (255, 255, 255)
-    return pixels
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_picture_gives_its_colours(name, tmp_path):
+    content, expected, tolerance = GOOD[name]
+    (tmp_path / name).write_bytes(content)
+    pixels = load_rgb(tmp_path / name)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_any_shape_is_squashed_to_the_square(name, tmp_path):
+    (tmp_path / name).write_bytes(GOOD[name].content)
+    assert load_rgb(tmp_path / name, 8).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_refused_by_name(name, tmp_path):
+    make, reason = BAD[name]
+    make(tmp_path / name)
+    with pytest.raises(UnreadableImage, match=f"{name}: .*{reason}"):
+        load_rgb(tmp_path / name, 8)
+
+
+def test_a_name_that_is_no_text_is_spelled_out(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff.png"
+    with open(path, "wb") as file:
+        file.write(b"no picture")
+    with pytest.raises(UnreadableImage, match=r"\\udcff\.png: is not a picture"):
+        load_rgb(os.fsdecode(path))
+
+
+def test_a_picture_as_an_adobe_program_writes_it_really_differs():
+    """The three kinds of CMYK in the corpus are three, and not one by mistake."""
+    files = [GOOD[name].content for name in ("cmyk.jpg", "ycck.jpg", "cmyk_without_adobe.jpg")]
+    transforms = [content[content.index(b"Adobe") + 11] for content in files[:2]]
+    assert transforms == [0, 2]
+    assert b"Adobe" not in files[2]
+
+
+def test_damage_that_pillow_reads_over_is_seen():
+    """Without a look at its structure, a JPEG with noise inside would be half a picture."""
+    noisy = dict(corpus.damaged_jpegs())["baseline_noise.jpg"]
+    assert "marker" in jpeg.damage(noisy)
+    for name in ("baseline.jpg", "progressive.jpg", "restarts.jpg", "exif6.jpg", "cmyk.jpg"):
+        assert jpeg.damage(GOOD[name].content) is None
+
+
+def test_what_follows_the_end_of_a_jpeg_is_not_looked_at():
+    assert jpeg.damage(GOOD["baseline.jpg"].content + b"\xff\x01anything") is None
+
+
+@pytest.mark.parametrize("value, expected", [(0.5, 128), (128.0, 128)])
+def test_float_grey_is_taken_as_shares_or_as_0_to_255(tmp_path, value, expected):
+    pixels = np.full((4, 4), value, np.float32)
+    Image.fromarray(pixels).save(tmp_path / "grey.tif")
+    assert load_rgb(tmp_path / "grey.tif")[0, 0].tolist() == [expected] * 3
+
+
+# ---- large pictures --------------------------------------------------------------------------
+
+
+def test_a_large_picture_taken_in_strips_equals_the_small_one(tmp_path, monkeypatch):
+    smooth = np.linspace(0, 255, 90 * 130 * 4).reshape(90, 130, 4).astype(np.uint8)
+    smooth[..., 3] = 255 - smooth[..., 3]
+    path = tmp_path / "picture.png"
+    Image.fromarray(corpus.stored(smooth, 6)).save(path, exif=corpus.exif(6))
+    whole, square = load_rgb(path), load_rgb(path, 16)
+
+    monkeypatch.setattr("captioning.images._LARGE", 100)
+    assert np.array_equal(load_rgb(path), whole)
+    assert np.abs(load_rgb(path, 16).astype(int) - square).max() <= 3
+
+
+def test_a_thumbnail_keeps_the_shape(tmp_path):
+    (tmp_path / "exif6.jpg").write_bytes(GOOD["exif6.jpg"].content)
+    assert load_thumbnail(tmp_path / "exif6.jpg", 32).size == (32, 16)
+    assert load_thumbnail(tmp_path / "exif6.jpg", 500).size == (64, 32)
+
+
+# Of the kernel's two counts of a peak, the one that does not begin with the parent's memory.
+LOAD_AND_MEASURE = """
+import json, re, sys
+from captioning.images import UnreadableImage, load_rgb, load_thumbnail
+outcome = "read"
+try:
+    load_rgb(sys.argv[1], 224)
+    load_thumbnail(sys.argv[1], 320)
+except UnreadableImage as error:
+    outcome = str(error)
+peak = re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]
+print(json.dumps([outcome, int(peak) / 1e6]))
+"""
 
 
 @pytest.mark.parametrize(
-    "mode, suffix",
-    [("RGB", "jpg"), ("CMYK", "jpg"), ("RGB", "png"), ("P", "png"), ("P", "gif"), ("RGB", "webp"),
-     ("RGB", "bmp"), ("CMYK", "tif"), ("RGBA", "png")],
-)  # fmt: skip
-def test_every_colour_mode_gives_its_colour(tmp_path, mode, suffix):
-    path = tmp_path / f"picture.{suffix}"
-    Image.new("RGB", (16, 16), ORANGE).convert(mode).save(path)
-    assert np.abs(load_rgb(path).astype(int) - ORANGE).max() <= 6
+    "name, depth, colour, sample_bytes, side, outcome",
+    [
+        ("rgba16.png", 16, 6, 8, 9400, "read"),  # 88 megapixels, just under Pillow's limit
+        ("grey16.png", 16, 0, 2, 9400, "read"),
+        ("too_large.png", 8, 6, 4, 9500, "too many pixels"),
+        ("bomb.png", 8, 6, 4, 30_000, "too many pixels"),
+    ],
+)
+def test_the_largest_pictures_take_under_a_gigabyte(
+    tmp_path, name, depth, colour, sample_bytes, side, outcome
+):
+    rows = None if outcome == "read" else 10
+    content = corpus.blank_png(side, depth, colour, side * sample_bytes, rows=rows)
+    (tmp_path / name).write_bytes(content)
+    result = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_MEASURE, str(tmp_path / name)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found, gigabytes = json.loads(result.stdout)
+    assert outcome in found
+    assert gigabytes < 1.0
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, orientation):
-    # How a camera stores the upright picture under each orientation tag.
-    stored = {
-        1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1],
-        4: lambda p: p[::-1], 5: lambda p: p.swapaxes(0, 1),
-        6: lambda p: np.rot90(p, 1), 7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
-        8: lambda p: np.rot90(p, -1),
-    }[orientation](quarters())  # fmt: skip
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / "picture.png"
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
-    assert np.array_equal(load_rgb(path), quarters())
-
-
-@pytest.mark.parametrize("value, expected", [(0, 0), (32768, 128), (65535, 255)])
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path, value, expected):
-    pixels = np.full((4, 4), value, np.uint16)
-    pixels[0, 0] = 65535
-    Image.fromarray(pixels).save(tmp_path / "grey.png")
-    assert abs(int(load_rgb(tmp_path / "grey.png")[3, 3, 0]) - expected) <= 1
-
-
-def test_transparency_lies_over_white(tmp_path):
-    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (load_rgb(tmp_path / "clear.png") == 255).all()
-
-
-def test_palette_with_transparent_entry_lies_over_white(tmp_path):
-    picture = Image.new("P", (4, 4), 1)
-    picture.putpalette([0, 0, 0, 255, 0, 0])
-    picture.save(tmp_path / "palette.png", transparency=1)
-    assert (load_rgb(tmp_path / "palette.png") == 255).all()
-
-
-def test_of_an_animation_the_first_frame(tmp_path):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    assert load_rgb(tmp_path / "moving.gif")[0, 0].tolist() == [255, 0, 0]
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (3000, 2)])
-def test_any_shape_is_squashed_to_the_square(tmp_path, size):
-    Image.new("RGB", size, ORANGE).save(tmp_path / "shape.png")
-    pixels = load_rgb(tmp_path / "shape.png", 32)
-    assert pixels.shape == (32, 32, 3)
-    assert np.abs(pixels.astype(int) - ORANGE).max() <= 1
-
-
-def test_jpeg_cut_anywhere_is_refused_or_read(tmp_path):
-    buffer = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(buffer, "JPEG")
-    whole = buffer.getvalue()
-    path = tmp_path / "cut.jpg"
-    for tenth in range(10):
-        path.write_bytes(whole[: len(whole) * tenth // 10])
-        with pytest.raises(UnreadableImage, match=r"cut\.jpg"):
-            load_rgb(path)
-
-
-@pytest.mark.parametrize("content, reason", [(b"", "empty"), (b"hello", "not a picture")])
-def test_what_is_no_picture_is_named(tmp_path, content, reason):
-    path = tmp_path / "text.jpg"
-    path.write_bytes(content)
-    with pytest.raises(UnreadableImage, match=reason):
-        load_rgb(path)
-
-
-def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
-    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
-    with pytest.raises(UnreadableImage, match="too many pixels"):
-        load_rgb(tmp_path / "bomb.png")
+# ---- folders and batches ---------------------------------------------------------------------
 
 
 def test_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(UserError, match="holds no picture"):
         list_images([tmp_path])
+
+
+def test_pictures_in_sub_folders_are_found_once_though_links_go_in_circles(tmp_path):
+    for name in ("b.jpg", "val2014/c.jpg", "train2014/a.JPG", "train2014/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "train2014" / "up").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "val2014")
+    found = [str(path.relative_to(tmp_path)) for path in walk_images(tmp_path)]
+    assert found == ["b.jpg", "again/c.jpg", "train2014/a.JPG"]
 
 
 def test_batches_keep_order_and_report_what_they_leave_out(tmp_path):
@@ -123,4 +177,20 @@ def test_batches_keep_order_and_report_what_they_leave_out(tmp_path):
     assert [path for read, _, _ in batches for path in read] == paths[:3] + paths[4:]
     red = [int(picture[0, 0, 0]) for _, pixels, _ in batches for picture in pixels]
     assert red == [0, 1, 2, 4, 5, 6]
-    assert ["3.png" in str(error) for _, _, errors in batches for error in errors] == [True]
+    assert [error.path for _, _, errors in batches for error in errors] == [paths[3]]
+
+
+def test_nobody_waits_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    outcome = []
+
+    def read():
+        try:
+            load_rgb(tmp_path / "pipe.jpg")
+        except UnreadableImage as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert "pipe.jpg: is no file" in outcome[0]

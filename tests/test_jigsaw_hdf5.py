@@ -17,7 +17,7 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.sources import open_sources
 from contrastive.data import load_pictures
-from jigsaw.hdf5 import assign_splits, convert, open_split
+from jigsaw.hdf5 import _Draft, assign_splits, convert, open_split
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.pretext_tools import encoded, patterns, write_pictures
 
@@ -293,6 +293,32 @@ def test_reading_refuses_what_is_no_file_of_pictures(tmp_path):
             open_split(tmp_path / name, "train")
     with pytest.raises(UserError, match="has no 'val_img'"):
         open_split(tmp_path / "other.hdf5", "val")
+
+
+HOSTILE = {
+    "link": lambda file: file.update(train_img=h5py.ExternalLink("/etc/hostname", "/x")),
+    "in other files": lambda file: file.create_dataset(
+        "train_img", (4, 8, 8, 3), "u1", external=[("/etc/hostname", 0, 768)]),
+    "claims": lambda file: file.create_dataset(
+        "train_img", (10**6, 64, 64, 3), "u1", chunks=(1, 64, 64, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", HOSTILE)
+def test_a_file_that_points_out_of_itself_or_claims_too_much_is_refused(reason, tmp_path):
+    with h5py.File(tmp_path / "evil.hdf5", "w") as file:
+        HOSTILE[reason](file)
+    with pytest.raises(UserError, match=rf"evil\.hdf5: refused, because .*{reason}"):
+        open_split(tmp_path / "evil.hdf5", "train")
+
+
+def test_a_draft_is_looked_at_before_a_run_goes_on_with_it(tmp_path):
+    draft = _Draft(tmp_path / "all.hdf5.parts", {"size": 8})
+    draft.begin([4, 0, 0])
+    with h5py.File(draft.pictures, "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink("/etc/hostname", "/x")
+    with pytest.raises(UserError, match="refused"):
+        _Draft(tmp_path / "all.hdf5.parts", {"size": 8}).resume()
 
 
 def test_hdf5_is_a_source_too(tmp_path):

@@ -4,6 +4,7 @@ import json
 import math
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from jigsaw.permutations import all_permutations
 from jigsaw.puzzle_picture import draw_puzzles, put_back
 from jigsaw.schedule import WarmUpAdam, exhausted, rate_after
 from jigsaw.solver import JigsawSolver, load_solver, picture_network
+from tests.keras_files import tampered
 from tests.pretext_tools import patterns
 
 SIZES = {"picture_size": 48, "crop_size": 42, "cell_size": 14, "tile_size": 12}
@@ -86,6 +88,38 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         archive.writestr("config.json", json.dumps({"class_name": "Lambda"}))
     with pytest.raises(UserError, match="not a puzzle solver"):
         load_solver(tmp_path / "broken.keras")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dtype": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {}}}, "names"),
+        ({"permutations": [list(range(16))]}, "its network has"),
+        ({"encoder": "resnet50"}, "its network has"),
+        ({"encoder": "elsewhere"}, "cannot be loaded"),
+        ({"picture_size": 10**9}, "which cannot be"),
+        ({"crop_size": "42"}, "which cannot be"),
+        ({"tile_size": 15}, "do not fit cells"),
+    ],
+)
+def test_a_file_that_was_tampered_with_is_refused(solver, tmp_path, changes, reason):
+    solver.save(tmp_path / "solver.keras")
+    path = tampered(
+        tmp_path / "solver.keras", tmp_path / "evil.keras",
+        config=lambda config: config["config"].update(changes),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=rf"evil\.keras: .*{reason}"):
+        load_solver(path)
+
+
+def test_weights_that_lie_in_another_file_are_refused(solver, tmp_path):
+    def link(file: h5py.File) -> None:
+        file["elsewhere"] = h5py.ExternalLink("/etc/hostname", "/x")
+
+    solver.save(tmp_path / "solver.keras")
+    path = tampered(tmp_path / "solver.keras", tmp_path / "evil.keras", weights=link)
+    with pytest.raises(UserError, match=r"evil\.keras: refused, because .*link"):
+        load_solver(path)
 
 
 def test_vector_of_a_picture_is_that_of_its_centre_tiles(solver):

@@ -1,0 +1,66 @@
+"""MS COCO: `captions_train2014.json` and its like (arXiv 1504.00325).
+
+`images` lists every picture of the split with a number and a file name; `annotations` the captions
+by the picture's number. `image_info_test2014.json` has pictures and no captions.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from captioning.cli import UserError
+from captioning.datasets.form import Dataset, entries, field, image_id
+
+CONTENT = dict
+KNOWN = "MS COCO's captions_*.json"
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def matches(content: dict[str, Any]) -> bool:
+    """Whether a JSON object lists pictures as COCO does."""
+    images = content.get("images")
+    first = images[0] if isinstance(images, list) and images else None
+    return isinstance(first, dict) and "file_name" in first
+
+
+def read(path: Path, content: dict[str, Any]) -> Dataset:
+    """The captions of every picture; the file itself is the split.
+
+    Raises:
+        UserError: an entry lacks something, a picture is listed twice, or a caption is of none.
+    """
+    files: dict[str, str] = {}
+    by_number: dict[int, str] = {}
+    for row, image in enumerate(entries(path, content, "images")):
+        name = field(path, image, "file_name", str, f"image {row}")
+        number = field(path, image, "id", int, f"image {row}")
+        one = image_id(name)
+        if not one or one in files or number in by_number:
+            raise UserError(
+                f"{path}: image {row} ({name!r}, id {number}) is listed twice, or empty"
+            )
+        files[one] = name
+        by_number[number] = one
+
+    captions: dict[str, list[str]] = {one: [] for one in files}
+    annotations = entries(path, content, "annotations") if "annotations" in content else []
+    for row, annotation in enumerate(annotations):
+        number = field(path, annotation, "image_id", int, f"annotation {row}")
+        if number not in by_number:
+            raise UserError(f"{path}: annotation {row} is of image {number}, which is not listed")
+        caption = field(path, annotation, "caption", str, f"annotation {row}")
+        captions[by_number[number]].append(caption)
+    captions = {one: texts for one, texts in captions.items() if texts}
+    numbers = {one: number for number, one in by_number.items()}
+    return Dataset("MS COCO", captions, files, {}, numbers)
+
+
+def results_id(one: str, numbers: Mapping[str, int]) -> int | str:
+    """A picture's number as COCO's results format has it: its own, else an id that is a number."""
+    return numbers.get(one, int(one) if _NUMBER.fullmatch(one) else one)
+
+
+def results(captions: Iterable[tuple[str, str]], numbers: Mapping[str, int]) -> list[dict]:
+    """Captions (`image_id`, text) in COCO's results format, which its server takes."""
+    return [{"image_id": results_id(one, numbers), "caption": text} for one, text in captions]

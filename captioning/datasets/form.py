@@ -1,0 +1,108 @@
+"""The one form that every data set is read into, and how a picture is called in it."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from captioning.cli import UserError
+
+_COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})", re.ASCII)
+
+# What the readers use of a JSON file. The rest (addresses, licences, outlines of objects) is
+# dropped while the file is parsed, so that it never lies in memory as a whole.
+_USED = {
+    "annotations", "caption", "cocoid", "dataset", "file_name", "filename", "filepath", "id",
+    "image_id", "images", "raw", "sentences", "split",
+}  # fmt: skip
+
+
+class Dataset(NamedTuple):
+    """Captions, pictures and splits of a data set, all by `image_id`.
+
+    Attributes:
+        name: the data set's, with the file that it was read from, to be printed.
+        captions: raw captions in the order of the file.
+        files: the picture's file name as the data set spells it, with or without a folder.
+        splits: ids by the name of the split; empty if the file has no splits.
+        numbers: the integer ids of a COCO file, for its results format; else empty.
+    """
+
+    name: str
+    captions: dict[str, list[str]]
+    files: dict[str, str]
+    splits: dict[str, list[str]]
+    numbers: dict[str, int]
+
+
+def image_id(name: str) -> str:
+    """The file name up to its first dot: how every file of the pipeline names a picture.
+
+    COCO's `COCO_val2014_000000391895.jpg` and `000000391895.jpg` are the picture 391895. White
+    space would end the id in `descriptions.txt`, so it becomes `_`.
+    """
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    stem = unicodedata.normalize("NFC", last.split(".", 1)[0] or last)
+    if coco := _COCO_NAME.fullmatch(stem):
+        return str(int(coco[1]))
+    return re.sub(r"\s+", "_", stem)
+
+
+def collect(path: Path, name: str, rows: Iterable[tuple[str, str]]) -> Dataset:
+    """A `Dataset` from rows of (file name, caption), for files that know no splits.
+
+    Raises:
+        UserError: a row names no picture.
+    """
+    captions: dict[str, list[str]] = {}
+    files: dict[str, str] = {}
+    for number, (file, caption) in enumerate(rows, start=1):
+        one = image_id(file)
+        if not one:
+            raise UserError(f"{path}: caption {number} belongs to no picture ({file!r})")
+        files.setdefault(one, file)
+        captions.setdefault(one, []).append(caption)
+    return Dataset(name, captions, files, {}, {})
+
+
+def read_text(path: Path, what: str) -> str:
+    """A UTF-8 text file (with or without byte order mark), or a one-line `UserError`."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the {what} is not UTF-8 text") from error
+
+
+def parse_json(path: Path, text: str) -> dict[str, Any]:
+    """The object that a JSON file holds, without the entries that no reader uses.
+
+    Raises:
+        UserError: not JSON, or no object.
+    """
+    try:
+        content = json.loads(text, object_hook=lambda d: {key: d[key] for key in d.keys() & _USED})
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is damaged JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no JSON object")
+    return content
+
+
+def entries(path: Path, content: Any, key: str) -> list:
+    """`content[key]`, which must be a list; see `field`."""
+    return field(path, content, key, list, "the file")
+
+
+def field(path: Path, entry: Any, key: str, kind: type, where: str) -> Any:
+    """`entry[key]` of a JSON object, which must be of this very type.
+
+    Raises:
+        UserError: `entry` is no object, lacks the key or has another type there.
+    """
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if type(value) is not kind:
+        raise UserError(f"{path}: {where} has no '{key}' of type {kind.__name__}")
+    # JSON can spell halves of a character, which no text file can hold.
+    return value.encode("utf-8", "replace").decode() if kind is str else value
