@@ -10,6 +10,7 @@ from captioning.cli import (
     positive_int,
     report_skipped,
     run,
+    shard,
 )
 
 
@@ -80,6 +81,13 @@ def parse_arguments():
         help="bfloat16 makes resnets faster where the processor has it; the cosine of its features "
         "with float32's is over 0.999",
     )
+    add(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="do only the features of part I of N, as a file of its own in the folder --features "
+        "(default: features); later stages take the folder. The captions: --only captions, once",
+    )
     add("--limit", type=positive_int, help="use only the first N captioned pictures, for a try")
     add("--seed", type=int, default=0, help="of random encoder weights")
     add("--resume", action="store_true", help="go on where a killed run stopped")
@@ -88,6 +96,13 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    if args.shard:
+        from captioning.features import shard_path
+
+        if args.only == "captions":
+            raise UserError("--shard: captions have no shards; leave it out with --only captions")
+        args.only = "features"
+        args.features = shard_path(args.features or "features", *args.shard)
     args.features = args.features or ("features.h5" if args.grid else "features.pkl")
     if args.grid and Path(args.features).suffix not in (".h5", ".hdf5"):
         raise UserError(f"{args.features}: grids are kept in HDF5; give a name that ends in .h5")
@@ -109,6 +124,13 @@ def main() -> None:
     ids = [one for one in captions if one in images][: args.limit]
     if not ids:
         raise UserError(f"{args.images}: holds none of the pictures that {dataset.name} names")
+    if args.shard:
+        number, count = args.shard
+        ids = ids[number - 1 :: count]
+        if not ids:
+            raise UserError(f"--shard {number}/{count}: there are fewer pictures than shards")
+    if args.shard:
+        Path(args.features).parent.mkdir(exist_ok=True)
     outputs = {"features": args.features, "captions": args.descriptions}
     for part, output in outputs.items():
         if args.only in (None, part):

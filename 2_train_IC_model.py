@@ -61,8 +61,9 @@ def main() -> None:
     output_dir = Path(args.output_dir)
 
     # 1. The hand-off files of stage 1, and which images train and which judge.
-    from captioning.artifacts import check_kind, read_descriptions, read_features
+    from captioning.artifacts import read_descriptions
     from captioning.datasets import read_split, select
+    from captioning.features import check_kind, read_features
     from captioning.files import check_writable
     from captioning.text import build_vocabulary
 

@@ -53,8 +53,9 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.artifacts import read_descriptions, read_features
+    from captioning.artifacts import read_descriptions
     from captioning.datasets import read_datasets, read_split, results, select
+    from captioning.features import read_features
     from captioning.files import check_writable, find_artifact, write_json
 
     # 1. What to score, and against which references.

@@ -78,7 +78,7 @@ def parse_arguments():
 
 def read_features_for_models(args) -> list:
     """(path, features) for each model; a file that serves several is read once."""
-    from captioning.artifacts import read_features
+    from captioning.features import read_features
     from captioning.files import find_artifact
 
     models = len(args.model_path or [None])
@@ -114,7 +114,8 @@ def caption_by_models(args, sources: list, ids: list[str], references: dict) -> 
         captions = {one: hypothesis.caption for one, hypothesis in zip(ids, found, strict=True)}
         origin = {
             "model": str(path), "model_sha256": sha256(path),
-            "features": str(features_path), "features_sha256": sha256(features_path), **search,
+            "features": str(features_path), **search,
+            "features_sha256": sha256(features_path) if features_path.is_file() else "shards",
         }  # fmt: skip
         candidates.append(Candidate(str(path), captions, references, origin))
     return candidates

@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from captioning.artifacts import Features, read_features
 from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.features import Features, read_features
 
 DECODERS = ("merge", "attention", "transformer")
 WORDS = 7_500  # about as many as Flickr8k's training captions have

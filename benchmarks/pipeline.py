@@ -19,9 +19,9 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from captioning.artifacts import Features
 from captioning.cli import ArgumentParser, import_keras, positive_int, run
 from captioning.datasets import image_id, read_captions, read_split
+from captioning.features import Features
 from captioning.images import decode_batches, list_images, load_rgb
 from captioning.text import build_vocabulary, clean
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 
-from captioning.artifacts import Features, check_kind, read_tokenizer
+from captioning.artifacts import read_tokenizer
 from captioning.attention import AttentionDecoder
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
+from captioning.features import Features, check_kind
 from captioning.files import PRETRAINED, existing_file
 from captioning.original import load_original
 from captioning.safe_keras import check_keras_file

@@ -65,6 +65,14 @@ def share(text: str) -> float:
     return value
 
 
+def shard(text: str) -> tuple[int, int]:
+    """`I/N` as a part and the number of parts, counted from 1."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"must be I/N, from 1/N to N/N: {text!r}")
+    return int(number), int(count)
+
+
 def printable(text: object) -> str:
     """Text for one line of a terminal: what would break the line or steer it is spelled out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from captioning.artifacts import write_features
 from captioning.cli import UserError
 from captioning.datasets import image_id
 from captioning.encoders import Encoder
+from captioning.feature_files import write_features
 from captioning.files import atomic_path, write_json
 from captioning.images import UnreadableImage, decode_batches
 

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from captioning.artifacts import Features
 from captioning.cli import UserError
+from captioning.features import Features
 from captioning.files import atomic_path, existing_file, write_json, write_text
 from captioning.text import Vocabulary
 

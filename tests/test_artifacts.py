@@ -8,15 +8,16 @@ import pytest
 
 from captioning.artifacts import (
     read_descriptions,
-    read_features,
     read_tokenizer,
     write_descriptions,
-    write_features,
     write_tokenizer,
 )
 from captioning.cli import UserError
+from captioning.feature_files import write_features
+from captioning.features import read_features
 from captioning.files import atomic_path
 from captioning.safe_pickle import load_pickle
+from captioning.stored_rows import StoredRows
 from captioning.text import Vocabulary
 
 
@@ -38,7 +39,7 @@ def test_features_come_back_as_written(tmp_path, suffix):
 
     features = read_features(path)
     assert list(features) == ["a", "b", "c", "d", "e"]
-    assert np.array_equal(features.matrix, matrix)
+    assert np.array_equal(features.matrix[:], matrix)
     assert features.info == {"encoder": "x"}
 
 
@@ -47,7 +48,7 @@ def grids() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
 
 
-def test_grids_are_mapped_from_the_file_they_lie_in(tmp_path, grids):
+def test_grids_are_read_from_the_file_they_lie_in(tmp_path, grids):
     path = tmp_path / "features.h5"
     parts = [(["a", "b"], grids[:2]), (["c", "d", "e"], grids[2:])]
     write_features(path, parts, {"encoder": "x"}, rows=5)
@@ -56,8 +57,8 @@ def test_grids_are_mapped_from_the_file_they_lie_in(tmp_path, grids):
 
     assert features.info == {"encoder": "x"}
     assert (features.width, features.shape) == (3, (4, 3))
-    assert isinstance(features.matrix.base, np.memmap)
-    assert np.array_equal(features.matrix, grids)
+    assert isinstance(features.matrix, StoredRows)
+    assert np.array_equal(features.matrix[:], grids)
     chosen = features.of(["d", "a", "b"])
     assert len(chosen) == 3
     assert np.array_equal(chosen[:2], grids[[3, 0]])
@@ -212,7 +213,7 @@ def test_compressed_features_are_read(tmp_path):
     with h5py.File(tmp_path / "features.h5", "w") as file:
         file["image_id"] = [str(number) for number in range(100)]
         file.create_dataset("features", data=matrix, compression="gzip")
-    assert np.array_equal(read_features(tmp_path / "features.h5").matrix, matrix)
+    assert np.array_equal(read_features(tmp_path / "features.h5").matrix[:], matrix)
 
 
 def test_hdf5_without_features_is_refused(tmp_path):

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from captioning.artifacts import Features
 from captioning.captioners import check_features, load_captioner
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
+from captioning.features import Features
 from tests.decoder_tools import NAMES, features_for, tiny
 
 WORDS = ["startseq", "endseq", *(f"word{number}" for number in range(9))]

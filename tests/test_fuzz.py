@@ -19,16 +19,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from captioning.artifacts import (
-    Features,
-    read_descriptions,
-    read_features,
-    read_tokenizer,
-    write_descriptions,
-)
+from captioning.artifacts import read_descriptions, read_tokenizer, write_descriptions
 from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
 from captioning.datasets import DATASETS, read_datasets, read_split
+from captioning.features import Features, read_features
 from captioning.safe_pickle import load_pickle
 from captioning.text import Vocabulary
 

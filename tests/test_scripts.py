@@ -348,7 +348,7 @@ def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):
     ],
 )
 def test_training_on_features_of_the_wrong_kind(tmp_path, decoder, shape, message):
-    from captioning.artifacts import write_features
+    from captioning.feature_files import write_features
 
     parts = [(["red_left"], np.ones(shape, np.float16))]
     write_features(tmp_path / "some.h5", parts, {}, rows=1)

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from captioning.artifacts import Features
 from captioning.captioners import DECODERS, load_keras_file
 from captioning.cli import UserError
 from captioning.decoders import Decoder
+from captioning.features import Features
 from captioning.text import build_vocabulary
 from captioning.training import (
     CaptionBatches,

@@ -1,0 +1,133 @@
+"""Image features by `image_id`, from one file or from a folder of shards."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioning.cli import UserError
+from captioning.feature_files import read_file
+from captioning.files import existing_file
+from captioning.stored_rows import JoinedRows, StoredRows
+
+Matrix = np.ndarray | StoredRows | JoinedRows
+
+
+class Features(Mapping[str, np.ndarray]):
+    """Image features by `image_id`, and what is known of their origin.
+
+    `matrix` holds a float32 vector an image, (N, D), or a float16 grid of L vectors, (N, L, D). It
+    is an array, or stays in its file or files: only what it is indexed with is read.
+    """
+
+    def __init__(self, ids: Sequence[str], matrix: Matrix, info: dict[str, Any]) -> None:
+        self.matrix = matrix
+        self.info = info
+        self.row = {one: number for number, one in enumerate(ids)}
+
+    def __getitem__(self, image_id: str) -> np.ndarray:
+        return self.matrix[self.row[image_id]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.row)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def width(self) -> int:
+        """Length D of a feature vector."""
+        return self.matrix.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image's features: (D,) for a vector, (L, D) for a grid of L vectors."""
+        return self.matrix.shape[1:]
+
+    def rows(self, image_ids: Iterable[str]) -> np.ndarray:
+        """Row numbers of these images in `matrix`, int32."""
+        return np.array([self.row[one] for one in image_ids], dtype=np.int32)
+
+    def of(self, image_ids: Iterable[str]) -> "Rows":
+        """The features of these images, in this order, read when they are sliced."""
+        return Rows(self.matrix, self.rows(image_ids))
+
+
+class Rows:
+    """Some rows of a matrix; a slice of them is an array, which is read from the matrix then."""
+
+    def __init__(self, matrix: Matrix, numbers: np.ndarray) -> None:
+        self.matrix, self.numbers = matrix, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.matrix[self.numbers[part]]
+
+
+def read_features(path: str | Path) -> Features:
+    """Read features, ours or the original pipeline's: a `.pkl` or `.h5` file, or all its shards.
+
+    Raises:
+        UserError: no such file, a hostile or damaged one, rows of different widths, or shards that
+            are missing or do not belong together.
+    """
+    if Path(path).is_dir():
+        return _read_shards(Path(path))
+    path = existing_file(path, "features file", "make it with 1_data_preprocessor.py")
+    return Features(*read_file(path))
+
+
+def shard_path(folder: str | Path, number: int, count: int) -> Path:
+    """Where shard `number` (from 1) of `count` of the features in `folder` lies."""
+    return Path(folder) / f"shard-{number:05d}-of-{count:05d}.h5"
+
+
+def _read_shards(folder: Path) -> Features:
+    found = sorted(folder.glob("shard-*-of-*.h5"))
+    counts = {int(number) for path in found for number in re.findall(r"-of-(\d+)\.h5$", path.name)}
+    if len(counts) != 1:
+        raise UserError(
+            f"{folder}: holds shards of features split in different ways; keep those of one"
+            if counts
+            else f"{folder}: holds no shards of features; make them with "
+            "1_data_preprocessor.py --shard"
+        )
+    [count] = counts
+    paths = [shard_path(folder, number, count) for number in range(1, count + 1)]
+    missing = [path.name for path in paths if path not in found]
+    if missing:
+        raise UserError(f"{folder}: {len(missing)} of {count} shards are missing: {missing[0]} ...")
+    ids: list[str] = []
+    parts, infos = [], []
+    for path in paths:
+        more, matrix, info = read_file(path)
+        ids += more
+        parts.append(matrix)
+        infos.append(info)
+        if info != infos[0] or matrix.shape[1:] != parts[0].shape[1:]:
+            raise UserError(f"{path}: was made by another encoder than {paths[0]}")
+    if len(set(ids)) < len(ids):
+        raise UserError(f"{folder}: some image is in several shards; extract the features again")
+    return Features(ids, JoinedRows(parts), infos[0])
+
+
+def check_kind(features: Features, path: str | Path, *, grid: bool, reader: str) -> None:
+    """Refuse vectors where `reader`, a model or decoder, looks at grids, and the other way round.
+
+    Raises:
+        UserError: it is so; the message says which file to make.
+    """
+    if grid and len(features.shape) == 1:
+        raise UserError(
+            f"{path}: holds one vector a picture, but {reader} looks at a grid of them; make "
+            "features.h5 with 1_data_preprocessor.py --grid, and give it with --features"
+        )
+    if not grid and len(features.shape) == 2:
+        raise UserError(
+            f"{path}: holds grids of vectors, but {reader} takes one vector a picture; make "
+            "features.pkl with 1_data_preprocessor.py without --grid, and give it with --features"
+        )

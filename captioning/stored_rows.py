@@ -1,0 +1,76 @@
+"""Arrays that stay in their files: what is asked for of them is read, and nothing else."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from captioning.cli import UserError
+
+
+class StoredRows:
+    """An array (N, ...) that lies in one piece of a file; indexing its first axis reads rows.
+
+    Read, not mapped into memory: the pages of a map count as the program's memory, which would
+    grow to the size of the file. The system keeps what it has read while there is room for it.
+
+    Args:
+        path: the file.
+        place: where in it the array begins, in bytes.
+        shape, stored: of the array, as it lies there.
+        dtype: of the rows that are given out.
+    """
+
+    def __init__(
+        self, path: str | Path, place: int, shape: tuple[int, ...], stored, dtype=None
+    ) -> None:
+        self.path, self.place, self.shape = Path(path), place, tuple(shape)
+        self.stored = np.dtype(stored)
+        self.dtype = np.dtype(dtype or stored)
+        self.ndim = len(self.shape)
+        self._size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.stored.itemsize
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - as long as the array lives
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, which) -> np.ndarray:
+        """The rows with a number, a slice of numbers or an array of them.
+
+        Raises:
+            UserError: the file has become shorter.
+        """
+        numbers = np.arange(len(self))[which]
+        rows = np.empty((*numbers.shape, *self.shape[1:]), self.stored)
+        pieces = rows.reshape(numbers.size, -1 if rows.size else 0).view(np.uint8)
+        with self._lock:
+            for piece, number in zip(pieces, np.ravel(numbers), strict=True):
+                self._file.seek(self.place + int(number) * self._size)
+                if self._file.readinto(piece) != self._size:
+                    raise UserError(f"{self.path}: has become shorter while it was read")
+        return rows.astype(self.dtype, copy=False)
+
+
+class JoinedRows:
+    """Arrays (n, ...) one behind the other, as one array (N, ...)."""
+
+    def __init__(self, parts: Sequence[StoredRows]) -> None:
+        self.parts = list(parts)
+        self.begins = np.cumsum([0, *map(len, parts)])
+        self.shape = (int(self.begins[-1]), *parts[0].shape[1:])
+        self.dtype, self.ndim = parts[0].dtype, parts[0].ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, which) -> np.ndarray:
+        """The rows with a number, a slice of numbers or an array of them."""
+        numbers = np.arange(len(self))[which]
+        rows = np.empty((numbers.size, *self.shape[1:]), self.dtype)
+        homes = np.searchsorted(self.begins, np.ravel(numbers), side="right") - 1
+        for home in np.unique(homes):
+            here = homes == home
+            rows[here] = self.parts[home][np.ravel(numbers)[here] - self.begins[home]]
+        return rows.reshape(*numbers.shape, *self.shape[1:])
