@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -93,8 +94,12 @@ def run(main: Callable[[], None]) -> NoReturn:
         if error.errno == errno.EPIPE:  # `script | head`: the reader has left, nothing to say
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
-        reason = error.strerror or " ".join(str(error).split())
-        message = printable(f"{error.filename}: {reason}" if error.filename else reason)
+        reason = " ".join((error.strerror or str(error)).split())
+        message = f"{error.filename}: {reason}" if error.filename else reason
+        # HDF5 tells everything that it knows, the reason somewhere in it.
+        if told := re.search(r"filename = '(.+?)', .*error message = '(.+?)'", reason):
+            message = ": ".join(told.groups())
+        message = printable(message)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         sys.exit(130)

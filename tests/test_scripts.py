@@ -326,18 +326,6 @@ def test_full_disk_at_the_tokenizer(pipeline, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_full_disk_in_training(pipeline, tmp_path):
-    result = run_on_full_disk(
-        ROOT / SCRIPTS[1], "--features", pipeline.work / "features.pkl",
-        "--descriptions", pipeline.work / "descriptions.txt", "--train-split", pipeline.data.train,
-        "--dev-split", pipeline.data.dev, "--epochs", 1, cwd=tmp_path, room=300_000,
-    )  # fmt: skip
-    assert result.returncode == 2
-    last = result.stderr.splitlines()[-1]
-    assert "model-ep001" in last and "large" in last
-    assert not list(tmp_path.rglob("*.keras"))
-
-
 def test_split_that_names_nothing_in_the_features(pipeline, tmp_path):
     (tmp_path / "other.txt").write_text("elsewhere.jpg\n")
     result = score(pipeline, split=tmp_path / "other.txt")

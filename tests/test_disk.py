@@ -1,0 +1,79 @@
+"""A disk that is full, or that cannot be written to: one line, and nothing half-written."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, assert_refused
+
+# A file system in memory, mounted where only the script and its shell see it. They can list it,
+# nobody else can: so the shell says what is left there.
+ON_SMALL_DISK = """
+mount -t tmpfs -o "$1" small-disk disk || exit 77
+shift
+"$@"
+status=$?
+find disk -type f > left.txt
+exit $status
+"""
+
+
+def run_on_disk(options: str, script: str, *arguments, cwd) -> subprocess.CompletedProcess:
+    """Run a script of the project in `cwd`, where the folder `disk` is one with these options."""
+    if not shutil.which("unshare"):
+        pytest.skip("needs unshare, of util-linux")
+    (cwd / "disk").mkdir()
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", ON_SMALL_DISK, "sh", options]
+    result = subprocess.run(
+        [*command, sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if not (cwd / "left.txt").exists():
+        pytest.skip(f"this system does not let its users mount a disk: {result.stderr.strip()}")
+    return result
+
+
+@pytest.fixture
+def jobs(pipeline) -> dict[str, list]:
+    """Script and arguments of everything that works long, with its results in `disk`."""
+    data, work = pipeline.data, pipeline.work
+    return {
+        "extraction": [
+            "1_data_preprocessor.py", "--images", data.images, "--captions", data.captions,
+            "--features", "disk/features.pkl", "--descriptions", "disk/descriptions.txt",
+        ],
+        "training": [
+            "2_train_IC_model.py", "--features", work / "features.pkl", "--descriptions",
+            work / "descriptions.txt", "--train-split", data.train, "--dev-split", data.dev,
+            "--output-dir", "disk",
+        ],
+        "pretext": [
+            "contrastive/main.py", "--images", data.images, "--image-size", 32, "--batch-size", 4,
+            "--epochs", 1, "--output", "disk",
+        ],
+        "HDF5": ["jigsaw/to_hdf5.py", "--images", data.images, "--output", "disk/pictures.hdf5"],
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "job, room, result",
+    [
+        ("extraction", "50k", "features.pkl"),
+        ("training", "2m", "checkpoints/best_model.keras"),
+        ("pretext", "10m", "resnet18-simclr.weights.h5"),
+        ("HDF5", "1m", "pictures.hdf5"),
+    ],
+)
+def test_a_full_disk_is_named_and_leaves_no_result(jobs, job, room, result, tmp_path):
+    ended = run_on_disk(f"size={room}", *jobs[job], cwd=tmp_path)
+    assert_refused(ended, "disk", "No space left on device")
+    assert f"disk/{result}" not in (tmp_path / "left.txt").read_text().split()
+
+
+@pytest.mark.parametrize("job", ["extraction", "training", "pretext", "HDF5"])
+def test_a_disk_that_cannot_be_written_to_is_named(jobs, job, tmp_path):
+    ended = run_on_disk("ro", *jobs[job], cwd=tmp_path)
+    assert_refused(ended, "disk", "Read-only file system")
