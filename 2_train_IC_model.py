@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Stage 2: features.pkl and descriptions.txt to a trained caption decoder."""
 
+import tempfile
 from pathlib import Path
 
 from captioning import recipes
@@ -87,10 +88,19 @@ def main() -> None:
     keras = import_keras()
     from captioning import report, training
     from captioning.captioners import load_keras_file
+    from captioning.distribution import use_all_devices
+
+    share = use_all_devices()
 
     train_batches, dev_batches = (
         training.CaptionBatches(
-            features, descriptions, chosen, vocabulary, batch_size=args.batch_size, seed=seed
+            features,
+            descriptions,
+            chosen,
+            vocabulary,
+            batch_size=args.batch_size,
+            seed=seed,
+            share=share,
         )
         for chosen, seed in ((train_ids, args.seed), (ids[args.dev_split], None))
     )
@@ -110,18 +120,24 @@ def main() -> None:
     else:
         keras.utils.set_random_seed(args.seed)
         model = recipes.build(args, features, vocabulary, args.epochs * len(train_batches))
-        training.begin_run(output_dir, settings)
+        if share.process == 0:
+            training.begin_run(output_dir, settings)
     print(
         f"{args.decoder}: {len(train_ids)} images, {len(vocabulary)} words, captions of at most "
         f"{vocabulary.max_length}; {len(history)} epochs already trained"
     )
 
     # 3. Teacher forcing, then what a person wants to see of it.
-    history = training.train(
-        model, train_batches, dev_batches,
-        epochs=args.epochs, patience=args.patience, output_dir=output_dir, history=history,
-        plateau_from=args.learning_rate if args.schedule == "plateau" else None,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        # Saving takes all processes of a job, but one file is enough.
+        history = training.train(
+            model, train_batches, dev_batches,
+            epochs=args.epochs, patience=args.patience, history=history,
+            output_dir=output_dir if share.process == 0 else Path(scratch),
+            plateau_from=args.learning_rate if args.schedule == "plateau" else None,
+        )  # fmt: skip
+    if share.process != 0:
+        return
     report.plot_history(output_dir / "history.png", history)
     best = training.best_row(history)
     print(f"best epoch {best['epoch']}: development loss {best['val_loss']:.3f} per word")

@@ -85,7 +85,8 @@ class AttentionDecoder(Decoder):
             return loss
         words = ops.cast(ops.shape(weights)[1], "float32")
         unseen = ops.sum(ops.square(1.0 - ops.sum(weights, axis=1)), axis=1)
-        return loss + self.penalty * ops.mean(unseen) / words
+        real = ops.cast(ops.not_equal(y[:, 0], 0), "float32")  # not there to fill up the batch
+        return loss + self.penalty * ops.sum(unseen * real) / (ops.sum(real) * words)
 
     def start(self, features):
         """Context: projected grid and its keys, (N, L, width). State: LSTM output and cell."""

@@ -108,16 +108,19 @@ class Decoder(keras.Model):
         Not from `y_pred`: the logits of a whole batch are too large to want, and a compiled step
         leaves out what it does not use. Batches differ in their numbers of words, so Keras' own
         mean over batches would weigh words unevenly; `token_loss` counts every word alike, without
-        smoothing.
+        smoothing. Targets of 0, which is no word, fill up a batch and count nothing.
         """
+        targets = ops.reshape(targets, (-1,))
+        mask = ops.not_equal(targets, 0)
         mean, losses = linear_cross_entropy(
             ops.reshape(hidden, (-1, hidden.shape[-1])),
             *self.output_weights(),
-            ops.reshape(targets, (-1,)),
+            targets,
             label_smoothing=self.label_smoothing if training else 0.0,
             training=training,
+            mask=mask,
         )
-        self.token_loss.update_state(losses)
+        self.token_loss.update_state(losses, sample_weight=mask)
         return mean
 
     def get_config(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def check_writable(path: str | os.PathLike) -> None:
     probe = path.with_name(f".{path.name}.probe")
     try:
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may probe, too
     except OSError as error:
         raise UserError(
             f"{path}: cannot write there ({error.strerror}); choose a folder that exists "

@@ -1,12 +1,13 @@
 """An output layer and its cross-entropy in one, in blocks of words."""
 
+import keras
 from keras import ops
 
 BLOCK = 256  # words whose logits are in memory at a time: few enough for a processor's cache
 
 
 def linear_cross_entropy(
-    hidden, kernel, bias, targets, label_smoothing: float = 0.0, training: bool = True
+    hidden, kernel, bias, targets, label_smoothing: float = 0.0, training: bool = True, mask=None
 ):
     """Cross-entropy of `softmax(hidden @ kernel + bias)` at `targets`, in nats.
 
@@ -21,19 +22,23 @@ def linear_cross_entropy(
         label_smoothing: share of every target that is spread evenly over all V words (Szegedy et
             al., arXiv 1512.00567, section 7).
         training: False saves the work of the gradients.
+        mask: (N,) booleans, which words count in the mean; default: all.
 
     Returns:
         The mean over N, which gradients flow through; and the loss (N,) of every word without
         smoothing, which they do not.
     """
     rows = ops.shape(hidden)[0]
-    padding = -rows % BLOCK
+    # Spread over devices, all words are one block, of which each device has its part.
+    size = BLOCK if keras.distribution.distribution() is None else rows
+    padding = -rows % size
     hidden = ops.pad(hidden, ((0, padding), (0, 0)))
     targets = ops.pad(ops.cast(targets, "int32"), ((0, padding),))
-    weights = ops.cast(ops.arange(rows + padding) < rows, "float32") / ops.cast(rows, "float32")
+    counted = ops.ones((rows,)) if mask is None else ops.cast(mask, "float32")
+    weights = ops.pad(counted / ops.sum(counted), ((0, padding),))
     # Tensors: TensorFlow's custom gradients treat variables apart.
     kernel, bias = ops.copy(kernel), ops.copy(bias)
-    rest = (targets, weights, label_smoothing)
+    rest = (targets, weights, label_smoothing, size)
 
     @ops.custom_gradient
     def differentiable(hidden, kernel, bias):
@@ -53,17 +58,19 @@ def linear_cross_entropy(
     return mean, ops.stop_gradient(losses)[:rows]
 
 
-def _over_blocks(hidden, kernel, bias, targets, weights, smoothing: float, training: bool):
+def _over_blocks(
+    hidden, kernel, bias, targets, weights, smoothing: float, size: int, training: bool
+):
     """The weighted mean, every word's loss and, in training, the gradients of the first three."""
     dtype, words = hidden.dtype, kernel.shape[1]
-    count, size = ops.shape(hidden)[0], hidden.shape[1]
+    count, width = ops.shape(hidden)[0], hidden.shape[1]
     rough_kernel = ops.cast(kernel, dtype)
 
     def block(number, mean, losses, *gradients):
-        first = number * BLOCK
-        h = ops.slice(hidden, (first, 0), (BLOCK, size))
-        target = ops.slice(targets, (first,), (BLOCK,))
-        weight = ops.slice(weights, (first,), (BLOCK,))
+        first = number * size
+        h = ops.slice(hidden, (first, 0), (size, width))
+        target = ops.slice(targets, (first,), (size,))
+        weight = ops.slice(weights, (first,), (size,))
 
         logits = ops.cast(ops.matmul(h, rough_kernel), "float32") + bias
         largest = ops.max(logits, axis=1, keepdims=True)
@@ -84,7 +91,7 @@ def _over_blocks(hidden, kernel, bias, targets, weights, smoothing: float, train
         d_logits = exponentials * (weight / total)[:, None]
         if smoothing:
             d_logits = d_logits - (smoothing / words) * weight[:, None]
-        places = ops.stack([ops.arange(BLOCK), target], axis=1)
+        places = ops.stack([ops.arange(size), target], axis=1)
         there = ops.take_along_axis(d_logits, target[:, None], axis=1)[:, 0]
         d_logits = ops.scatter_update(d_logits, places, there - (1 - smoothing) * weight)
 
@@ -97,5 +104,5 @@ def _over_blocks(hidden, kernel, bias, targets, weights, smoothing: float, train
 
     gradients = [ops.zeros_like(one) for one in (hidden, kernel, bias)] if training else []
     start = (0, ops.zeros(()), ops.zeros((count,)), *gradients)
-    blocks = count // BLOCK
+    blocks = count // size
     return ops.while_loop(lambda number, *_: number < blocks, block, start)[1:]

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
+from captioning.distribution import Share
 from captioning.features import Features
 from captioning.files import atomic_path, existing_file, write_json, write_text
 from captioning.text import Vocabulary
@@ -32,6 +33,9 @@ class CaptionBatches(keras.utils.PyDataset):
     are (B, L, D), and only those of the batch are read from their file. The order of an
     epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
     without a seed the order is that of the data, shortest captions first.
+
+    With several devices a batch is filled up to a multiple of them with captions whose next words
+    are all 0, which count nothing; an item is the part of this process.
     """
 
     def __init__(
@@ -43,11 +47,13 @@ class CaptionBatches(keras.utils.PyDataset):
         *,
         batch_size: int,
         seed: int | None = None,
+        share: Share = Share(),  # noqa: B008 - it cannot be changed
     ) -> None:
         # With one worker Keras has TensorFlow tune its queue, whose tuner then sleeps for up to as
         # long as the epoch took before it lets go of it.
         super().__init__(workers=2)
-        self.features, self.batch_size, self.seed = features, batch_size, seed
+        self.features, self.batch_size = features, batch_size
+        self.seed, self.share = seed, share
         by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
         for one in image_ids:
             for caption in captions[one]:
@@ -85,8 +91,14 @@ class CaptionBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int):
         group, chosen = self.batches[number]
         rows, tokens = self.groups[group]
+        process, processes, devices = self.share
+        filling = -len(chosen) % devices
+        real = np.arange(len(chosen) + filling) < len(chosen)
+        chosen = np.append(chosen, chosen[:1].repeat(filling))
+        here = slice(process * len(chosen) // processes, (process + 1) * len(chosen) // processes)
+        chosen, real = chosen[here], real[here]
         inputs = {"features": self.features.matrix[rows[chosen]], "tokens": tokens[chosen, :-1]}
-        return inputs, tokens[chosen, 1:]
+        return inputs, tokens[chosen, 1:] * real[:, None]
 
     def on_epoch_end(self) -> None:
         self.start_epoch(self.epoch + 1)
@@ -130,6 +142,7 @@ def train(
     Raises:
         UserError: the loss is no longer a number.
     """
+    (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     keeper = _Keeper(train_batches, output_dir, patience, history, plateau_from)
     if not keeper.exhausted():
         model.fit(

@@ -132,9 +132,9 @@ def main() -> None:
 
     # 2. The method around a new encoder.
     import_keras()
+    from captioning.distribution import use_all_devices
     from captioning.encoders import build_network
     from contrastive import methods, training
-    from contrastive.distribution import use_all_devices
     from contrastive.probe import ClassProbe, caption_probe
 
     chosen = methods.settings_for(
@@ -144,12 +144,17 @@ def main() -> None:
         queue_size=args.queue_size,
     )  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
-    part = use_all_devices(args.batch_size)
+    share = use_all_devices()
+    if args.batch_size % share.devices:
+        raise UserError(
+            f"--batch-size {args.batch_size} does not divide among {share.devices} devices; "
+            f"make it a multiple of {share.devices}"
+        )
     encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
     model = methods.build_method(chosen, encoder, size, steps=steps, seed=args.seed)
 
     probe = None
-    if part[1] > 1:
+    if share.processes > 1:
         if args.stop_minutes:
             raise UserError("--stop-minutes is for one process: several would stop at odds")
     elif args.probe_images:
@@ -169,7 +174,7 @@ def main() -> None:
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.Run(
         model, pictures.pixels, output, settings, recipe, name,
-        probe=probe, probe_every=args.probe_every, share=part,
+        probe=probe, probe_every=args.probe_every, share=share[:2],
     )  # fmt: skip
     if args.resume and this_run.state_path.is_file():
         this_run.resume()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from contrastive.distribution import use_all_devices
+from captioning.distribution import use_all_devices
 from contrastive.methods import build_method, settings_for
 from contrastive.training import Run
 from tests.pretext_tools import patterns, tiny_encoder
@@ -16,7 +16,7 @@ from tests.pretext_tools import patterns, tiny_encoder
 
 def main() -> None:
     output, methods = Path(sys.argv[1]), sys.argv[2:]
-    share = use_all_devices(16)
+    share = use_all_devices()[:2]
     for method in methods:
         folder = output / method
         folder.mkdir(parents=True, exist_ok=True)

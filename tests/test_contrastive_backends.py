@@ -1,36 +1,16 @@
 """The same code under JAX, and spread over processes (needs jax, a development dependency)."""
 
 import csv
-import importlib.util
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, run_script
+from tests.jax_processes import finish, needs_jax, start, start_two
 from tests.pretext_tools import write_pictures
 
 METHODS = ("simclr", "moco", "byol")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed"),
-]
-
-
-def start(*arguments, **environment) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, "KERAS_BACKEND": "jax", **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen) -> None:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+pytestmark = [pytest.mark.slow, needs_jax]
 
 
 def test_losses_augmentation_and_methods_under_jax():
@@ -48,19 +28,7 @@ def test_two_processes_equal_one(tmp_path):
     """Batch normalisation included: its statistics are those of the whole batch."""
     worker = ROOT / "tests" / "distributed_worker.py"
     alone = start(worker, tmp_path / "one", *METHODS)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    together = [
-        start(
-            worker, tmp_path / "two", *METHODS,
-            KERAS_DISTRIBUTION_JOB_ADDRESSES=address,
-            KERAS_DISTRIBUTION_NUM_PROCESSES="2", KERAS_DISTRIBUTION_PROCESS_ID=str(number),
-        )
-        for number in (0, 1)
-    ]  # fmt: skip
-    for process in (alone, *together):
-        finish(process)
+    finish(alone, *start_two(worker, tmp_path / "two", *METHODS))
     for method in METHODS:
         one, two = (losses(tmp_path / name / method) for name in ("one", "two"))
         assert len(one) == 3

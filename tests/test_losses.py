@@ -103,3 +103,23 @@ def test_bfloat16_is_near(problem):
     exact, _ = linear_cross_entropy(hidden, *rest)
     rough, _ = linear_cross_entropy(ops.cast(hidden, "bfloat16"), *rest)
     assert float(rough) == pytest.approx(float(exact), rel=0.01)
+
+
+def test_masked_words_count_nothing(problem):
+    *arrays, targets = problem
+    mask = np.arange(len(targets)) % 3 != 1
+    kept = [arrays[0][mask], *arrays[1:], targets[mask]]
+
+    mean, losses = linear_cross_entropy(*problem, 0.1, mask=mask)
+    expected_mean, expected_losses, (by_hidden, *by_weights) = naive(*kept, 0.1)
+    assert float(mean) == pytest.approx(expected_mean, rel=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(losses)[mask], expected_losses, rtol=1e-4)
+
+    found = gradients_of(
+        lambda *tensors: linear_cross_entropy(*tensors, targets, 0.1, mask=mask)[0], arrays
+    )
+    hidden, *rest = (ops.convert_to_numpy(one) for one in found)
+    np.testing.assert_allclose(hidden[mask], by_hidden, atol=1e-6)
+    assert not hidden[~mask].any()
+    for one, other in zip(rest, by_weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

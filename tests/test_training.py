@@ -7,6 +7,7 @@ import pytest
 from captioning.captioners import DECODERS, load_keras_file
 from captioning.cli import UserError
 from captioning.decoders import Decoder
+from captioning.distribution import Share
 from captioning.features import Features
 from captioning.text import build_vocabulary
 from captioning.training import (
@@ -79,6 +80,25 @@ def test_an_epoch_has_every_caption_once_and_no_padding(task):
             assert task.vocabulary.decode(words) == task.captions[one][0]
             seen.append(one)
     assert sorted(seen) == task.ids
+
+
+def test_processes_share_a_batch_that_is_filled_up(task):
+    whole, *parts = (
+        CaptionBatches(
+            task.features, task.captions, task.ids, task.vocabulary, batch_size=3, share=share
+        )
+        for share in (Share(), Share(0, 2, 4), Share(1, 2, 4))
+    )
+    for number in range(len(whole)):
+        inputs, following = whole[number]
+        halves = [part[number] for part in parts]
+        for name in inputs:
+            together = np.concatenate([half[name] for half, _ in halves])
+            assert len(together) % 4 == 0
+            assert np.array_equal(together[: len(following)], inputs[name])
+        words = np.concatenate([words for _, words in halves])
+        assert np.array_equal(words[: len(following)], following)
+        assert not words[len(following) :].any()
 
 
 def test_order_follows_from_seed_and_epoch(task):

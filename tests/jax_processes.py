@@ -1,0 +1,45 @@
+"""Processes under JAX, one alone or two that train together."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="jax is not installed"
+)
+
+
+def start(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:
+    """Python with these arguments; keyword arguments become environment variables."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd, env={**os.environ, "KERAS_BACKEND": "jax", **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def start_two(*arguments, cwd=ROOT) -> list[subprocess.Popen]:
+    """The same twice, as two processes of one job."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    return [
+        start(
+            *arguments, cwd=cwd, KERAS_DISTRIBUTION_JOB_ADDRESSES=address,
+            KERAS_DISTRIBUTION_NUM_PROCESSES="2", KERAS_DISTRIBUTION_PROCESS_ID=str(number),
+        )
+        for number in (0, 1)
+    ]  # fmt: skip
+
+
+def finish(*processes: subprocess.Popen) -> None:
+    """Wait for them; each must end well."""
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output

@@ -1,0 +1,26 @@
+"""Stage 2 on several devices and hosts: two processes train as one does."""
+
+import pytest
+
+from captioning.training import read_history
+from tests.conftest import ROOT
+from tests.jax_processes import finish, needs_jax, start, start_two
+
+
+@pytest.mark.slow
+@needs_jax
+def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
+    data, work = pipeline.data, pipeline.work
+    command = (
+        ROOT / "2_train_IC_model.py", "--features", work / "features.pkl", "--descriptions",
+        work / "descriptions.txt", "--train-split", data.train, "--dev-split", data.dev,
+        "--epochs", 2, "--batch-size", 5, "--output-dir",
+    )  # fmt: skip
+    finish(start(*command, tmp_path / "one", cwd=tmp_path))
+    finish(*start_two(*command, tmp_path / "two", cwd=tmp_path))
+
+    one, two = (read_history(tmp_path / name / "history.csv", 2) for name in ("one", "two"))
+    for first, second in zip(one, two, strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+        assert second["val_loss"] == pytest.approx(first["val_loss"], rel=1e-4)
+    assert (tmp_path / "two" / "checkpoints" / "best_model.keras").is_file()
