@@ -80,8 +80,8 @@ class AttentionDecoder(Decoder):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats, and in training the doubly stochastic penalty."""
         hidden, weights = self._read(x, training)
-        loss = self.cross_entropy(hidden, y, training)
-        if not training:
+        loss = self.cross_entropy(hidden, y, training, sample_weight)
+        if not (training and self.penalty):
             return loss
         words = ops.cast(ops.shape(weights)[1], "float32")
         unseen = ops.sum(ops.square(1.0 - ops.sum(weights, axis=1)), axis=1)

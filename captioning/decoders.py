@@ -100,25 +100,29 @@ class Decoder(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats; see `cross_entropy`."""
-        return self.cross_entropy(self.hidden(x, training), y, training)
+        return self.cross_entropy(self.hidden(x, training), y, training, sample_weight)
 
-    def cross_entropy(self, hidden, targets, training: bool):
+    def cross_entropy(self, hidden, targets, training: bool, weights=None):
         """Mean cross-entropy a word, with the label smoothing in training.
 
         Not from `y_pred`: the logits of a whole batch are too large to want, and a compiled step
         leaves out what it does not use. Batches differ in their numbers of words, so Keras' own
         mean over batches would weigh words unevenly; `token_loss` counts every word alike, without
-        smoothing. Targets of 0, which is no word, fill up a batch and count nothing.
+        smoothing. Targets of 0, which is no word, fill up a batch and count nothing; `weights`,
+        of the shape of `targets`, say by how much every other word counts in the mean.
         """
         targets = ops.reshape(targets, (-1,))
-        mask = ops.not_equal(targets, 0)
+        mask = ops.cast(ops.not_equal(targets, 0), "float32")
+        share = mask / ops.sum(mask)
+        if weights is not None:
+            share = share * ops.reshape(ops.cast(weights, "float32"), (-1,))
         mean, losses = linear_cross_entropy(
             ops.reshape(hidden, (-1, hidden.shape[-1])),
             *self.output_weights(),
             targets,
             label_smoothing=self.label_smoothing if training else 0.0,
             training=training,
-            mask=mask,
+            weights=share,
         )
         self.token_loss.update_state(losses, sample_weight=mask)
         return mean

@@ -7,7 +7,7 @@ BLOCK = 256  # words whose logits are in memory at a time: few enough for a proc
 
 
 def linear_cross_entropy(
-    hidden, kernel, bias, targets, label_smoothing: float = 0.0, training: bool = True, mask=None
+    hidden, kernel, bias, targets, label_smoothing: float = 0.0, training: bool = True, weights=None
 ):
     """Cross-entropy of `softmax(hidden @ kernel + bias)` at `targets`, in nats.
 
@@ -22,10 +22,10 @@ def linear_cross_entropy(
         label_smoothing: share of every target that is spread evenly over all V words (Szegedy et
             al., arXiv 1512.00567, section 7).
         training: False saves the work of the gradients.
-        mask: (N,) booleans, which words count in the mean; default: all.
+        weights: (N,) float32, what each word counts in the sum; default: 1 / N, which is the mean.
 
     Returns:
-        The mean over N, which gradients flow through; and the loss (N,) of every word without
+        The weighted sum, which gradients flow through; and the loss (N,) of every word without
         smoothing, which they do not.
     """
     rows = ops.shape(hidden)[0]
@@ -34,8 +34,9 @@ def linear_cross_entropy(
     padding = -rows % size
     hidden = ops.pad(hidden, ((0, padding), (0, 0)))
     targets = ops.pad(ops.cast(targets, "int32"), ((0, padding),))
-    counted = ops.ones((rows,)) if mask is None else ops.cast(mask, "float32")
-    weights = ops.pad(counted / ops.sum(counted), ((0, padding),))
+    if weights is None:
+        weights = ops.ones((rows,)) / ops.cast(rows, "float32")
+    weights = ops.pad(weights, ((0, padding),))
     # Tensors: TensorFlow's custom gradients treat variables apart.
     kernel, bias = ops.copy(kernel), ops.copy(bias)
     rest = (targets, weights, label_smoothing, size)

@@ -259,7 +259,9 @@ def write_history(
     write_text(path, text.getvalue())
 
 
-def read_history(path: Path, epochs: int) -> list[dict[str, float]]:
+def read_history(
+    path: Path, epochs: int, columns: Sequence[str] = HISTORY_COLUMNS
+) -> list[dict[str, float]]:
     """The first `epochs` rows of a history that `write_history` wrote.
 
     Raises:
@@ -268,7 +270,7 @@ def read_history(path: Path, epochs: int) -> list[dict[str, float]]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = [
-                {name: (int if name == "epoch" else float)(row[name]) for name in HISTORY_COLUMNS}
+                {name: (int if name == "epoch" else float)(row[name]) for name in columns}
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -105,21 +105,38 @@ def test_bfloat16_is_near(problem):
     assert float(rough) == pytest.approx(float(exact), rel=0.01)
 
 
-def test_masked_words_count_nothing(problem):
+def test_words_of_no_weight_count_nothing(problem):
     *arrays, targets = problem
     mask = np.arange(len(targets)) % 3 != 1
+    weights = (mask / mask.sum()).astype(np.float32)
     kept = [arrays[0][mask], *arrays[1:], targets[mask]]
 
-    mean, losses = linear_cross_entropy(*problem, 0.1, mask=mask)
+    mean, losses = linear_cross_entropy(*problem, 0.1, weights=weights)
     expected_mean, expected_losses, (by_hidden, *by_weights) = naive(*kept, 0.1)
     assert float(mean) == pytest.approx(expected_mean, rel=1e-5)
     np.testing.assert_allclose(ops.convert_to_numpy(losses)[mask], expected_losses, rtol=1e-4)
 
     found = gradients_of(
-        lambda *tensors: linear_cross_entropy(*tensors, targets, 0.1, mask=mask)[0], arrays
+        lambda *tensors: linear_cross_entropy(*tensors, targets, 0.1, weights=weights)[0], arrays
     )
     hidden, *rest = (ops.convert_to_numpy(one) for one in found)
     np.testing.assert_allclose(hidden[mask], by_hidden, atol=1e-6)
     assert not hidden[~mask].any()
     for one, other in zip(rest, by_weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_weights_scale_losses_and_gradients(problem):
+    *arrays, targets = problem
+    weights = np.random.default_rng(3).normal(size=len(targets)).astype(np.float32)
+
+    found, _ = linear_cross_entropy(*problem, weights=weights)
+    _, losses, _ = naive(*problem, 0.0)
+    assert float(found) == pytest.approx(np.dot(weights, losses), abs=1e-4)
+
+    by_hidden, *_ = gradients_of(
+        lambda *tensors: linear_cross_entropy(*tensors, targets, weights=weights)[0], arrays
+    )
+    _, _, (expected, *_) = naive(*problem, 0.0)
+    expected = expected * len(targets) * weights[:, None]
+    np.testing.assert_allclose(ops.convert_to_numpy(by_hidden), expected, atol=1e-5)

@@ -1,0 +1,218 @@
+"""Self-critical training: a decoder learns from its own captions, by what CIDEr-D says of them.
+
+    python -m captioning.self_critical --model checkpoints/best_model.keras --features features.h5
+
+Teacher forcing never shows a decoder its own mistakes, and does not ask for what it is scored by.
+Here it draws captions of the training images, each is scored against the images' own captions, and
+those that are better than the others of their image become more probable: REINFORCE (Rennie et al.,
+arXiv 1612.00563) with the mean of an image's other samples as the baseline (Luo, arXiv 2003.09971).
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from captioning.cider import CiderD
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_float,
+    positive_int,
+    run,
+)
+from captioning.text import END
+
+COLUMNS = ("epoch", "reward", "val_cider", "seconds")
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", required=True, help="a decoder that stage 2 has trained")
+    add("--features", required=True, help="those it was trained on")
+    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    flickr8k = "data/flickr8k/Flickr8k_text/Flickr_8k.{}Images.txt"
+    add("--train-split", default=flickr8k.format("train"), help="which images it learns from")
+    add("--dev-split", default=flickr8k.format("dev"), help="which images choose the best epoch")
+    add("--epochs", type=positive_int, default=4, help="passes over the training images")
+    add("--samples", type=positive_int, default=5, help="captions drawn for an image, at least 2")
+    add("--batch-size", type=positive_int, default=50, help="images a step")
+    add(
+        "--learning-rate",
+        type=positive_float,
+        default=5e-5,
+        help="of Adam; lower it if the reward falls",
+    )
+    add("--seed", type=int, default=0, help="of the order and of the draws")
+    add("--output-dir", default="self_critical", help="where history.csv and checkpoints/ go")
+    add("--resume", action="store_true", help="go on after the last epoch that was completed")
+    return parser.parse_args()  # fmt: skip
+
+
+def draw(model, features: np.ndarray, samples: int, seed) -> np.ndarray:
+    """Captions drawn from the model, word by word: tokens (N * samples, T), 0 after the end word.
+
+    The captions of an image are neighbours. `seed` is a `keras.random.SeedGenerator`.
+    """
+    from keras import ops, random
+
+    vocabulary = model.vocabulary
+    never = np.zeros(model.outputs, np.float32)
+    never[[0, vocabulary.start]] = -1e9
+    context, state = model.start(ops.convert_to_tensor(features))
+    state = [ops.repeat(part, samples, axis=0) for part in state]
+    words = np.full(len(features) * samples, vocabulary.start, np.int32)
+    open_ends, tokens = np.ones(len(words), bool), []
+    for step in range(vocabulary.max_length - 1):
+        logits, state = model.step(ops.convert_to_tensor(words), context, state)
+        drawn = random.categorical(ops.cast(logits, "float32") + never, 1, seed=seed)
+        words = ops.convert_to_numpy(drawn)[:, 0].astype(np.int32)
+        if step == vocabulary.max_length - 2:
+            words[:] = vocabulary.end
+        tokens.append(np.where(open_ends, words, 0))
+        open_ends &= words != vocabulary.end
+        if not open_ends.any():
+            break
+    return np.stack(tokens, axis=1)
+
+
+def advantages(rewards: np.ndarray) -> np.ndarray:
+    """Each reward (N, samples) less the mean of the image's other rewards."""
+    count = rewards.shape[1]
+    others = (rewards.sum(axis=1, keepdims=True) - rewards) / (count - 1)
+    return rewards - others
+
+
+def words_of(model, tokens: np.ndarray) -> list[str]:
+    """A caption's words as they are scored: with the end word, so that a half sentence loses."""
+    return [*model.vocabulary.decode(tokens).split(), END]
+
+
+def scorer(descriptions: Mapping[str, Sequence[str]], ids: Sequence[str]) -> CiderD:
+    """CIDEr-D against the descriptions of these images."""
+    return CiderD({one: [[*text.split(), END] for text in descriptions[one]] for one in ids})
+
+
+def steps(
+    model, features, ids: Sequence[str], reward: CiderD, *,
+    samples: int, batch_size: int, seed: int, epoch: int,
+) -> Iterator[float]:  # fmt: skip
+    """Train on one pass over `ids`; yield the mean reward of every step's captions."""
+    import keras
+
+    order = np.random.default_rng((seed, epoch)).permutation(len(ids))
+    generator = keras.random.SeedGenerator(seed * 1000 + epoch)
+    start = model.vocabulary.start
+    for first in range(0, len(order), batch_size):
+        chosen = [ids[number] for number in order[first : first + batch_size]]
+        grids = features.of(chosen)[:]
+        drawn = draw(model, grids, samples, generator)
+        rewards = np.array(
+            [
+                reward.score(chosen[number // samples], words_of(model, row))
+                for number, row in enumerate(drawn)
+            ]
+        ).reshape(-1, samples)
+        # A new length is a new graph to compile, so there are few of them.
+        drawn = np.pad(drawn, ((0, 0), (0, -drawn.shape[1] % 4)))
+        before = np.pad(drawn[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+        weights = np.broadcast_to(advantages(rewards).reshape(-1, 1), drawn.shape)
+        inputs = {"features": np.repeat(grids, samples, axis=0), "tokens": before}
+        model.train_on_batch(inputs, drawn, sample_weight=weights.astype(np.float32))
+        yield float(rewards.mean())
+
+
+def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:
+    """Mean CIDEr-D of greedy captions."""
+    from captioning.generation import generate
+
+    found = generate(model, features.of(ids))
+    pairs = zip(ids, found, strict=True)
+    return float(np.mean([reward.score(one, [*got.caption.split(), END]) for one, got in pairs]))
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.samples < 2:
+        raise UserError(
+            "--samples 1: a caption is judged by the others of its image; give 2 or more"
+        )
+    from captioning.artifacts import read_descriptions
+    from captioning.datasets import read_split, select
+    from captioning.features import read_features
+    from captioning.files import atomic_path, check_writable
+
+    # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
+    features = read_features(args.features)
+    descriptions, _ = read_descriptions(args.descriptions)
+    train_ids, dev_ids = (
+        select(read_split(split), split=split, features=features, descriptions=descriptions)
+        for split in (args.train_split, args.dev_split)
+    )
+    output = Path(args.output_dir)
+    (output / "checkpoints").mkdir(parents=True, exist_ok=True)
+    check_writable(output / "history.csv")
+
+    keras = import_keras()
+    from captioning import training
+    from captioning.captioners import check_features, load_captioner, load_keras_file
+
+    names = ("model", "samples", "batch_size", "learning_rate", "seed")
+    settings = {name: vars(args)[name] for name in names}
+    state, history = training.state_path(output), []
+    if args.resume and training.resumable(output, settings):
+        model = load_keras_file(state, compile=True)
+        done = int(model.optimizer.iterations) // -(-len(train_ids) // args.batch_size)
+        history = training.read_history(output / "history.csv", done, COLUMNS)
+    else:
+        trained = load_captioner(args.model)
+        check_features(trained, args.model, features, args.features)
+        # Without dropout, so that what is made more probable is what was drawn.
+        off = ("dropout", "output_dropout", "label_smoothing", "penalty")
+        config = trained.get_config()
+        model = type(trained).from_config({**config, **{k: 0.0 for k in off if k in config}})
+        model.set_weights(trained.get_weights())
+        model.compile(
+            optimizer=keras.optimizers.Adam(args.learning_rate, global_clipnorm=1.0),
+            jit_compile=keras.backend.backend() != "tensorflow",
+        )
+        training.begin_run(output, settings)
+    train_reward, dev_reward = scorer(descriptions, train_ids), scorer(descriptions, dev_ids)
+    before = judge(model, features, dev_ids, dev_reward)
+    print(f"{args.dev_split}: CIDEr-D {before:.3f} after {len(history)} epochs")
+
+    # 2. Draw, score, learn.
+    for epoch in range(len(history), args.epochs):
+        began, rewards = time.perf_counter(), []
+        with tqdm(total=len(train_ids), unit="image", desc=f"epoch {epoch + 1}") as bar:
+            for reward in steps(
+                model, features, train_ids, train_reward, samples=args.samples,
+                batch_size=args.batch_size, seed=args.seed, epoch=epoch,
+            ):  # fmt: skip
+                rewards.append(reward)
+                bar.update(min(args.batch_size, len(train_ids) - bar.n))
+                bar.set_postfix(reward=f"{np.mean(rewards[-20:]):.3f}", refresh=False)
+        row = {
+            "epoch": epoch + 1, "reward": round(float(np.mean(rewards)), 5),
+            "val_cider": round(judge(model, features, dev_ids, dev_reward), 5),
+            "seconds": round(time.perf_counter() - began, 1),
+        }  # fmt: skip
+        history.append(row)
+        print("reward {reward:.3f}, development CIDEr-D {val_cider:.3f}".format(**row))
+        training.write_history(output / "history.csv", history, COLUMNS)
+        if row["val_cider"] == max(one["val_cider"] for one in history):
+            plain = type(model).from_config(model.get_config())
+            plain.set_weights(model.get_weights())
+            with atomic_path(output / "checkpoints" / "best_model.keras") as temporary:
+                plain.save(temporary)
+        with atomic_path(state) as temporary:
+            model.save(temporary)
+    print(f"{output / 'checkpoints' / 'best_model.keras'}: greedy, so choose the beam width anew")
+
+
+if __name__ == "__main__":
+    run(main)
