@@ -295,7 +295,10 @@ def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
     if not state_path(output_dir).is_file():
         return False
     path = _settings_path(output_dir)
-    before = json.loads(existing_file(path, "record of the run to resume").read_text("utf-8"))
+    try:
+        before = dict(json.loads(existing_file(path, "record of the run to resume").read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not the record of a run; start again without --resume") from error
     changed = [
         f"{k} was {before.get(k)}, not {v}" for k, v in settings.items() if before.get(k) != v
     ]

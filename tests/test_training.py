@@ -12,11 +12,13 @@ from captioning.features import Features
 from captioning.text import build_vocabulary
 from captioning.training import (
     CaptionBatches,
+    begin_run,
     best_row,
     learning_rate_schedule,
     model_name,
     plateau_rate,
     read_history,
+    resumable,
     state_path,
     train,
 )
@@ -230,3 +232,24 @@ def test_batches_have_about_the_same_number_of_words(task):
         captions, words = batches[number][1].shape
         sizes[words] = max(captions, sizes.get(words, 0))
     assert sizes == {3: 5, 4: 4, 5: 3, 6: 1}  # there is only one caption of 6 words
+
+
+def test_a_run_resumes_with_its_own_settings_only(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    begin_run(tmp_path, {"seed": 1})
+    assert not resumable(tmp_path, {"seed": 1})  # nothing was saved yet
+    state_path(tmp_path).touch()
+    assert resumable(tmp_path, {"seed": 1})
+    with pytest.raises(UserError, match="seed was 1, not 2"):
+        resumable(tmp_path, {"seed": 2})
+
+
+@pytest.mark.parametrize("damage", [b"", b"[1]", b"\xff", b"null"])
+def test_a_damaged_record_of_a_run_is_named(tmp_path, damage):
+    (tmp_path / "checkpoints").mkdir()
+    begin_run(tmp_path, {"seed": 1})
+    state_path(tmp_path).touch()
+    for record in tmp_path.rglob("*.json"):
+        record.write_bytes(damage)
+    with pytest.raises(UserError, match="not the record of a run"):
+        resumable(tmp_path, {"seed": 1})
