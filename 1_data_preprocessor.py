@@ -10,6 +10,7 @@ from captioning.cli import (
     positive_int,
     report_skipped,
     run,
+    seed,
     shard,
 )
 
@@ -89,7 +90,7 @@ def parse_arguments():
         "(default: features); later stages take the folder. The captions: --only captions, once",
     )
     add("--limit", type=positive_int, help="use only the first N captioned pictures, for a try")
-    add("--seed", type=int, default=0, help="of random encoder weights")
+    add("--seed", type=seed, default=0, help="of random encoder weights")
     add("--resume", action="store_true", help="go on where a killed run stopped")
     return parser.parse_args()  # fmt: skip
 

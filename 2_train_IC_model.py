@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from captioning import recipes
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run, seed
 
 
 def parse_arguments():
@@ -24,7 +24,7 @@ def parse_arguments():
         default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
         help="likewise the images that choose the best epoch",
     )
-    add("--split-seed", type=int, default=0, help="draws the splits train, dev and test (8:1:1)")
+    add("--split-seed", type=seed, default=0, help="draws the splits train, dev and test (8:1:1)")
     add(
         "--epochs",
         type=positive_int,
@@ -49,7 +49,7 @@ def parse_arguments():
         default="float32",
         help="bfloat16 trains faster where the processor has it; the model is kept in float32",
     )
-    add("--seed", type=int, default=0, help="of weights, dropout and order; change it for a rerun")
+    add("--seed", type=seed, default=0, help="of weights, dropout and order; change it for a rerun")
     add("--limit", type=positive_int, help="train on the first N images only, for a try")
     add("--output-dir", default=".", help="takes model-ep*.keras, checkpoints/ and history.*")
     add("--resume", action="store_true", help="go on after the last finished epoch")
@@ -87,11 +87,10 @@ def main() -> None:
     # 2. The model, new or as the last epoch left it.
     keras = import_keras()
     from captioning import report, training
-    from captioning.captioners import load_keras_file
+    from captioning.captioners import check_features, load_keras_file
     from captioning.distribution import use_all_devices
 
     share = use_all_devices()
-
     train_batches, dev_batches = (
         training.CaptionBatches(
             features,
@@ -105,10 +104,12 @@ def main() -> None:
         for chosen, seed in ((train_ids, args.seed), (ids[args.dev_split], None))
     )
     history = []
-    names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit")
+    names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit",
+             "train_split", "dev_split", "split_seed")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
     if args.resume and training.resumable(output_dir, settings):
         model = load_keras_file(training.state_path(output_dir), compile=True)
+        check_features(model, training.state_path(output_dir), features, args.features)
         if (model.vocabulary, model.feature_shape) != (vocabulary, features.shape):
             raise UserError(
                 f"{training.state_path(output_dir)}: was trained on other features or "

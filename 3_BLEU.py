@@ -10,6 +10,7 @@ from captioning.cli import (
     positive_int,
     report_skipped,
     run,
+    seed,
 )
 
 
@@ -26,7 +27,7 @@ def parse_arguments():
         help="the images to score: a file that names one a line, COCO's captions_val*.json, "
         "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
     )
-    add("--split-seed", type=int, default=0, help="the one given to 2_train_IC_model.py")
+    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--beam-width", type=positive_int, default=1, help="1 is greedy search")
     add(
         "--protocol",
@@ -81,14 +82,11 @@ def main() -> None:
     # 2. One caption an image, all decoded together.
     import_keras()
     from captioning import metrics
-    from captioning.captioners import check_features, find_captioner, load_captioner
+    from captioning.captioners import check_features, find_captioner, load_captioner, tokenizer_for
     from captioning.generation import generate
 
     model_path = Path(args.model) if args.model else find_captioner()
-    tokenizer = args.tokenizer
-    if tokenizer is None and model_path.suffix == ".h5":
-        tokenizer = find_artifact("tokenizer.pkl")
-    model = load_captioner(model_path, tokenizer)
+    model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
     check_features(model, model_path, features, features_path)
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
     hypotheses = generate(model, features.of(ids), beam_width=args.beam_width)

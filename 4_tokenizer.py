@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stage 4: descriptions.txt to tokenizer.pkl, the word numbers that training uses."""
 
-from captioning.cli import ArgumentParser, run
+from captioning.cli import ArgumentParser, run, seed
 
 
 def parse_arguments():
@@ -13,7 +13,7 @@ def parse_arguments():
         default="data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt",
         help="the training images: the ones given to 2_train_IC_model.py, and likewise",
     )
-    add("--split-seed", type=int, default=0, help="the one given to 2_train_IC_model.py")
+    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--output", default="tokenizer.pkl", help="a pickle of plain data, safe to share")
     return parser.parse_args()  # fmt: skip
 

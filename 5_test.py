@@ -28,7 +28,7 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     from captioning import report
-    from captioning.files import EXAMPLES, check_writable, find_artifact
+    from captioning.files import EXAMPLES, check_writable
     from captioning.images import list_images
 
     images = list_images(args.images or [EXAMPLES])
@@ -38,11 +38,11 @@ def main() -> None:
         check_writable(output)
 
     import_keras()
-    from captioning.captioners import find_captioner, load_captioner
+    from captioning.captioners import find_captioner, load_captioner, tokenizer_for
     from captioning.pictures import caption_and_print, encoder_of
 
     model_path = Path(args.model) if args.model else find_captioner()
-    tokenizer = args.tokenizer or find_artifact("tokenizer.pkl")
+    tokenizer = tokenizer_for(model_path, args.tokenizer)
     print(f"model {model_path}, tokenizer {tokenizer or '(the one in the model)'}")
     model = load_captioner(model_path, tokenizer)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)

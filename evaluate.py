@@ -12,6 +12,7 @@ from captioning.cli import (
     positive_float,
     positive_int,
     run,
+    seed,
 )
 
 
@@ -60,7 +61,7 @@ def parse_arguments():
         help="the images to score: a file that names one a line, COCO's captions_val*.json, "
         "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
     )
-    add("--split-seed", type=int, default=0, help="the one given to 2_train_IC_model.py")
+    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--beam-width", type=positive_int, default=3, help="1 is greedy search")
     add("--length-penalty", type=positive_float, default=1.0, help="lower it for shorter captions")
     add("--output", help="write figures, settings and digests as JSON")
@@ -95,18 +96,22 @@ def read_features_for_models(args) -> list:
 def caption_by_models(args, sources: list, ids: list[str], references: dict) -> list:
     """The captions of each model, all images decoded together."""
     import_keras()
-    from captioning.captioners import check_features, find_captioner, load_captioner
+    from captioning.captioners import check_features, find_captioner, load_captioner, tokenizer_for
     from captioning.evaluation import Candidate
-    from captioning.files import find_artifact, sha256
+    from captioning.files import sha256
     from captioning.generation import generate
 
     paths = list(map(Path, args.model_path or [find_captioner()]))
     models = []
     for path, (features_path, features) in zip(paths, sources, strict=True):
-        tokenizer = args.tokenizer or find_artifact("tokenizer.pkl")
-        models.append(load_captioner(path, tokenizer if path.suffix == ".h5" else None))
+        h5 = path.suffix in (".h5", ".hdf5")  # --tokenizer is for these
+        models.append(load_captioner(path, tokenizer_for(path, args.tokenizer if h5 else None)))
         check_features(models[-1], path, features, features_path)
 
+    # Grids are gigabytes, so only for a record that is kept.
+    digests = {
+        path: sha256(path) if args.output and path.is_file() else None for path, _ in sources
+    }
     search = {"beam_width": args.beam_width, "length_penalty": args.length_penalty}
     candidates = []
     for path, model, (features_path, features) in zip(paths, models, sources, strict=True):
@@ -115,7 +120,7 @@ def caption_by_models(args, sources: list, ids: list[str], references: dict) -> 
         origin = {
             "model": str(path), "model_sha256": sha256(path),
             "features": str(features_path), **search,
-            "features_sha256": sha256(features_path) if features_path.is_file() else "shards",
+            "features_sha256": digests[features_path],
         }  # fmt: skip
         candidates.append(Candidate(str(path), captions, references, origin))
     return candidates

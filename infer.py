@@ -25,25 +25,24 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.files import check_writable, find_artifact
+    from captioning.files import check_writable
     from captioning.images import list_images
 
     images = list_images(args.image_path)
     if args.attention:
+        if len(images) > 40:
+            raise UserError(f"--attention draws up to 40 pictures; these are {len(images)}")
         if Path(args.attention).suffix != ".png":
             raise UserError(f"{args.attention}: --attention writes a PNG; end the name in .png")
         check_writable(args.attention)
 
     import_keras()
     from captioning import heatmaps
-    from captioning.captioners import find_captioner, load_captioner
+    from captioning.captioners import find_captioner, load_captioner, tokenizer_for
     from captioning.pictures import caption_and_print, encoder_of
 
     model_path = Path(args.model_path) if args.model_path else find_captioner()
-    tokenizer = args.tokenizer
-    if tokenizer is None and model_path.suffix == ".h5":
-        tokenizer = find_artifact("tokenizer.pkl")
-    model = load_captioner(model_path, tokenizer)
+    model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
     if args.attention:
         heatmaps.check_looks(model, model_path)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)

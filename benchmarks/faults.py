@@ -143,9 +143,7 @@ def broken_files(folder: Path) -> list[str]:
             read_features(path)
         elif path.suffix in (".h5", ".hdf5"):
             with h5py.File(path) as file:
-                file.visititems(
-                    lambda _, part: part[()] if isinstance(part, h5py.Dataset) else None
-                )
+                file.visititems(read_data)
         elif path.suffix in (".keras", ".npz"):
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip():

@@ -11,7 +11,7 @@ from captioning.attention import AttentionDecoder
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
 from captioning.features import Features, check_kind
-from captioning.files import PRETRAINED, existing_file
+from captioning.files import PRETRAINED, existing_file, find_artifact
 from captioning.original import load_original
 from captioning.safe_keras import check_keras_file
 from captioning.transformer import TransformerDecoder
@@ -38,6 +38,13 @@ def find_captioner() -> Path:
             "train one with 2_train_IC_model.py or give --model"
         )
     return max(shipped, key=lambda path: path.stat().st_mtime)
+
+
+def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | None:
+    """The tokenizer that is given; else, where the model has no words of its own, the one found."""
+    if given is None and model_path.suffix in (".h5", ".hdf5"):
+        return find_artifact("tokenizer.pkl")
+    return given
 
 
 def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:

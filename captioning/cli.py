@@ -32,6 +32,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """An argparse type: what random generators start from."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to 2**32 - 1")
+    return int(text)
+
+
 def positive_float(text: str) -> float:
     """An argparse type: a finite number above 0."""
     try:
@@ -130,6 +137,11 @@ def import_keras():
         os.dup2(notices.fileno(), 2)
         try:
             import keras
+        except ModuleNotFoundError as error:
+            backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+            if error.name not in (backend, "keras"):
+                raise
+            raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
         except BaseException:
             notices.seek(0)
             os.write(kept, notices.read())

@@ -25,9 +25,9 @@ def use_all_devices() -> Share:
     losses, negatives and the statistics of batch normalisation are those of all devices.
 
     Raises:
-        UserError: several processes, and a backend that cannot.
+        UserError: several processes, and a backend that cannot, or who is who is not said.
     """
-    processes = int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1"))
+    process, processes = _job()
     if keras.backend.backend() != "jax":
         if processes > 1:
             raise UserError("several processes need KERAS_BACKEND=jax")
@@ -38,5 +38,22 @@ def use_all_devices() -> Share:
     if len(devices) > 1:
         parallel = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
         keras.distribution.set_distribution(parallel)
-    process = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0"))
     return Share(process, processes, len(devices))
+
+
+def _job() -> tuple[int, int]:
+    """Number of this process and of all, by the environment."""
+    names = [f"KERAS_DISTRIBUTION_{part}" for part in ("PROCESS_ID", "NUM_PROCESSES")]
+    texts = [os.environ.get(name, default) for name, default in zip(names, "01", strict=True)]
+    if texts[1] == "1":
+        return 0, 1
+    addresses = os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES")
+    if not (addresses and names[0] in os.environ and all(text.isdecimal() for text in texts)):
+        raise UserError(
+            f"several processes: set {', '.join(names)} (whole numbers) and "
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES for each"
+        )
+    process, processes = map(int, texts)
+    if process >= processes:
+        raise UserError(f"{names[0]}={process}: processes count from 0 to {processes - 1}")
+    return process, processes

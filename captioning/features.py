@@ -97,10 +97,11 @@ def _read_shards(folder: Path) -> Features:
             "1_data_preprocessor.py --shard"
         )
     [count] = counts
-    paths = [shard_path(folder, number, count) for number in range(1, count + 1)]
-    missing = [path.name for path in paths if path not in found]
-    if missing:
-        raise UserError(f"{folder}: {len(missing)} of {count} shards are missing: {missing[0]} ...")
+    paths = [shard_path(folder, number, count) for number in range(1, len(found) + 1)]
+    if count != len(found) or paths != found:
+        there = set(found)
+        missing = next((path.name for path in paths if path not in there), "the last ones")
+        raise UserError(f"{folder}: of {count} shards there are {len(found)}; missing: {missing}")
     ids: list[str] = []
     parts, infos = [], []
     for path in paths:

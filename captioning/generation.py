@@ -26,7 +26,10 @@ class _Rules(NamedTuple):
 
 def generate(model: Decoder, features: Sequence[np.ndarray], **search) -> list[Hypothesis]:
     """The best caption for each of `features`; see `generate_n_best` for the arguments."""
-    return [found[0] for found in generate_n_best(model, features, **search)]
+    every = generate_n_best(model, features, **search)
+    if not all(every):
+        raise UserError("an image's features hold numbers that are not finite; extract them again")
+    return [found[0] for found in every]
 
 
 def generate_n_best(
@@ -62,6 +65,8 @@ def generate_n_best(
     most = model.vocabulary.max_length - 2
     if beam_width < 1:
         raise UserError(f"a beam width of {beam_width}: it must be at least 1, which is greedy")
+    if not 0 <= length_penalty <= 10:
+        raise UserError(f"a length penalty of {length_penalty}: it must be from 0 to 10")
     if not 0 <= min_length <= most:
         raise UserError(f"a minimum length of {min_length}: this model's captions have 0 to {most}")
     if no_repeat_ngram is not None and no_repeat_ngram < 0:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from captioning.cli import UserError
 from captioning.encoders import Encoder
 from captioning.files import atomic_path
-from captioning.images import load_rgb
+from captioning.images import load_rgb, load_thumbnail
 
 CELL, GAP, LINE, COLUMNS = 224, 12, 24, 6  # pixels, and pictures in a row
 WARM = np.array([255.0, 110.0, 0.0])
@@ -61,9 +61,7 @@ def draw(results: Sequence[Attended], output: str | Path) -> None:
     the map is even, the picture is lit evenly.
     """
     columns = min(COLUMNS, 1 + max(len(one.words) for one in results))
-    pictures = [Image.fromarray(load_rgb(one.path)) for one in results]
-    for picture in pictures:
-        picture.thumbnail((CELL, CELL))
+    pictures = [load_thumbnail(one.path, CELL) for one in results]
     heights = [LINE + picture.height + GAP for picture in pictures]  # of a row
     rows = [-(-(1 + len(one.words)) // columns) for one in results]
     height = sum(LINE + n * row for n, row in zip(rows, heights, strict=True))

@@ -23,6 +23,7 @@ from captioning.cli import (
     positive_float,
     positive_int,
     run,
+    seed,
 )
 from captioning.text import END
 
@@ -47,7 +48,7 @@ def parse_arguments():
         default=5e-5,
         help="of Adam; lower it if the reward falls",
     )
-    add("--seed", type=int, default=0, help="of the order and of the draws")
+    add("--seed", type=seed, default=0, help="of the order and of the draws")
     add("--output-dir", default="self_critical", help="where history.csv and checkpoints/ go")
     add("--resume", action="store_true", help="go on after the last epoch that was completed")
     return parser.parse_args()  # fmt: skip
@@ -146,9 +147,12 @@ def main() -> None:
     from captioning.features import read_features
     from captioning.files import atomic_path, check_writable
 
+    if Path(args.model).suffix != ".keras":
+        raise UserError(f"{args.model}: give a .keras file; one that stage 2 has trained")
+
     # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
     features = read_features(args.features)
-    descriptions, _ = read_descriptions(args.descriptions)
+    descriptions, rules = read_descriptions(args.descriptions)
     train_ids, dev_ids = (
         select(read_split(split), split=split, features=features, descriptions=descriptions)
         for split in (args.train_split, args.dev_split)
@@ -161,16 +165,23 @@ def main() -> None:
     from captioning import training
     from captioning.captioners import check_features, load_captioner, load_keras_file
 
-    names = ("model", "samples", "batch_size", "learning_rate", "seed")
+    names = ("model", "features", "descriptions", "train_split", "dev_split",
+             "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
     state, history = training.state_path(output), []
     if args.resume and training.resumable(output, settings):
         model = load_keras_file(state, compile=True)
+        check_features(model, state, features, args.features)
         done = int(model.optimizer.iterations) // -(-len(train_ids) // args.batch_size)
         history = training.read_history(output / "history.csv", done, COLUMNS)
     else:
         trained = load_captioner(args.model)
         check_features(trained, args.model, features, args.features)
+        if trained.vocabulary.text_rules != rules:
+            raise UserError(
+                f"{args.descriptions}: cleaned by the rules {rules}, but {args.model} was trained "
+                f"on {trained.vocabulary.text_rules}; make them with 1_data_preprocessor.py"
+            )
         # Without dropout, so that what is made more probable is what was drawn.
         off = ("dropout", "output_dropout", "label_smoothing", "penalty")
         config = trained.get_config()
@@ -211,7 +222,10 @@ def main() -> None:
                 plain.save(temporary)
         with atomic_path(state) as temporary:
             model.save(temporary)
-    print(f"{output / 'checkpoints' / 'best_model.keras'}: greedy, so choose the beam width anew")
+    best = max(history, key=lambda row: row["val_cider"])
+    print(f"best epoch {best['epoch']}: {output / 'checkpoints' / 'best_model.keras'}")
+    if best["val_cider"] < before:
+        print(f"which is worse than {before:.3f}, what it began from; lower --learning-rate")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Arrays that stay in their files: what is asked for of them is read, and nothing else."""
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,8 +29,6 @@ class StoredRows:
         self.dtype = np.dtype(dtype or stored)
         self.ndim = len(self.shape)
         self._size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.stored.itemsize
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - as long as the array lives
-        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -45,10 +42,11 @@ class StoredRows:
         numbers = np.arange(len(self))[which]
         rows = np.empty((*numbers.shape, *self.shape[1:]), self.stored)
         pieces = rows.reshape(numbers.size, -1 if rows.size else 0).view(np.uint8)
-        with self._lock:
+        # Opened anew: threads do not meet in it, and a thousand shards are not open at once.
+        with open(self.path, "rb", buffering=0) as file:
             for piece, number in zip(pieces, np.ravel(numbers), strict=True):
-                self._file.seek(self.place + int(number) * self._size)
-                if self._file.readinto(piece) != self._size:
+                file.seek(self.place + int(number) * self._size)
+                if file.readinto(piece) != self._size:
                     raise UserError(f"{self.path}: has become shorter while it was read")
         return rows.astype(self.dtype, copy=False)
 

@@ -54,6 +54,7 @@ class CaptionBatches(keras.utils.PyDataset):
         super().__init__(workers=2)
         self.features, self.batch_size = features, batch_size
         self.seed, self.share = seed, share
+        self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
         by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
         for one in image_ids:
             for caption in captions[one]:
@@ -97,8 +98,13 @@ class CaptionBatches(keras.utils.PyDataset):
         chosen = np.append(chosen, chosen[:1].repeat(filling))
         here = slice(process * len(chosen) // processes, (process + 1) * len(chosen) // processes)
         chosen, real = chosen[here], real[here]
-        inputs = {"features": self.features.matrix[rows[chosen]], "tokens": tokens[chosen, :-1]}
-        return inputs, tokens[chosen, 1:] * real[:, None]
+        following = tokens[chosen, 1:]
+        try:
+            features = self.features.matrix[rows[chosen]]
+        except (UserError, OSError) as error:
+            self.failure = error
+            raise
+        return {"features": features, "tokens": tokens[chosen, :-1]}, following * real[:, None]
 
     def on_epoch_end(self) -> None:
         self.start_epoch(self.epoch + 1)
@@ -144,7 +150,9 @@ def train(
     """
     (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     keeper = _Keeper(train_batches, output_dir, patience, history, plateau_from)
-    if not keeper.exhausted():
+    if keeper.exhausted():
+        return keeper.history
+    try:
         model.fit(
             train_batches,
             validation_data=dev_batches,
@@ -154,6 +162,11 @@ def train(
             verbose=0,
             callbacks=[keeper],
         )
+    except Exception as error:
+        for batches in (train_batches, dev_batches):
+            if batches.failure is not None:
+                raise batches.failure from error
+        raise
     return keeper.history
 
 

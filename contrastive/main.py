@@ -14,6 +14,7 @@ from captioning.cli import (
     positive_float,
     positive_int,
     run,
+    seed,
     share,
 )
 
@@ -78,7 +79,7 @@ def parse_arguments():
         "--dtype", choices=("float32", "bfloat16"), default="float32",
         help="bfloat16 computes faster where the processor has it; weights stay float32",
     )  # fmt: skip
-    add("--seed", type=int, default=0, help="of weights, order and views")
+    add("--seed", type=seed, default=0, help="of weights, order and views")
     add("--output", default="runs/pretext", help="folder of the state, history and weights")
     add("--resume", action="store_true", help="go on with the run in --output, if there is one")
     add("--limit", type=positive_int, help="use only the first N pictures, for a try")

@@ -13,6 +13,7 @@ from captioning.cli import (
     positive_float,
     positive_int,
     run,
+    seed,
     share,
 )
 
@@ -61,7 +62,7 @@ def parse_arguments():
         help="bfloat16 computes faster where the processor has it; weights stay float32",
     )  # fmt: skip
     add("--workers", type=positive_int, default=2, help="threads that cut puzzles")
-    add("--seed", type=int, default=0, help="of weights, order and puzzles")
+    add("--seed", type=seed, default=0, help="of weights, order and puzzles")
     add("--output", default="runs/jigsaw", metavar="DIR", help="takes all that is written")
     add("--resume", action="store_true", help="go on with the run in --output, if there is one")
     add("--limit", type=positive_int, help="use only N pictures of each split, for a try")

@@ -9,7 +9,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.cli import ArgumentParser, UserError, positive_int, run
+from captioning.cli import ArgumentParser, UserError, positive_int, run, seed
 from jigsaw.groups import affine_group, projective_group
 from jigsaw.permutations import all_permutations, distances, greedy
 
@@ -32,7 +32,7 @@ def parse_arguments():
         "one with the largest minimum distance; group is min within a group of permutations of 9 "
         "tiles: up to 72 have minimum 8, up to 504 minimum 7",
     )  # fmt: skip
-    add("--seed", type=int, default=0, help="of the first choice, and of choices among equals")
+    add("--seed", type=seed, default=0, help="of the first choice, and of choices among equals")
     add("--output", help="text file, a permutation a line; default: permutations_N.txt")
     args = parser.parse_args()
     args.permutations = args.count or args.permutations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.cli import ArgumentParser, UserError, positive_int, run
+from captioning.cli import ArgumentParser, UserError, positive_int, run, seed
 
 
 def shares(text: str) -> tuple[float, float, float]:
@@ -39,7 +39,7 @@ def parse_arguments():
         "--splits", type=shares, default="0.85,0.10,0.05",
         help="shares of training, validation and test pictures",
     )  # fmt: skip
-    add("--seed", type=int, default=0, help="of the splits and of each picture's crop")
+    add("--seed", type=seed, default=0, help="of the splits and of each picture's crop")
     add(
         "--compression", choices=("none", "lzf"), default="none",
         help="lzf saves about a tenth of the space, and reads at half the speed",

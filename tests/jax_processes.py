@@ -40,6 +40,10 @@ def start_two(*arguments, cwd=ROOT) -> list[subprocess.Popen]:
 
 def finish(*processes: subprocess.Popen) -> None:
     """Wait for them; each must end well."""
-    for process in processes:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()  # one that waits for another that has failed

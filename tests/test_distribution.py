@@ -2,6 +2,8 @@
 
 import pytest
 
+from captioning import distribution
+from captioning.cli import UserError
 from captioning.training import read_history
 from tests.conftest import ROOT
 from tests.jax_processes import finish, needs_jax, start, start_two
@@ -24,3 +26,24 @@ def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
         assert second["val_loss"] == pytest.approx(first["val_loss"], rel=1e-4)
     assert (tmp_path / "two" / "checkpoints" / "best_model.keras").is_file()
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"NUM_PROCESSES": "2"}, "for each"),
+        ({"NUM_PROCESSES": "2", "PROCESS_ID": "0"}, "JOB_ADDRESSES"),
+        ({"NUM_PROCESSES": "two", "PROCESS_ID": "0", "JOB_ADDRESSES": "a:1"}, "whole numbers"),
+        ({"NUM_PROCESSES": "2", "PROCESS_ID": "2", "JOB_ADDRESSES": "a:1"}, "from 0 to 1"),
+    ],
+)
+def test_a_job_that_does_not_say_who_is_who_is_refused(monkeypatch, given, message):
+    for name, value in given.items():
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    with pytest.raises(UserError, match=message):
+        distribution.use_all_devices()
+
+
+def test_a_number_left_over_from_another_job_means_nothing(monkeypatch):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "1")
+    assert distribution.use_all_devices().process == 0

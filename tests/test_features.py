@@ -98,7 +98,7 @@ def test_a_folder_of_shards_is_read_as_one(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
     write_shards(tmp_path)
     shard_path(tmp_path, 2, 3).unlink()
-    with pytest.raises(UserError, match=r"1 of 3 shards are missing: shard-00002-of-00003.h5"):
+    with pytest.raises(UserError, match="3 shards there are 2; missing: shard-00002"):
         read_features(tmp_path)
 
 
@@ -122,13 +122,21 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path):
         read_features(tmp_path / "encoders")
 
 
+@pytest.mark.parametrize("name", ["shard-00001-of-00000.h5", "shard-1-of-99999999999.h5"])
+def test_names_that_claim_other_numbers_of_shards_are_refused(tmp_path, name):
+    write_shards(tmp_path, 1)
+    shard_path(tmp_path, 1, 1).replace(tmp_path / name)
+    with pytest.raises(UserError, match="there are 1; missing"):
+        read_features(tmp_path)
+
+
 def test_a_folder_without_shards_says_how_to_make_them(tmp_path):
     with pytest.raises(UserError, match="--shard"):
         read_features(tmp_path)
 
 
 @pytest.mark.slow
-def test_shards_train_as_one_file_does(pipeline, tmp_path):
+def test_shards_hold_what_one_file_holds_and_train_a_decoder(pipeline, tmp_path):
     data = pipeline.data
     for part in ("1/2", "2/2"):
         result = run_script(

@@ -33,12 +33,15 @@ def test_every_word_has_the_weights_that_the_model_chose_it_by(name, photograph)
 
     assert attended.words == caption.split()
     context, state = model.start(features)
+    tokens = []
     for word, weights in zip(["startseq", *attended.words], attended.maps, strict=False):
-        token = np.array([[model.vocabulary.word_index[word]]])
+        tokens.append(model.vocabulary.word_index[word])
+        before = model.attention({"features": features, "tokens": np.array([tokens])})
+        np.testing.assert_allclose(weights.ravel(), before[0, -1], atol=1e-5)
         if name == "attention":  # the weights before a word follow from the state before it
             _, expected = model._look(context, state[0])
             np.testing.assert_allclose(weights.ravel(), expected[0], atol=1e-5)
-        _, state = model.step(token[0], context, state)
+        _, state = model.step(np.array(tokens[-1:]), context, state)
         assert weights.shape == (2, 2)
         assert weights.sum() == pytest.approx(1.0, abs=1e-5)
 

@@ -8,7 +8,8 @@ from captioning.captioners import DECODERS, load_keras_file
 from captioning.cli import UserError
 from captioning.decoders import Decoder
 from captioning.distribution import Share
-from captioning.features import Features
+from captioning.feature_files import write_features
+from captioning.features import Features, read_features
 from captioning.text import build_vocabulary
 from captioning.training import (
     CaptionBatches,
@@ -253,3 +254,13 @@ def test_a_damaged_record_of_a_run_is_named(tmp_path, damage):
         record.write_bytes(damage)
     with pytest.raises(UserError, match="not the record of a run"):
         resumable(tmp_path, {"seed": 1})
+
+
+def test_features_that_cannot_be_read_are_named_not_hidden_by_the_backend(task, tmp_path):
+    path = tmp_path / "features.h5"
+    write_features(path, [(task.ids, task.features.matrix)], {}, rows=16)
+    stored = SimpleNamespace(**{**vars(task), "features": read_features(path)})
+    with open(path, "r+b") as file:
+        file.truncate(stored.features.matrix.place + 40)
+    with pytest.raises(UserError, match=r"features.h5: has become shorter"):
+        run(stored, make_model(task), tmp_path, epochs=1)
