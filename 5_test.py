@@ -11,7 +11,7 @@ def parse_arguments():
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="pictures; default: examples/")
     add("--model", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
-    add("--tokenizer", help="default: tokenizer.pkl here or in Pre-trained/")
+    add("--tokenizer", help="default: the tokenizer.pkl that lies with the model, if any")
     add("--encoder", help="default: the one that the model records")
     add("--weights", help="encoder weights, where the model's encoder needs a file")
     add("--beam-width", type=positive_int, default=3, help="1 is greedy search, and fastest")
@@ -38,11 +38,16 @@ def main() -> None:
         check_writable(output)
 
     import_keras()
-    from captioning.captioners import find_captioner, load_captioner, tokenizer_for
+    from captioning.captioners import (
+        find_captioner,
+        load_captioner,
+        tokenizer_beside,
+        tokenizer_for,
+    )
     from captioning.pictures import caption_and_print, encoder_of
 
     model_path = Path(args.model) if args.model else find_captioner()
-    tokenizer = tokenizer_for(model_path, args.tokenizer)
+    tokenizer = tokenizer_for(model_path, args.tokenizer) or tokenizer_beside(model_path)
     print(f"model {model_path}, tokenizer {tokenizer or '(the one in the model)'}")
     model = load_captioner(model_path, tokenizer)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)

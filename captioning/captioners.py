@@ -47,6 +47,13 @@ def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | No
     return given
 
 
+def tokenizer_beside(model_path: Path) -> Path | None:
+    """The tokenizer that stage 4 left where stage 2 left the model, to be checked against it."""
+    folder = model_path.parent
+    path = (folder.parent if folder.name == "checkpoints" else folder) / "tokenizer.pkl"
+    return path if path.is_file() else None
+
+
 def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
     """Load a decoder. A `.keras` file carries its vocabulary; an `.h5` needs the tokenizer's.
 

@@ -12,6 +12,7 @@ import json
 import math
 import zipfile
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,17 @@ def _check_size(
     path: Path, registered: str, what: str, arguments: dict[str, Any], held: int
 ) -> None:
     """Count the numbers of the network that is described, which costs no memory."""
-    try:
+
+    def count() -> int:
         model_class = keras.saving.get_registered_object(registered)
         with keras.StatelessScope(initialize_variables=False):
-            claimed = model_class.from_config(arguments).count_params()
+            return model_class.from_config(arguments).count_params()
+
+    try:
+        # Keras means to give such variables their values later, in the same thread: in another
+        # one, it never comes to that.
+        with ThreadPoolExecutor(1) as thread:
+            claimed = thread.submit(count).result()
     except Exception as error:  # Keras raises by which argument it stumbles over
         first = str(error).strip().split("\n")[0]
         raise UserError(f"{path}: cannot be loaded as a {what} ({first:.200})") from error
