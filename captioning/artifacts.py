@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioning.cli import UserError
-from captioning.datasets import read_text
+from captioning.datasets.form import text_lines
 from captioning.files import (
     atomic_path,
     existing_file,
@@ -41,7 +41,7 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
     """
     path = existing_file(path, "descriptions file", "make it with 1_data_preprocessor.py")
     descriptions: dict[str, list[str]] = {}
-    for line in read_text(path, "descriptions file").split("\n"):
+    for line in text_lines(path, "descriptions file"):
         one, _, caption = line.strip().partition(" ")
         words = [word for word in caption.split() if word not in (START, END)]
         if words:

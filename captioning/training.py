@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,14 +56,17 @@ class CaptionBatches(keras.utils.PyDataset):
         self.features, self.batch_size = features, batch_size
         self.seed, self.share = seed, share
         self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
-        by_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
+        # Plain numbers from the start: a million captions as lists take 300 MB.
+        by_length: dict[int, tuple[array, array]] = defaultdict(lambda: (array("i"), array("i")))
         for one in image_ids:
             for caption in captions[one]:
                 tokens = vocabulary.encode(caption)
-                by_length[len(tokens)].append((features.row[one], tokens))
+                rows, words = by_length[len(tokens)]
+                rows.append(features.row[one])
+                words.extend(tokens)
         self.groups = [
-            (np.array([row for row, _ in group]), np.array([t for _, t in group], np.int32))
-            for _, group in sorted(by_length.items())
+            (np.array(rows), np.array(words).reshape(-1, length))
+            for length, (rows, words) in sorted(by_length.items())
         ]
         self.words = sum(tokens[:, 1:].size for _, tokens in self.groups)
         self.start_epoch(0)

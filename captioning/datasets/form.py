@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +69,14 @@ def collect(path: Path, name: str, rows: Iterable[tuple[str, str]]) -> Dataset:
 
 def read_text(path: Path, what: str) -> str:
     """A UTF-8 text file (with or without byte order mark), or a one-line `UserError`."""
+    return "".join(text_lines(path, what))
+
+
+def text_lines(path: Path, what: str) -> Iterator[str]:
+    """The lines of such a file, one after the other, each with its end."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            yield from file
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the {what} is not UTF-8 text") from error
 
