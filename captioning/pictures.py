@@ -25,7 +25,7 @@ def encoder_of(
     """The encoder that made the features `model` was trained on.
 
     `name` and `weights` stand in for what the model does not record. A weights file that it
-    records by name is looked for in the working folder and in `Pre-trained/`.
+    records by name is looked for beside the model, in the working folder and in `Pre-trained/`.
 
     Raises:
         UserError: the encoder is not known, its weights are not to be found, or are others.
@@ -39,11 +39,12 @@ def encoder_of(
         )
     recorded = str(record.get("weights") or "")
     if weights is None and recorded.endswith((".weights.h5", ".keras")):
-        weights = find_artifact(Path(recorded).name)  # the record may come from a stranger
+        beside = model_path.with_name(Path(recorded).name)  # the record may come from a stranger
+        weights = beside if beside.is_file() else find_artifact(beside.name)
         if weights is None:
             raise UserError(
-                f"{model_path}: was trained on {name} with {recorded}, which is neither here nor "
-                "in Pre-trained/; give --weights"
+                f"{model_path}: was trained on {name} with {recorded}, which is neither beside it, "
+                "nor here, nor in Pre-trained/; give --weights"
             )
     seeded = re.fullmatch(r"random, seed (\d+)", recorded)
     seed = int(seeded[1]) if seeded else 0
