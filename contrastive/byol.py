@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from contrastive.losses import byol_loss
-from contrastive.momentum import follow, follower, warmed_up
+from contrastive.momentum import follow, follower
 from contrastive.pretext import Pretext, mlp
 
 
@@ -63,7 +63,8 @@ class BYOL(Pretext):
         projected = self.head(self.encoder(views, training=training)["pooled"], training=training)
         predictions = self.predict_head(projected, training=training)
         others = ops.concatenate([second, first], axis=0)
-        targets = self.target_head(self.target_encoder(others, training=False)["pooled"])
+        slow = self.target_encoder(others, training=training)["pooled"]
+        targets = self.target_head(slow, training=training)
         return {"predictions": predictions, "targets": ops.stop_gradient(targets)}
 
     def loss_of(self, embedded: dict[str, Any]):
@@ -74,8 +75,7 @@ class BYOL(Pretext):
     def momentum_at(self, step):
         """The target's momentum in a step, counted from 0."""
         share = ops.minimum(ops.cast(step, "float32") / self.total_steps, 1.0)
-        scheduled = 1 - (1 - self.momentum) * (ops.cos(math.pi * share) + 1) / 2
-        return warmed_up(scheduled, step)
+        return 1 - (1 - self.momentum) * (ops.cos(math.pi * share) + 1) / 2
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from contrastive.losses import info_nce, unit
-from contrastive.momentum import follow, follower, warmed_up
+from contrastive.momentum import follow, follower
 from contrastive.pretext import Pretext, mlp
 
 
@@ -46,18 +46,16 @@ class MoCo(Pretext):
         start /= np.linalg.norm(start, axis=1, keepdims=True)
         self.queue = self.state_variable("queue", start.astype(np.float32))
         self.position = self.state_variable("position", np.array(0, np.int32))
-        self.step = self.state_variable("step", np.array(0, np.int32))
         self.built = True
 
     def embed(self, first, second, training: bool) -> dict[str, Any]:
         """Queries of the first views, keys of the second."""
         if training:
-            momentum = warmed_up(self.momentum, self.step)
-            follow(self.momentum_encoder, self.encoder, momentum)
-            follow(self.momentum_head, self.head, momentum)
-            self.step.assign(self.step + 1)
+            follow(self.momentum_encoder, self.encoder, self.momentum)
+            follow(self.momentum_head, self.head, self.momentum)
         queries = self.head(self.encoder(first, training=training)["pooled"], training=training)
-        keys = self.momentum_head(self.momentum_encoder(second, training=False)["pooled"])
+        slow = self.momentum_encoder(second, training=training)["pooled"]
+        keys = self.momentum_head(slow, training=training)
         return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
 
     def loss_of(self, embedded: dict[str, Any]):
