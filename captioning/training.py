@@ -56,7 +56,7 @@ class CaptionBatches(keras.utils.PyDataset):
         self.features, self.batch_size = features, batch_size
         self.seed, self.share = seed, share
         self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
-        # Plain numbers from the start: a million captions as lists take 300 MB.
+        # Arrays from the start: lists of lists of a million captions take five times the room.
         by_length: dict[int, tuple[array, array]] = defaultdict(lambda: (array("i"), array("i")))
         for one in image_ids:
             for caption in captions[one]:
