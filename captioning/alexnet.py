@@ -7,6 +7,8 @@ takes two fifths of the multiplications of a ResNet-18.
 
 from keras import layers
 
+from captioning.batch_norm import BatchNormalization
+
 _CHANNELS = (64, 192, 384, 256, 256)
 _KERNELS = (11, 5, 3, 3, 3)
 _POOLED = (0, 1, 4)  # convolutions that pooling follows
@@ -19,7 +21,7 @@ def alexnet(x):
             channels, kernel, 4 if number == 0 else 1, padding="same", use_bias=False,
             kernel_initializer="he_normal", name=f"conv{number + 1}",
         )(x)  # fmt: skip
-        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{number + 1}")(x)
+        x = BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{number + 1}")(x)
         x = layers.ReLU()(x)
         if number in _POOLED:
             x = layers.MaxPooling2D(3, 2, padding="same")(x)

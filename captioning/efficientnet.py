@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from keras import layers
 
+from captioning.batch_norm import BatchNormalization
 from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
 from captioning.files import sha256
@@ -40,7 +41,7 @@ def efficientnet_lite0(x):
     dtype: str | None = "float32"  # None: the dtype policy that is set
 
     def norm(x, name: str):
-        return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, dtype=dtype, name=name)(x)
+        return BatchNormalization(momentum=0.99, epsilon=1e-3, dtype=dtype, name=name)(x)
 
     def relu6(x):
         return layers.ReLU(max_value=6.0, dtype=dtype)(x)

@@ -6,6 +6,8 @@ PyTorch does ("same" in Keras pads only the far side of an even picture).
 
 from keras import layers
 
+from captioning.batch_norm import BatchNormalization
+
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
 
@@ -55,4 +57,4 @@ def _conv_norm(x, channels: int, kernel: int, stride: int, name: str):
         channels, kernel, stride, padding="valid" if stride > 1 else "same", use_bias=False,
         kernel_initializer="he_normal", name=f"{name}_conv",
     )(x)  # fmt: skip
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
