@@ -19,7 +19,11 @@ def parse_arguments():
     add = parser.add_argument
     add("--model", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
     add("--tokenizer", help="for an .h5 model; default: tokenizer.pkl here or in Pre-trained/")
-    add("--features", help="default: features.pkl, else features.h5, here or in Pre-trained/")
+    add(
+        "--features",
+        help="default: features.pkl or features.h5, whichever the model takes, here or in "
+        "Pre-trained/",
+    )
     add("--descriptions", help="default: descriptions.txt here or in Pre-trained/")
     add(
         "--split",
@@ -56,15 +60,20 @@ def main() -> None:
     args = parse_arguments()
     from captioning.artifacts import read_descriptions
     from captioning.datasets import read_datasets, read_split, results, select
-    from captioning.features import read_features
+    from captioning.features import find_features, read_features
     from captioning.files import check_writable, find_artifact, write_json
 
     # 1. What to score, and against which references.
-    found = find_artifact("features.pkl") or find_artifact("features.h5")
-    features_path = args.features or found or "features.pkl"
-    features = read_features(features_path)
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
+    import_keras()
+    from captioning.captioners import check_features, find_captioner, load_captioner, tokenizer_for
+
+    model_path = Path(args.model) if args.model else find_captioner()
+    model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
+    features_path = args.features or find_features(model.grid)
+    features = read_features(features_path)
+    check_features(model, model_path, features, features_path)
     numbers = {}
     if args.captions:
         dataset = read_datasets(args.captions, args.dataset)
@@ -80,14 +89,9 @@ def main() -> None:
         check_writable(args.output)
 
     # 2. One caption an image, all decoded together.
-    import_keras()
     from captioning import metrics
-    from captioning.captioners import check_features, find_captioner, load_captioner, tokenizer_for
     from captioning.generation import generate
 
-    model_path = Path(args.model) if args.model else find_captioner()
-    model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
-    check_features(model, model_path, features, features_path)
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
     hypotheses = generate(model, features.of(ids), beam_width=args.beam_width)
     captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}

@@ -31,8 +31,8 @@ def parse_arguments():
         "--features",
         nargs="+",
         metavar="FILE",
-        help="one for all models or one each; default: features.pkl, else features.h5, here or in "
-        "Pre-trained/",
+        help="one for all models or one each; default: features.pkl or features.h5, whichever the "
+        "model takes, here or in Pre-trained/",
     )
     add(
         "--predictions",
@@ -63,7 +63,13 @@ def parse_arguments():
     )
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--beam-width", type=positive_int, default=3, help="1 is greedy search")
-    add("--length-penalty", type=positive_float, default=1.0, help="lower it for shorter captions")
+    add(
+        "--length-penalty",
+        type=float,
+        default=1.0,
+        help="0 to 10: what a caption's log-probability is divided by is its length to this "
+        "power; lower it for shorter captions",
+    )
     add("--output", help="write figures, settings and digests as JSON")
     add("--report", help="write a page with every picture, its captions and their CIDEr-D (.html)")
     add("--images", default="data/flickr8k/Flicker8k_Dataset", help="the pictures for --report")
@@ -77,50 +83,49 @@ def parse_arguments():
     return parser.parse_args()  # fmt: skip
 
 
-def read_features_for_models(args) -> list:
-    """(path, features) for each model; a file that serves several is read once."""
-    from captioning.features import read_features
-    from captioning.files import find_artifact
-
-    models = len(args.model_path or [None])
-    found = find_artifact("features.pkl") or find_artifact("features.h5") or "features.pkl"
-    paths = list(map(Path, args.features or [found]))
-    if len(paths) not in (1, models):
-        raise UserError(
-            f"--features: {len(paths)} files for {models} models; give one for all, or one each"
-        )
-    files = {path: read_features(path) for path in dict.fromkeys(paths)}
-    return [(path, files[path]) for path in (paths if len(paths) == models else paths * models)]
-
-
-def caption_by_models(args, sources: list, ids: list[str], references: dict) -> list:
-    """The captions of each model, all images decoded together."""
+def load_models(args) -> list:
+    """(path, model, features' path, features) for each model; a file for several is read once."""
     import_keras()
     from captioning.captioners import check_features, find_captioner, load_captioner, tokenizer_for
+    from captioning.features import find_features, read_features
+
+    paths = list(map(Path, args.model_path or [find_captioner()]))
+    models = []
+    for path in paths:
+        h5 = path.suffix in (".h5", ".hdf5")  # --tokenizer is for these
+        models.append(load_captioner(path, tokenizer_for(path, args.tokenizer if h5 else None)))
+    sources = list(map(Path, args.features or [find_features(model.grid) for model in models]))
+    if len(sources) not in (1, len(paths)):
+        raise UserError(
+            f"--features: {len(sources)} files for {len(paths)} models; give one for all, or one "
+            "each"
+        )
+    sources = sources * len(paths) if len(sources) == 1 else sources
+    files = {path: read_features(path) for path in dict.fromkeys(sources)}
+    for path, model, source in zip(paths, models, sources, strict=True):
+        check_features(model, path, files[source], source)
+    return [(*row, files[row[-1]]) for row in zip(paths, models, sources, strict=True)]
+
+
+def caption_by_models(args, models: list, ids: list[str], references: dict) -> list:
+    """The captions of each model, all images decoded together."""
     from captioning.evaluation import Candidate
     from captioning.files import sha256
     from captioning.generation import generate
 
-    paths = list(map(Path, args.model_path or [find_captioner()]))
-    models = []
-    for path, (features_path, features) in zip(paths, sources, strict=True):
-        h5 = path.suffix in (".h5", ".hdf5")  # --tokenizer is for these
-        models.append(load_captioner(path, tokenizer_for(path, args.tokenizer if h5 else None)))
-        check_features(models[-1], path, features, features_path)
-
     # Grids are gigabytes, so only for a record that is kept.
     digests = {
-        path: sha256(path) if args.output and path.is_file() else None for path, _ in sources
+        source: sha256(source) if args.output and source.is_file() else None
+        for _, _, source, _ in models
     }
     search = {"beam_width": args.beam_width, "length_penalty": args.length_penalty}
     candidates = []
-    for path, model, (features_path, features) in zip(paths, models, sources, strict=True):
+    for path, model, source, features in models:
         found = generate(model, features.of(ids), **search)
         captions = {one: hypothesis.caption for one, hypothesis in zip(ids, found, strict=True)}
         origin = {
-            "model": str(path), "model_sha256": sha256(path),
-            "features": str(features_path), **search,
-            "features_sha256": digests[features_path],
+            "model": str(path), "model_sha256": sha256(path), "features": str(source), **search,
+            "features_sha256": digests[source],
         }  # fmt: skip
         candidates.append(Candidate(str(path), captions, references, origin))
     return candidates
@@ -146,14 +151,14 @@ def main() -> None:
     predictions = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }
-    sources = read_features_for_models(args) if args.model_path or not predictions else []
-    for _, features in sources:
+    models = load_models(args) if args.model_path or not predictions else []
+    for *_, features in models:
         ids = select(ids, split=args.split, features=features)
     predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
     pictures = find_pictures(args.images, ids, dataset.files) if args.report else {}
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
-    candidates = caption_by_models(args, sources, ids, references) if sources else []
+    candidates = caption_by_models(args, models, ids, references)
     for path, captions in predictions.items():
         origin = {"predictions": path, "predictions_sha256": sha256(path)}
         candidates.append(Candidate(path, captions, references, origin))

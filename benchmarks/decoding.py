@@ -147,6 +147,8 @@ def main() -> None:
     add("--model-path", nargs="+", default=[], help="trained models to measure as well")
     add("--features", help="for --model-path")
     args = parser.parse_args()
+    if args.model_path and not args.features:
+        parser.error("--model-path: give --features, too")
     print(f"{os.cpu_count()} processors, {args.images} images")
     for name in args.decoders:
         if args.only != "training":

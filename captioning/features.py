@@ -9,7 +9,7 @@ import numpy as np
 
 from captioning.cli import UserError
 from captioning.feature_files import read_file
-from captioning.files import existing_file
+from captioning.files import existing_file, find_artifact
 from captioning.stored_rows import JoinedRows, StoredRows
 
 Matrix = np.ndarray | StoredRows | JoinedRows
@@ -79,6 +79,15 @@ def read_features(path: str | Path) -> Features:
         return _read_shards(Path(path))
     path = existing_file(path, "features file", "make it with 1_data_preprocessor.py")
     return Features(*read_file(path))
+
+
+def find_features(grid: bool) -> Path:
+    """The features file here, else in `Pre-trained/`, for a model that takes grids, or vectors.
+
+    Grids are only in `.h5` files, vectors in either kind.
+    """
+    names = ("features.h5", "features.pkl") if grid else ("features.pkl", "features.h5")
+    return find_artifact(names[0]) or find_artifact(names[1]) or Path(names[0])
 
 
 def shard_path(folder: str | Path, number: int, count: int) -> Path:

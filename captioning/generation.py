@@ -17,6 +17,10 @@ class Hypothesis(NamedTuple):
     log_probability: float
 
 
+WIDEST = 1000  # beam; a caption of the other beams would not be read
+MOST_ROWS = 3000  # beginnings of captions at once, which bounds the memory
+
+
 class _Rules(NamedTuple):
     width: int
     length_penalty: float
@@ -60,11 +64,12 @@ def generate_n_best(
     word at all, the caption ends.
 
     Raises:
-        UserError: a width below 1, or a length or sequence that no caption can have.
+        UserError: a width below 1 or above `WIDEST`, or a length or sequence that no caption can
+            have.
     """
     most = model.vocabulary.max_length - 2
-    if beam_width < 1:
-        raise UserError(f"a beam width of {beam_width}: it must be at least 1, which is greedy")
+    if not 1 <= beam_width <= WIDEST:
+        raise UserError(f"a beam width of {beam_width}: it must be from 1, greedy, to {WIDEST}")
     if not 0 <= length_penalty <= 10:
         raise UserError(f"a length penalty of {length_penalty}: it must be from 0 to 10")
     if not 0 <= min_length <= most:
@@ -73,8 +78,9 @@ def generate_n_best(
         raise UserError(f"sequences of {no_repeat_ngram} words: it must be 0 or more")
     rules = _Rules(beam_width, length_penalty, min_length, no_repeat_ngram)
     found: list[list[Hypothesis]] = []
-    for first in range(0, len(features), batch_size):
-        found += _beam_search(model, features[first : first + batch_size], rules)
+    images = max(1, min(batch_size, MOST_ROWS // beam_width))
+    for first in range(0, len(features), images):
+        found += _beam_search(model, features[first : first + images], rules)
     return found
 
 

@@ -39,6 +39,7 @@ def parse_arguments():
     flickr8k = "data/flickr8k/Flickr8k_text/Flickr_8k.{}Images.txt"
     add("--train-split", default=flickr8k.format("train"), help="which images it learns from")
     add("--dev-split", default=flickr8k.format("dev"), help="which images choose the best epoch")
+    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--epochs", type=positive_int, default=4, help="passes over the training images")
     add("--samples", type=positive_int, default=5, help="captions drawn for an image, at least 2")
     add("--batch-size", type=positive_int, default=50, help="images a step")
@@ -106,7 +107,7 @@ def steps(
     import keras
 
     order = np.random.default_rng((seed, epoch)).permutation(len(ids))
-    generator = keras.random.SeedGenerator(seed * 1000 + epoch)
+    generator = keras.random.SeedGenerator((seed * 1000 + epoch) % 2**32)  # JAX takes 32 bits
     start = model.vocabulary.start
     for first in range(0, len(order), batch_size):
         chosen = [ids[number] for number in order[first : first + batch_size]]
@@ -154,7 +155,12 @@ def main() -> None:
     features = read_features(args.features)
     descriptions, rules = read_descriptions(args.descriptions)
     train_ids, dev_ids = (
-        select(read_split(split), split=split, features=features, descriptions=descriptions)
+        select(
+            read_split(split, descriptions, seed=args.split_seed),
+            split=split,
+            features=features,
+            descriptions=descriptions,
+        )
         for split in (args.train_split, args.dev_split)
     )
     output = Path(args.output_dir)
@@ -166,17 +172,17 @@ def main() -> None:
     from captioning.captioners import check_features, load_captioner, load_keras_file
 
     names = ("model", "features", "descriptions", "train_split", "dev_split",
-             "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
+             "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
     state, history = training.state_path(output), []
+    trained = load_captioner(args.model)
+    check_features(trained, args.model, features, args.features)
     if args.resume and training.resumable(output, settings):
         model = load_keras_file(state, compile=True)
         check_features(model, state, features, args.features)
         done = int(model.optimizer.iterations) // -(-len(train_ids) // args.batch_size)
         history = training.read_history(output / "history.csv", done, COLUMNS)
     else:
-        trained = load_captioner(args.model)
-        check_features(trained, args.model, features, args.features)
         if trained.vocabulary.text_rules != rules:
             raise UserError(
                 f"{args.descriptions}: cleaned by the rules {rules}, but {args.model} was trained "
@@ -193,8 +199,8 @@ def main() -> None:
         )
         training.begin_run(output, settings)
     train_reward, dev_reward = scorer(descriptions, train_ids), scorer(descriptions, dev_ids)
-    before = judge(model, features, dev_ids, dev_reward)
-    print(f"{args.dev_split}: CIDEr-D {before:.3f} after {len(history)} epochs")
+    before = judge(trained, features, dev_ids, dev_reward)
+    print(f"{args.dev_split}: CIDEr-D {before:.3f} before the first epoch")
 
     # 2. Draw, score, learn.
     for epoch in range(len(history), args.epochs):

@@ -202,7 +202,7 @@ class _Keeper(keras.callbacks.Callback):
         # Keras does not save the state of dropout: let it follow from seed and epoch, too.
         states = [v for v in self.model.variables if v.path.endswith("seed_generator_state")]
         for number, state in enumerate(states):
-            state.assign([self.batches.seed * len(states) + number, epoch])
+            state.assign([(self.batches.seed * len(states) + number) % 2**32, epoch])
         if self.plateau_from is not None:
             losses = [row["val_loss"] for row in self.history]
             self.model.optimizer.learning_rate = plateau_rate(self.plateau_from, losses)

@@ -1,13 +1,14 @@
 """Features that stay in their files: rows on demand, and folders of shards."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from captioning.cli import UserError
 from captioning.feature_files import write_features
-from captioning.features import read_features, shard_path
+from captioning.features import find_features, read_features, shard_path
 from captioning.stored_rows import JoinedRows, StoredRows
 from tests.conftest import assert_refused, run_script
 
@@ -175,3 +176,13 @@ def test_parts_that_make_no_sense_are_refused(dataset, given, parts, tmp_path):
         *given, cwd=tmp_path,
     )  # fmt: skip
     assert_refused(result, *parts)
+
+
+@pytest.mark.parametrize("grid, wanted", [(True, "features.h5"), (False, "features.pkl")])
+def test_of_two_files_here_the_kind_that_a_model_takes_is_found(
+    tmp_path, monkeypatch, grid, wanted
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("features.pkl", "features.h5"):
+        (tmp_path / name).touch()
+    assert find_features(grid) == Path(wanted)

@@ -191,6 +191,7 @@ def test_the_n_best_differ_and_the_best_is_first(name):
     "options, message",
     [
         ({"beam_width": 0}, "beam width of 0"),
+        ({"beam_width": 1001}, "beam width of 1001"),
         ({"min_length": 5}, "captions have 0 to 4"),
         ({"min_length": -1}, "minimum length of -1"),
         ({"no_repeat_ngram": -1}, "sequences of -1 words"),
