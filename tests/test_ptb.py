@@ -6,6 +6,8 @@ import pytest
 
 from captioning.ptb import ptb_tokenize
 
+from .conftest import ROOT
+
 # An invented caption and its tokens, joined by spaces; "\xa0" is a space inside a token.
 CASES = [
     # Contractions and possessives
@@ -123,16 +125,28 @@ def test_a_long_caption_takes_no_long_time() -> None:
     assert len(ptb_tokenize("a dog, a man's cat and x,y " * 500)) == 500 * 9
 
 
-def test_side_by_side_with_the_java_toolkit() -> None:
+def assert_side_by_side(captions: list[str]) -> None:
+    """Our tokens of `captions` are the Java toolkit's."""
     if shutil.which("java") is None:
         pytest.skip("no java on the path to run the toolkit's tokenizer")
     toolkit = pytest.importorskip(
         "pycocoevalcap.tokenizer.ptbtokenizer",
         reason="pycocoevalcap, the toolkit, is not installed",
     )
-    captions = [" ".join(caption.split()) for caption, _ in CASES]
     # A line between keeps the lexer from reading one caption on into the next.
     batch = {i: [{"caption": caption}, {"caption": "end"}] for i, caption in enumerate(captions)}
     tokenized = toolkit.PTBTokenizer().tokenize(batch)
     theirs = {caption: tokenized[i][0] for i, caption in enumerate(captions)}
     assert {caption: " ".join(ptb_tokenize(caption)) for caption in captions} == theirs
+
+
+def test_side_by_side_with_the_java_toolkit() -> None:
+    assert_side_by_side([" ".join(caption.split()) for caption, _ in CASES])
+
+
+def test_side_by_side_on_every_caption_of_flickr8k() -> None:
+    path = ROOT / "data/flickr8k/Flickr8k_text/Flickr8k.token.txt"
+    if not path.is_file():
+        pytest.skip("data/flickr8k is not there; data/README.md says where it comes from")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert_side_by_side([" ".join(line.split("\t", 1)[1].split()) for line in lines])
