@@ -11,17 +11,17 @@ from captioning.cli import UserError, not_negative, positive_float, share
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "merge": {
-        "features": "features.pkl", "learning_rate": 1e-3, "schedule": "cosine",
+        "features": "features.pkl", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05,
         "weight_decay": 0.0, "clip_norm": 0.0, "dropout": 0.5, "output_dropout": 0.0,
         "label_smoothing": 0.0, "tied_embedding": False, "attention_penalty": 0.0,
     },
     "attention": {
-        "features": "features.h5", "learning_rate": 1e-3, "schedule": "cosine",
+        "features": "features.h5", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05,
         "weight_decay": 0.01, "clip_norm": 1.0, "dropout": 0.3, "output_dropout": 0.5,
         "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.3,
     },
     "transformer": {
-        "features": "features.h5", "learning_rate": 5e-4, "schedule": "cosine",
+        "features": "features.h5", "learning_rate": 5e-4, "schedule": "cosine", "warmup": 0.05,
         "weight_decay": 0.01, "clip_norm": 1.0, "dropout": 0.3, "output_dropout": 0.0,
         "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.0,
     },
@@ -53,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--schedule",
-        "cosine: up over the first 5%% of the steps, then down to 0 over --epochs; plateau: halved "
+        "cosine: up over the first steps, then down to 0 over --epochs; plateau: halved "
         "after every epoch that does not lower the development loss",
         choices=("cosine", "plateau"),
     )
+    add("--warmup", "share of the steps in which the cosine schedule goes up", type=share)
     add(
         "--weight-decay",
         "of AdamW, which multiplies it by the learning rate; raise it if the development loss "
@@ -133,7 +134,7 @@ def build(args: argparse.Namespace, features, vocabulary, steps: int):
     )  # fmt: skip
     rate = args.learning_rate
     if args.schedule == "cosine":
-        rate = learning_rate_schedule(rate, steps)
+        rate = learning_rate_schedule(rate, steps, args.warmup)
     model.compile(
         optimizer=keras.optimizers.AdamW(
             rate, weight_decay=args.weight_decay, global_clipnorm=args.clip_norm or None

@@ -114,9 +114,11 @@ class CaptionBatches(keras.utils.PyDataset):
         self.start_epoch(self.epoch + 1)
 
 
-def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedules.CosineDecay:
-    """Warm up linearly over the first 5% of `steps`, then fall to 0 along a half cosine."""
-    warmup = max(1, steps // 20)
+def learning_rate_schedule(
+    peak: float, steps: int, warmup_share: float = 0.05
+) -> keras.optimizers.schedules.CosineDecay:
+    """Warm up linearly over the first of `steps`, then fall to 0 along a half cosine."""
+    warmup = max(1, int(steps * warmup_share))
     return keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
     )

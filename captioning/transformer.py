@@ -9,11 +9,18 @@ from keras import layers, ops
 from captioning.decoders import Decoder, each_row
 
 
+@keras.saving.register_keras_serializable(package="captioning")
 class Attention(layers.Layer):
-    """Scaled dot-product attention in several heads (section 3.2 of the paper)."""
+    """Scaled dot-product attention in several heads (section 3.2 of the paper).
+
+    Raises:
+        ValueError: `heads` does not divide `width`.
+    """
 
     def __init__(self, width: int, heads: int, **kwargs) -> None:
         super().__init__(**kwargs)
+        if width % heads:
+            raise ValueError(f"{heads} heads do not divide a width of {width}")
         self.width, self.heads, self.size = width, heads, width // heads
         self.query, self.key, self.value, self.merge = (
             layers.Dense(width, dtype=self.dtype_policy) for _ in range(4)
@@ -45,12 +52,18 @@ class Attention(layers.Layer):
     def _heads(self, x):
         return ops.reshape(x, (*ops.shape(x)[:-1], self.heads, self.size))
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "width": self.width, "heads": self.heads}
 
+
+@keras.saving.register_keras_serializable(package="captioning")
 class Block(layers.Layer):
     """Attention to the words so far, attention to the grid, and a perceptron."""
 
     def __init__(self, width: int, heads: int, dropout: float, **kwargs) -> None:
         super().__init__(**kwargs)
+        self.width, self.heads, self.dropout = width, heads, dropout
         dtype = self.dtype_policy
         self.norms = [layers.LayerNormalization(epsilon=1e-6, dtype=dtype) for _ in range(3)]
         self.dropouts = [layers.Dropout(dropout, dtype=dtype) for _ in range(3)]
@@ -92,6 +105,15 @@ class Block(layers.Layer):
 
         found = each_row(self.contract, each_row(self.expand, self.norms[2](x)))
         return x + self.dropouts[2](found, training=training), (keys, values), weights
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "width": self.width,
+            "heads": self.heads,
+            "dropout": self.dropout,
+        }
 
 
 @keras.saving.register_keras_serializable(package="captioning")

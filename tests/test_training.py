@@ -178,12 +178,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(task, t
     assert np.isfinite(kept.output_dense.get_weights()[0]).all()
 
 
-def test_schedule_rises_then_falls_to_zero():
-    schedule = learning_rate_schedule(0.1, 100)
+@pytest.mark.parametrize("warmup", [5, 20])
+def test_schedule_rises_then_falls_to_zero(warmup):
+    schedule = learning_rate_schedule(0.1, 100, warmup / 100)
     values = [float(schedule(step)) for step in range(101)]
     assert values[0] == 0
     assert max(values) == pytest.approx(0.1, rel=0.01)
-    assert values.index(max(values)) == 5
+    assert values.index(max(values)) == warmup
     assert values[-1] == pytest.approx(0, abs=1e-6)
 
 

@@ -1,7 +1,8 @@
+import keras
 import numpy as np
 import pytest
 
-from captioning.transformer import Attention
+from captioning.transformer import Attention, Block
 from tests.decoder_tools import PLACES, features_for, tiny
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -63,3 +64,15 @@ def test_attention_is_a_share_of_each_place_for_each_word():
     assert weights.shape == (2, 5, PLACES)
     np.testing.assert_allclose(weights.sum(axis=2), 1.0, atol=1e-5)
     assert (weights > 0).all()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="8 heads do not divide a width of 250"):
+        tiny("transformer", WORDS, 7, width=250, heads=8)
+
+
+@pytest.mark.parametrize("layer", [Attention(6, 2), Block(6, 2, 0.1)])
+def test_the_parts_can_be_saved_alone(layer):
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert copy.get_config() == layer.get_config()
+    assert [w.shape for w in copy.weights] == [w.shape for w in layer.weights]
