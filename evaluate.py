@@ -176,6 +176,7 @@ def main() -> None:
     print(table(rows))
     if toolkit.without_java:
         print(f"METEOR: n/a ({toolkit.without_java})")
+        settings += f", METEOR n/a ({toolkit.without_java})"
     if args.output:
         figures = {
             "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,

@@ -100,17 +100,26 @@ def test_the_shipped_captioner_without_labels_finds_its_encoder_beside_it(tmp_pa
     assert "two_dogs.jpg: " in result.stdout
 
 
-@pytest.mark.slow
-def test_grids_train_a_decoder_that_captions_pictures(pipeline, tmp_path):
-    data = pipeline.data
+@pytest.fixture(scope="module")
+def grids(pipeline, tmp_path_factory):
+    """A folder with features.h5 and descriptions.txt, as stage 1 leaves them."""
+    folder = tmp_path_factory.mktemp("grids")
     extracted = run_script(
-        SCRIPTS[0], "--images", data.images, "--captions", data.captions, "--grid",
-        "--text-rules", "ptb", "--batch-size", 6, cwd=tmp_path,
+        SCRIPTS[0], "--images", pipeline.data.images, "--captions", pipeline.data.captions,
+        "--grid", "--text-rules", "ptb", "--batch-size", 6, cwd=folder,
     )  # fmt: skip
     assert extracted.returncode == 0, extracted.stderr
     assert "features.h5: 12 grids of vectors of 1280 numbers" in extracted.stdout
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", ["attention", "transformer"])
+def test_grids_train_a_decoder_that_captions_pictures(pipeline, grids, tmp_path, decoder):
+    data = pipeline.data
+    shutil.copytree(grids, tmp_path, dirs_exist_ok=True)
     trained = run_script(
-        SCRIPTS[1], "--decoder", "attention", "--train-split", data.train,
+        SCRIPTS[1], "--decoder", decoder, "--train-split", data.train,
         "--dev-split", data.dev, "--epochs", 2, "--batch-size", 4, cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
@@ -132,6 +141,22 @@ def test_grids_train_a_decoder_that_captions_pictures(pipeline, tmp_path):
         SCRIPTS[2], "--features", pipeline.work / "features.pkl", "--split", data.dev, cwd=tmp_path
     )
     assert_refused(scored, "features.pkl", "one vector a picture", "--grid")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", ["attention", "transformer"])
+def test_grids_train_and_caption_under_jax(pipeline, grids, tmp_path, decoder):
+    pytest.importorskip("jax")
+    shutil.copytree(grids, tmp_path, dirs_exist_ok=True)
+    dev = ("--split", pipeline.data.dev)
+    for command in (
+        (SCRIPTS[1], "--decoder", decoder, "--train-split", pipeline.data.train, "--dev-split",
+         pipeline.data.dev, "--epochs", 1, "--batch-size", 4),
+        (SCRIPTS[2], "--features", "features.h5", *dev, "--beam-width", 2),
+    ):  # fmt: skip
+        result = run_script(*command, cwd=tmp_path, KERAS_BACKEND="jax")
+        assert result.returncode == 0, result.stderr
+    assert "model, beam width 2" in result.stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
