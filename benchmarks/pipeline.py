@@ -94,8 +94,8 @@ def load_text(train_images: int):
 def ours_training(dtype: str) -> dict:
     """Captions a second, and peak memory, of one pass a caption."""
     keras = import_keras()
+    from captioning.caption_batches import CaptionBatches
     from captioning.decoders import MergeDecoder
-    from captioning.training import CaptionBatches
 
     descriptions, ids, vocabulary, features = load_text(6000)
     batches = CaptionBatches(features, descriptions, ids, vocabulary, batch_size=128, seed=0)
@@ -149,16 +149,16 @@ def decoding(singles: int) -> dict:
     from captioning.generation import generate
 
     model = load_captioner(find_captioner())
-    vocabulary, size = model.vocabulary, model.feature_size
-    # Plausible vectors; real ones only change which words come out.
-    vectors = np.random.default_rng(0).gamma(0.5, 0.8, (1000, size)).astype(np.float32)
+    vocabulary, shape = model.vocabulary, model.feature_shape
+    # Plausible features; real ones only change which words come out.
+    vectors = np.random.default_rng(0).gamma(0.5, 0.8, (1000, *shape)).astype(np.float32)
     generate(model, vectors[:10])
     started = time.perf_counter()
     found = generate(model, vectors)
     ours = time.perf_counter() - started
 
-    image, prefix = keras.Input((size,)), keras.Input((None,), dtype="int32")
-    whole = keras.Model([image, prefix], model({"features": image, "tokens": prefix}))
+    image, prefix = keras.Input(shape), keras.Input((None,), dtype="int32")
+    whole = keras.Model([image, prefix], model.next_words({"features": image, "tokens": prefix}))
     longest = vocabulary.max_length
 
     def predict_per_word():

@@ -69,23 +69,20 @@ class AttentionDecoder(Decoder):
         self.add_output(width)
         self.built = True
 
-    def hidden(self, inputs: dict[str, Any], training: bool = False):
-        """What the output layer reads, (B, T, width)."""
-        return self._read(inputs, training)[0]
-
     def attention(self, inputs: dict[str, Any]):
         """The weights (B, T, L) of the grid's vectors before every next word."""
-        return self._read(inputs, training=False)[1]
+        return self(inputs)[1]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats, and in training the doubly stochastic penalty."""
-        hidden, weights = self._read(x, training)
+        hidden, weights = y_pred
         loss = self.cross_entropy(hidden, y, training, sample_weight)
         if not (training and self.penalty):
             return loss
         words = ops.cast(ops.shape(weights)[1], "float32")
         unseen = ops.sum(ops.square(1.0 - ops.sum(weights, axis=1)), axis=1)
-        real = ops.cast(ops.not_equal(y[:, 0], 0), "float32")  # not there to fill up the batch
+        # Captions that only fill up the batch have no word at all.
+        real = ops.cast(ops.any(ops.not_equal(y, 0), axis=1), "float32")
         return loss + self.penalty * ops.sum(unseen * real) / (ops.sum(real) * words)
 
     def start(self, features):
@@ -101,7 +98,7 @@ class AttentionDecoder(Decoder):
         hidden, cell, seen, _ = self._advance(self.word_dense(word), context, *state)
         return self.logits(self._output(word, hidden, seen, training=False)), [hidden, cell]
 
-    def _read(self, inputs: dict[str, Any], training: bool):
+    def call(self, inputs: dict[str, Any], training: bool = False):
         """Teacher forcing: what the output layer reads (B, T, width), and the weights (B, T, L)."""
         context, (hidden, cell) = self._start(inputs["features"], training)
         words = self.embedding_dropout(self.embedding(inputs["tokens"]), training=training)

@@ -3,8 +3,8 @@
 Every decoder is a registered Keras model that carries what it needs to caption: its vocabulary,
 the longest caption and the record of the encoder. It has these ways in:
 
-- `call({"features", "tokens"})`: logits of every next word of whole captions (teacher forcing);
-- `hidden({"features", "tokens"})`: the same before the output layer;
+- `call({"features", "tokens"})`: whole captions (teacher forcing), up to the output layer;
+- `next_words({"features", "tokens"})`: the same through it, logits of every next word;
 - `start(features)`: context and state before the first word. The context has a row an image and
   stays; the state has a row a caption, and there may be several captions an image;
 - `step(tokens, context, state)`: logits of the next word and the new state, for decoding;
@@ -26,7 +26,9 @@ from captioning.text import Vocabulary
 class Decoder(keras.Model):
     """What all decoders share: the vocabulary, the output layer and the loss.
 
-    A subclass makes `self.embedding` and then, by `add_output`, the output layer.
+    A subclass makes `self.embedding` and then, by `add_output`, the output layer. First in the
+    tuple that its `call` returns is what that layer reads, (B, T, size). The loss goes on from
+    there: if it called the model again, TensorFlow would run the loops in it twice.
 
     Args:
         feature_size: length D of an image vector, or of each vector of a grid.
@@ -94,22 +96,22 @@ class Decoder(keras.Model):
         rows = ops.matmul(rows, ops.cast(kernel, rows.dtype)) + ops.cast(bias, rows.dtype)
         return ops.reshape(rows, (*ops.shape(hidden)[:-1], self.outputs))
 
-    def call(self, inputs: dict[str, Any], training: bool = False):
+    def next_words(self, inputs: dict[str, Any], training: bool = False):
         """Logits (B, T, V) after each of `tokens` (B, T), given `features` (B, D) or (B, L, D)."""
-        return self.logits(self.hidden(inputs, training))
+        return self.logits(self(inputs, training=training)[0])
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean cross-entropy a word, in nats; see `cross_entropy`."""
-        return self.cross_entropy(self.hidden(x, training), y, training, sample_weight)
+        """Mean cross-entropy a word, in nats, after what `call` gave; see `cross_entropy`."""
+        return self.cross_entropy(y_pred[0], y, training, sample_weight)
 
     def cross_entropy(self, hidden, targets, training: bool, weights=None):
         """Mean cross-entropy a word, with the label smoothing in training.
 
-        Not from `y_pred`: the logits of a whole batch are too large to want, and a compiled step
-        leaves out what it does not use. Batches differ in their numbers of words, so Keras' own
-        mean over batches would weigh words unevenly; `token_loss` counts every word alike, without
-        smoothing. Targets of 0, which is no word, fill up a batch and count nothing; `weights`,
-        of the shape of `targets`, say by how much every other word counts in the mean.
+        Not from logits: those of a whole batch are too large to want. Batches differ in their
+        numbers of words, so Keras' own mean over batches would weigh words unevenly; `token_loss`
+        counts every word alike, without smoothing. Targets of 0, which is no word of the
+        vocabulary, count nothing; `weights`, of the shape of `targets`, say by how much every other
+        word counts in the mean.
         """
         targets = ops.reshape(targets, (-1,))
         mask = ops.cast(ops.not_equal(targets, 0), "float32")
@@ -194,13 +196,13 @@ class MergeDecoder(Decoder):
         self.add_output(units)
         self.built = True
 
-    def hidden(self, inputs: dict[str, Any], training: bool = False):
-        """What the output layer reads, (B, T, units)."""
+    def call(self, inputs: dict[str, Any], training: bool = False):
+        """Teacher forcing: what the output layer reads, (B, T, units)."""
         image = self._image(inputs["features"], training)
         words = self.embedding_dropout(self.embedding(inputs["tokens"]), training=training)
         states, *_ = self.lstm(words, training=training)
         merged = self.merge_dense(states + image[:, None, :])
-        return self.merge_dropout(merged, training=training)
+        return (self.merge_dropout(merged, training=training),)
 
     def start(self, features):
         """Context: the image vector (N, units). State: LSTM output and cell, each (N, units)."""

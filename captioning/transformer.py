@@ -170,16 +170,12 @@ class TransformerDecoder(Decoder):
         self.add_output(width)
         self.built = True
 
-    def hidden(self, inputs: dict[str, Any], training: bool = False):
-        """What the output layer reads, (B, T, width)."""
-        return self._read(inputs, training)[0]
-
     def attention(self, inputs: dict[str, Any]):
         """The weights (B, T, L) of the grid's vectors before every next word.
 
         Those of the last block, the mean of its heads.
         """
-        return ops.mean(self._read(inputs, training=False)[1], axis=1)
+        return ops.mean(self(inputs)[1], axis=1)
 
     def start(self, features):
         """Context: each block's keys and values of the grids. State: those of the words, none yet.
@@ -205,8 +201,11 @@ class TransformerDecoder(Decoder):
             past += keys_and_values
         return self.logits(self.output_norm(x)[:, 0]), past
 
-    def _read(self, inputs: dict[str, Any], training: bool):
-        """Teacher forcing: what the output layer reads, and the last block's weights."""
+    def call(self, inputs: dict[str, Any], training: bool = False):
+        """Teacher forcing: what the output layer reads (B, T, width), and the last block's weights.
+
+        These are (B, heads, T, L).
+        """
         x = self._words(inputs["tokens"], 0, training)
         grids = self._grids(inputs["features"], training)
         for block, grid in zip(self.blocks, _pairs(grids), strict=True):

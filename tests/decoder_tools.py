@@ -26,3 +26,8 @@ def features_for(model: Decoder, images: int, seed: int = 4) -> np.ndarray:
     random = np.random.default_rng(seed)
     values = 2 * random.normal(size=(images, *model.feature_shape))
     return values.astype(np.float16 if model.grid else np.float32)
+
+
+def training_loss(model: Decoder, inputs: dict, following: np.ndarray):
+    """What a training step on these captions lowers."""
+    return model.compute_loss(inputs, following, model(inputs, training=True), training=True)

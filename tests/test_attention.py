@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.decoder_tools import PLACES, features_for, tiny
+from tests.decoder_tools import PLACES, features_for, tiny, training_loss
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
 TOKENS = np.array([[1, 5, 3, 7, 3], [1, 9, 9, 4, 6]])
@@ -44,7 +44,7 @@ def by_hand(model, grid, tokens) -> tuple[np.ndarray, np.ndarray]:
 def test_logits_and_weights_equal_a_plain_loop():
     model = tiny("attention", WORDS, 7)
     inputs = {"features": features_for(model, 2), "tokens": TOKENS}
-    logits, weights = model(inputs), model.attention(inputs)
+    logits, weights = model.next_words(inputs), model.attention(inputs)
     for number in range(2):
         grid = inputs["features"][number].astype(np.float64)
         expected_logits, expected_weights = by_hand(model, grid, TOKENS[number])
@@ -59,7 +59,7 @@ def test_penalty_of_even_attention_is_the_closed_form():
     for penalty in (0.0, 0.7):
         model = tiny("attention", WORDS, 7, penalty=penalty)
         model.energy_dense.kernel.assign(0 * model.energy_dense.kernel)
-        losses.append(float(model.compute_loss(inputs, TOKENS[:, 1:4], training=True)))
+        losses.append(float(training_loss(model, inputs, TOKENS[:, 1:4])))
     expected = 0.7 * PLACES * (1 - 3 / PLACES) ** 2 / 3
     assert losses[1] - losses[0] == pytest.approx(expected, abs=1e-5)
 

@@ -7,7 +7,7 @@ from captioning.captioners import check_features, load_captioner
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
 from captioning.features import Features
-from tests.decoder_tools import NAMES, features_for, tiny
+from tests.decoder_tools import NAMES, features_for, tiny, training_loss
 
 WORDS = ["startseq", "endseq", *(f"word{number}" for number in range(9))]
 FEATURES, LONGEST = 6, 7
@@ -83,9 +83,7 @@ def test_loss_and_gradients_equal_the_originals_prefix_expansion(model, captions
     def ours():
         words = [tokens[:, 1:].size for _, tokens in captions]
         means = [
-            model.compute_loss(
-                {"features": features, "tokens": tokens[:, :-1]}, tokens[:, 1:], training=True
-            )
+            training_loss(model, {"features": features, "tokens": tokens[:, :-1]}, tokens[:, 1:])
             for features, tokens in captions
         ]
         return sum(n * mean for n, mean in zip(words, means, strict=True)) / sum(words)
@@ -122,7 +120,7 @@ def inputs_for(model, tokens=TOKENS) -> dict:
 def test_steps_equal_teacher_forcing(name, tied):
     model = tiny(name, WORDS, LONGEST, tied=tied)
     inputs = inputs_for(model)
-    whole = model(inputs)
+    whole = model.next_words(inputs)
 
     context, state = model.start(inputs["features"])
     for position in range(TOKENS.shape[1]):
@@ -134,7 +132,7 @@ def test_captions_of_one_image_share_its_context(name):
     model = tiny(name, WORDS, LONGEST)
     features = features_for(model, 2)
     tokens = np.array([TOKENS[0], TOKENS[1], TOKENS[2], TOKENS[0]])  # two captions an image
-    whole = model({"features": np.repeat(features, 2, axis=0), "tokens": tokens})
+    whole = model.next_words({"features": np.repeat(features, 2, axis=0), "tokens": tokens})
 
     context, state = model.start(features)
     state = [np.repeat(part, 2, axis=0) for part in state]
@@ -151,15 +149,15 @@ def test_loss_and_gradients_equal_a_plain_cross_entropy(name, options):
     def plain():
         count, smoothing = len(WORDS) + 1, options.get("label_smoothing", 0.0)
         targets = (1 - smoothing) * ops.one_hot(following, count) + smoothing / count
-        loss = -ops.mean(ops.sum(targets * ops.log_softmax(model(inputs, training=True)), -1))
+        loss = -ops.mean(
+            ops.sum(targets * ops.log_softmax(model.next_words(inputs, training=True)), -1)
+        )
         if name == "attention":
             unseen = ops.square(1 - ops.sum(model.attention(inputs), axis=1))
             loss += model.penalty * ops.mean(ops.sum(unseen, axis=1)) / following.shape[1]
         return loss
 
-    loss, gradients = loss_and_gradients(
-        model, lambda: model.compute_loss(inputs, following, training=True)
-    )
+    loss, gradients = loss_and_gradients(model, lambda: training_loss(model, inputs, following))
     expected_loss, expected_gradients = loss_and_gradients(model, plain)
 
     assert loss == pytest.approx(expected_loss, abs=1e-5)
@@ -170,9 +168,9 @@ def test_loss_and_gradients_equal_a_plain_cross_entropy(name, options):
 def test_shown_loss_is_without_smoothing_and_penalty(name):
     model = tiny(name, WORDS, LONGEST, label_smoothing=0.2)
     inputs, following = inputs_for(model, TOKENS[:, :-1]), TOKENS[:, 1:]
-    scores = np.array(ops.log_softmax(model(inputs)))
+    scores = np.array(ops.log_softmax(model.next_words(inputs)))
 
-    model.compute_loss(inputs, following, training=True)
+    training_loss(model, inputs, following)
 
     chosen = np.take_along_axis(scores, following[:, :, None], axis=2)
     assert float(model.token_loss.result()) == pytest.approx(-chosen.mean(), abs=1e-5)
@@ -181,8 +179,11 @@ def test_shown_loss_is_without_smoothing_and_penalty(name):
 def test_dropout_acts_in_training_only(name):
     model = tiny(name, WORDS, LONGEST, dropout=0.5)
     inputs = inputs_for(model)
-    assert np.array_equal(model(inputs), model(inputs))
-    assert not np.array_equal(model(inputs, training=True), model(inputs, training=True))
+    first, second, *trained = (
+        model.next_words(inputs, training) for training in (False, False, True, True)
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(*trained)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -192,7 +193,7 @@ def test_saved_model_comes_back_with_its_vocabulary(name, tied, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = load_captioner(tmp_path / "model.keras")
     inputs = inputs_for(model)
-    assert np.array_equal(loaded(inputs), model(inputs))
+    assert np.array_equal(loaded.next_words(inputs), model.next_words(inputs))
     assert loaded.vocabulary == model.vocabulary
     assert loaded.encoder == model.encoder
     assert loaded.feature_shape == model.feature_shape

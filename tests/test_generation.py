@@ -40,7 +40,9 @@ def log_probabilities(model, image, captions) -> np.ndarray:
         following = np.array([captions[number] for number in chosen])
         tokens = np.insert(following[:, :-1], 0, model.vocabulary.start, axis=1)
         features = np.repeat(image[None], len(chosen), axis=0)
-        scores = np.array(ops.log_softmax(model({"features": features, "tokens": tokens})))
+        scores = np.array(
+            ops.log_softmax(model.next_words({"features": features, "tokens": tokens}))
+        )
         found[chosen] = np.take_along_axis(scores, following[:, :, None], 2).sum((1, 2))
     return found
 
@@ -54,7 +56,7 @@ def greedy_by_hand(model, image) -> list[int]:
     tokens = [model.vocabulary.start]
     while True:
         inputs = {"features": image[None], "tokens": np.array([tokens])}
-        logits = np.array(model(inputs))[0, -1]
+        logits = np.array(model.next_words(inputs))[0, -1]
         logits[[0, model.vocabulary.start]] = -np.inf
         last = len(tokens) == model.vocabulary.max_length - 1
         tokens.append(END if last else int(np.argmax(logits)))

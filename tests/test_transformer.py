@@ -44,7 +44,9 @@ def test_a_word_sees_no_later_word_and_sees_the_order_of_earlier_ones():
     model = tiny("transformer", WORDS, 7)
     features = np.repeat(features_for(model, 1), 3, axis=0)
     tokens = np.array([[1, 5, 3, 7, 3], [1, 5, 3, 8, 4], [1, 3, 5, 7, 3]])
-    first, other_end, other_order = np.array(model({"features": features, "tokens": tokens}))
+    first, other_end, other_order = np.array(
+        model.next_words({"features": features, "tokens": tokens})
+    )
     np.testing.assert_allclose(first[:3], other_end[:3], atol=1e-6)
     assert np.abs(first[3:] - other_end[3:]).max() > 1e-3
     assert np.abs(first[4] - other_order[4]).max() > 1e-3
@@ -54,7 +56,9 @@ def test_places_of_the_grid_are_told_apart():
     model = tiny("transformer", WORDS, 7)
     features = features_for(model, 2)
     turned = features[:, ::-1]
-    logits = [np.array(model({"features": f, "tokens": TOKENS})) for f in (features, turned)]
+    logits = [
+        np.array(model.next_words({"features": f, "tokens": TOKENS})) for f in (features, turned)
+    ]
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 
