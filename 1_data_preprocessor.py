@@ -70,8 +70,17 @@ def parse_arguments():
         "transformer decoders look at, not its mean: 125 kB a picture with efficientnet_lite0",
     )
     add(
+        "--view",
+        type=seed,
+        default=0,
+        metavar="N",
+        help="do only features, not of whole pictures but of a random part of each, mirrored or "
+        "not: N is 1, 2, ... and draws it. Stage 2 takes such files with --views and learns better",
+    )
+    add(
         "--features",
-        help="output; .h5 for large collections; default: features.pkl, with --grid features.h5",
+        help="output; .h5 for large collections; default: features.pkl, with --grid features.h5; "
+        "of a view features-viewN.pkl or .h5",
     )
     add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
     add("--batch-size", type=positive_int, default=32, help="pictures a step")
@@ -97,14 +106,17 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    for option in ("shard", "view"):
+        if getattr(args, option):
+            if args.only == "captions":
+                raise UserError(f"--{option} is of features; leave it out with --only captions")
+            args.only = "features"
     if args.shard:
         from captioning.features import shard_path
 
-        if args.only == "captions":
-            raise UserError("--shard: captions have no shards; leave it out with --only captions")
-        args.only = "features"
         args.features = shard_path(args.features or "features", *args.shard)
-    args.features = args.features or ("features.h5" if args.grid else "features.pkl")
+    stem = f"features-view{args.view}" if args.view else "features"
+    args.features = args.features or stem + (".h5" if args.grid else ".pkl")
     if args.grid and Path(args.features).suffix not in (".h5", ".hdf5"):
         raise UserError(f"{args.features}: grids are kept in HDF5; give a name that ends in .h5")
     from captioning.artifacts import write_descriptions
@@ -151,7 +163,7 @@ def main() -> None:
         wanted = {one: images[one] for one in ids}
         unreadable = extract(
             encoder, wanted, Path(args.features),
-            batch_size=args.batch_size, resume=args.resume, grid=args.grid,
+            batch_size=args.batch_size, resume=args.resume, grid=args.grid, view=args.view,
         )  # fmt: skip
         report_skipped("unreadable pictures", list(unreadable.values()))
         count = len(wanted) - len(unreadable)

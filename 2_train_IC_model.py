@@ -12,6 +12,14 @@ def parse_arguments():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
     recipes.add_arguments(parser)
+    add(
+        "--views",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="features of the same pictures by 1_data_preprocessor.py --view 1 (2, ...): training "
+        "sees a picture as it is or in one of these, drawn anew in every epoch",
+    )
     add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
     add(
         "--train-split",
@@ -64,13 +72,16 @@ def main() -> None:
     # 1. The hand-off files of stage 1, and which images train and which judge.
     from captioning.artifacts import read_descriptions
     from captioning.datasets import read_split, select
-    from captioning.features import check_kind, read_features
+    from captioning.features import check_kind, check_view, read_features
     from captioning.files import check_writable
     from captioning.text import build_vocabulary
 
     features = read_features(args.features)
     decoder = f"the {args.decoder} decoder"
     check_kind(features, args.features, grid=args.decoder != "merge", reader=decoder)
+    views = [read_features(path) for path in args.views]
+    for view, path in zip(views, args.views, strict=True):
+        check_view(view, path, features, args.features)
     descriptions, text_rules = read_descriptions(args.descriptions)
     ids = {
         split: select(
@@ -80,19 +91,20 @@ def main() -> None:
         for split in (args.train_split, args.dev_split)
     }  # fmt: skip
     train_ids = ids[args.train_split][: args.limit]
-    vocabulary = build_vocabulary(descriptions, train_ids, text_rules)
+    vocabulary = build_vocabulary(descriptions, train_ids, text_rules, args.min_count)
     (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output_dir / "history.csv")
 
     # 2. The model, new or as the last epoch left it.
     keras = import_keras()
     from captioning import report, training
+    from captioning.caption_batches import CaptionBatches
     from captioning.captioners import check_features, load_keras_file
     from captioning.distribution import use_all_devices
 
     share = use_all_devices()
     train_batches, dev_batches = (
-        training.CaptionBatches(
+        CaptionBatches(
             features,
             descriptions,
             chosen,
@@ -100,12 +112,14 @@ def main() -> None:
             batch_size=args.batch_size,
             seed=seed,
             share=share,
+            views=seen,
+            keep_unknown=args.min_count > 1,
         )
-        for chosen, seed in ((train_ids, args.seed), (ids[args.dev_split], None))
+        for chosen, seed, seen in ((train_ids, args.seed, views), (ids[args.dev_split], None, ()))
     )
     history = []
     names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit",
-             "train_split", "dev_split", "split_seed")  # fmt: skip
+             "train_split", "dev_split", "split_seed", "views")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
     if args.resume and training.resumable(output_dir, settings):
         model = load_keras_file(training.state_path(output_dir), compile=True)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stage 4: descriptions.txt to tokenizer.pkl, the word numbers that training uses."""
 
-from captioning.cli import ArgumentParser, run, seed
+from captioning.cli import ArgumentParser, positive_int, run, seed
 
 
 def parse_arguments():
@@ -14,6 +14,13 @@ def parse_arguments():
         help="the training images: the ones given to 2_train_IC_model.py, and likewise",
     )
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
+    add(
+        "--min-count",
+        type=positive_int,
+        default=1,
+        help="leave out words that come fewer times, as 2_train_IC_model.py does, by default "
+        "below 5 with the attention and transformer decoders",
+    )
     add("--output", default="tokenizer.pkl", help="a pickle of plain data, safe to share")
     return parser.parse_args()  # fmt: skip
 
@@ -29,7 +36,7 @@ def main() -> None:
     descriptions, text_rules = read_descriptions(args.descriptions)
     split = read_split(args.train_split, descriptions, seed=args.split_seed)
     ids = select(split, split=args.train_split, descriptions=descriptions)
-    vocabulary = build_vocabulary(descriptions, ids, text_rules)
+    vocabulary = build_vocabulary(descriptions, ids, text_rules, args.min_count)
     write_tokenizer(args.output, vocabulary)
     print(
         f"{args.output}: {len(vocabulary)} words, {text_rules} rules, "

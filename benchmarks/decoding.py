@@ -98,8 +98,8 @@ def search_trained(path: str, features_path: str, images: int, width: int) -> di
 def training(name: str, dtype: str, steps: int, batch_size: int) -> dict:
     """Captions a second of training on captions as long as Flickr8k's, and the compilation."""
     keras = import_keras()
+    from captioning.caption_batches import CaptionBatches
     from captioning.text import Vocabulary
-    from captioning.training import CaptionBatches
 
     model = new_model(name, 35, tied=name != "merge", label_smoothing=0.1 * (name != "merge"),
                       dtype=dtype)  # fmt: skip

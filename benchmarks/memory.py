@@ -75,10 +75,10 @@ def stage_2(rows: int, kind: str) -> int:
     """Read so many features and five captions each, and train for some steps."""
     keras = import_keras()
     from captioning.artifacts import read_descriptions
+    from captioning.caption_batches import CaptionBatches
     from captioning.captioners import DECODERS
     from captioning.features import read_features
     from captioning.text import build_vocabulary
-    from captioning.training import CaptionBatches
 
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

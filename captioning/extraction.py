@@ -14,6 +14,7 @@ from captioning.encoders import Encoder
 from captioning.feature_files import write_features
 from captioning.files import atomic_path, write_json
 from captioning.images import UnreadableImage, decode_batches
+from captioning.views import view as square_of
 
 GROUP = 4  # batches in a part file: what a killed run loses at most
 
@@ -26,12 +27,14 @@ def extract(
     batch_size: int,
     resume: bool,
     grid: bool = False,
+    view: int = 0,
 ) -> dict[str, str]:
     """Write the features of `images` (by `image_id`) to `output`.
 
     Returns the `image_id`s of what was unreadable, with the reasons.
 
-    The features are vectors, or with `grid` grids in half precision; see `Encoder.encode`.
+    The features are vectors, or with `grid` grids in half precision; see `Encoder.encode`. They are
+    of the whole pictures, or of another `view` of them; see `captioning.views`.
 
     Finished groups of batches lie in `<output>.parts/` until the file is complete. With `resume`
     those of a killed run with the same pictures and encoder are kept.
@@ -40,7 +43,8 @@ def extract(
         UserError: more pictures were unreadable than read.
     """
     parts = Path(f"{output}.parts")
-    plan = {**encoder.info, "grid": grid, "batch_size": batch_size, "images": sorted(images)}
+    info = {**encoder.info, "view": view} if view else encoder.info
+    plan = {**info, "grid": grid, "batch_size": batch_size, "images": sorted(images)}
     if not (resume and _read_plan(parts) == plan):
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
@@ -53,7 +57,10 @@ def extract(
     # One stream of pictures over all groups still to do: the decoders never wait for a group.
     todo = [number for number, file in enumerate(files) if not file.exists()]
     todo_paths = [path for number in todo for path in groups[number]]
-    stream = decode_batches(todo_paths, encoder.info["image_size"], batch_size)
+    stream = decode_batches(
+        todo_paths, encoder.info["image_size"], batch_size,
+        square_of=lambda path: square_of(view, path.name),
+    )  # fmt: skip
     done = len(paths) - sum(len(groups[number]) for number in todo)
     with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
         for number in todo:
@@ -70,7 +77,7 @@ def extract(
             f"the first: {next(iter(unreadable.values()))}"
         )
     rows = len(paths) - len(unreadable)
-    write_features(output, _parts(files), encoder.info, rows=rows)
+    write_features(output, _parts(files), info, rows=rows)
     shutil.rmtree(parts)
     return unreadable
 

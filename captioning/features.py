@@ -125,6 +125,21 @@ def _read_shards(folder: Path) -> Features:
     return Features(ids, JoinedRows(parts), infos[0])
 
 
+def check_view(view: Features, path: str | Path, features: Features, main: str | Path) -> None:
+    """Refuse a view that is not of the same pictures by the same encoder as `features`.
+
+    Raises:
+        UserError: it is of other sizes, another encoder or other pictures.
+    """
+    known = ("encoder", "weights_sha256")
+    if view.shape != features.shape or any(
+        view.info.get(one) != features.info.get(one) for one in known
+    ):
+        raise UserError(f"{path}: was made by another encoder, or another kind of it, than {main}")
+    if not view.row.keys() & features.row.keys():
+        raise UserError(f"{path}: holds none of the pictures of {main}")
+
+
 def check_kind(features: Features, path: str | Path, *, grid: bool, reader: str) -> None:
     """Refuse vectors where `reader`, a model or decoder, looks at grids, and the other way round.
 

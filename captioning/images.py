@@ -35,22 +35,27 @@ class UnreadableImage(UserError):
     path: Path  # set by `decode_batches`
 
 
-def load_rgb(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
+def squash(image: Image.Image, size: int) -> Image.Image:
+    """The whole picture as a square, bilinear with antialiasing; its proportions are lost."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def load_rgb(
+    path: str | os.PathLike,
+    size: int | None = None,
+    to_square: Callable[[Image.Image, int], Image.Image] = squash,
+) -> np.ndarray:
     """Read a picture as uint8 RGB (H, W, 3), upright by its EXIF orientation.
 
-    With `size`, the picture is squashed to (size, size, 3), as the original pipeline's
-    `load_img(target_size=...)` squashes it. Of an animation, the first frame.
+    With `size`, the picture becomes a square (size, size, 3) by `to_square`; by default it is
+    squashed, as the original pipeline's `load_img(target_size=...)` does. Of an animation, the
+    first frame.
 
     Raises:
         UnreadableImage: the file is missing, empty, cut off, damaged, too large or no picture.
     """
     with _open(path) as file:
-        return decode_rgb(file, printable(path), size)
-
-
-def squash(image: Image.Image, size: int) -> Image.Image:
-    """The whole picture as a square, bilinear with antialiasing; its proportions are lost."""
-    return image.resize((size, size), Image.Resampling.BILINEAR)
+        return decode_rgb(file, printable(path), size, to_square)
 
 
 def decode_rgb(
@@ -221,17 +226,22 @@ def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
 
 
 def decode_batches(
-    paths: Sequence[Path], size: int, batch_size: int, workers: int = 2
+    paths: Sequence[Path],
+    size: int,
+    batch_size: int,
+    workers: int = 2,
+    square_of: Callable[[Path], Callable[[Image.Image, int], Image.Image]] = lambda path: squash,
 ) -> Iterator[tuple[list[Path], np.ndarray, list[UnreadableImage]]]:
     """Yield (paths, uint8 pixels (n, size, size, 3), unreadable) for each `batch_size` of paths.
 
     Threads decode two batches ahead of the one in use, so that the network does not wait. An
-    unreadable file is left out of its batch and reported with it.
+    unreadable file is left out of its batch and reported with it. `square_of` says by what each
+    picture becomes a square.
     """
 
     def load(path: Path) -> np.ndarray | UnreadableImage:
         try:
-            return load_rgb(path, size)
+            return load_rgb(path, size, square_of(path))
         except UnreadableImage as error:
             error.path = path
             return error

@@ -7,23 +7,23 @@ that the user gives holds for whichever decoder it is.
 import argparse
 from typing import Any
 
-from captioning.cli import UserError, not_negative, positive_float, share
+from captioning.cli import UserError, not_negative, positive_float, positive_int, share
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "merge": {
         "features": "features.pkl", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05,
         "weight_decay": 0.0, "clip_norm": 0.0, "dropout": 0.5, "output_dropout": 0.0,
-        "label_smoothing": 0.0, "tied_embedding": False, "attention_penalty": 0.0,
+        "label_smoothing": 0.0, "tied_embedding": False, "attention_penalty": 0.0, "min_count": 1,
     },
     "attention": {
         "features": "features.h5", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05,
         "weight_decay": 0.01, "clip_norm": 1.0, "dropout": 0.3, "output_dropout": 0.5,
-        "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.3,
+        "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.3, "min_count": 5,
     },
     "transformer": {
         "features": "features.h5", "learning_rate": 5e-4, "schedule": "cosine", "warmup": 0.05,
         "weight_decay": 0.01, "clip_norm": 1.0, "dropout": 0.3, "output_dropout": 0.0,
-        "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.0,
+        "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.0, "min_count": 5,
     },
 }  # fmt: skip
 SETTINGS = tuple(name for name in DEFAULTS["merge"] if name != "features")
@@ -91,6 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tied-embedding",
         "one matrix for the word embedding and the output layer",
         action=argparse.BooleanOptionalAction,
+    )
+    add(
+        "--min-count",
+        "words that the training captions have fewer times are neither learned nor said",
+        type=positive_int,
     )
     add(
         "--attention-penalty",

@@ -71,14 +71,15 @@ class Vocabulary:
         """Index of the word that ends every caption."""
         return self.word_index[END]
 
-    def encode(self, caption: str) -> list[int]:
+    def encode(self, caption: str, keep_unknown: bool = False) -> list[int]:
         """Indices of a cleaned caption, wrapped; words outside the vocabulary are dropped.
 
-        Dropping is what Keras 2's `Tokenizer` does, so losses compare with the original's.
+        Dropping is what Keras 2's `Tokenizer` does, so losses compare with the original's. With
+        `keep_unknown` they are 0, so that what follows them does not seem to follow what precedes.
         """
         index = self.word_index
-        known = [index[word] for word in caption.split() if word in index]
-        return [self.start, *known, self.end]
+        words = [index.get(word, 0) for word in caption.split()]
+        return [self.start, *(word for word in words if word or keep_unknown), self.end]
 
     def decode(self, indices: Iterable[int]) -> str:
         """Words of a sequence of indices, up to the end word, without the start word."""
@@ -92,12 +93,16 @@ class Vocabulary:
 
 
 def build_vocabulary(
-    descriptions: Mapping[str, Sequence[str]], image_ids: Iterable[str], text_rules: str
+    descriptions: Mapping[str, Sequence[str]],
+    image_ids: Iterable[str],
+    text_rules: str,
+    min_count: int = 1,
 ) -> Vocabulary:
     """The vocabulary of the captions of `image_ids`: training and the tokenizer both use this.
 
     Words are numbered by falling frequency, ties in order of first appearance, start and end
-    words counted once a caption: the order of Keras 2's `Tokenizer`.
+    words counted once a caption: the order of Keras 2's `Tokenizer`. Words that come fewer than
+    `min_count` times are left out.
 
     Raises:
         UserError: none of the images has a caption.
@@ -111,4 +116,6 @@ def build_vocabulary(
             longest = max(longest, len(words))
     if not counts:
         raise UserError("no image of the training split has a caption in the descriptions file")
-    return Vocabulary(tuple(word for word, _ in counts.most_common()), longest, text_rules)
+    # However few the captions, each begins and ends.
+    words = (w for w, n in counts.most_common() if n >= min_count or w in (START, END))
+    return Vocabulary(tuple(words), longest, text_rules)

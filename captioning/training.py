@@ -1,12 +1,10 @@
-"""Stage 2: teacher forcing on batches of captions of equal length, resumable by the epoch."""
+"""Stage 2: teacher forcing, resumable by the epoch."""
 
 import csv
 import io
 import json
 import math
-from array import array
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,104 +12,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from captioning.caption_batches import CaptionBatches
 from captioning.cli import UserError
-from captioning.distribution import Share
-from captioning.features import Features
 from captioning.files import atomic_path, existing_file, write_json, write_text
-from captioning.text import Vocabulary
 
 HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "seconds")
-
-
-class CaptionBatches(keras.utils.PyDataset):
-    """Captions in batches of equal length: one LSTM pass a caption and no padding.
-
-    Every batch has about as many words as `batch_size` captions of average length: more short
-    captions, fewer long ones. So every word weighs alike, and the largest arrays of all batches
-    are of one size, which memory is reused for.
-
-    An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`; of grids, the features
-    are (B, L, D), and only those of the batch are read from their file. The order of an
-    epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
-    without a seed the order is that of the data, shortest captions first.
-
-    With several devices a batch is filled up to a multiple of them with captions whose next words
-    are all 0, which count nothing; an item is the part of this process.
-    """
-
-    def __init__(
-        self,
-        features: Features,
-        captions: Mapping[str, Sequence[str]],
-        image_ids: Iterable[str],
-        vocabulary: Vocabulary,
-        *,
-        batch_size: int,
-        seed: int | None = None,
-        share: Share = Share(),  # noqa: B008 - it cannot be changed
-    ) -> None:
-        # With one worker Keras has TensorFlow tune its queue, whose tuner then sleeps for up to as
-        # long as the epoch took before it lets go of it.
-        super().__init__(workers=2)
-        self.features, self.batch_size = features, batch_size
-        self.seed, self.share = seed, share
-        self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
-        # Arrays from the start: lists of lists of a million captions take five times the room.
-        by_length: dict[int, tuple[array, array]] = defaultdict(lambda: (array("i"), array("i")))
-        for one in image_ids:
-            for caption in captions[one]:
-                tokens = vocabulary.encode(caption)
-                rows, words = by_length[len(tokens)]
-                rows.append(features.row[one])
-                words.extend(tokens)
-        self.groups = [
-            (np.array(rows), np.array(words).reshape(-1, length))
-            for length, (rows, words) in sorted(by_length.items())
-        ]
-        self.words = sum(tokens[:, 1:].size for _, tokens in self.groups)
-        self.start_epoch(0)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Cut every group into batches; with a seed, shuffle captions and batches first."""
-        self.epoch = epoch
-        random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
-        words = self.batch_size * self.words / sum(len(rows) for rows, _ in self.groups)
-        self.batches = []
-        for group, (rows, tokens) in enumerate(self.groups):
-            order = np.arange(len(rows)) if random is None else random.permutation(len(rows))
-            size = max(1, round(words / (tokens.shape[1] - 1)))
-            for first in range(0, len(order), size):
-                self.batches.append((group, order[first : first + size]))
-        if random is not None:
-            random.shuffle(self.batches)
-        # Keras takes the dimensions that its first two batches share for fixed.
-        groups = [group for group, _ in self.batches]
-        other = next((n for n, group in enumerate(groups) if group != groups[0]), 0)
-        if other:
-            self.batches[1], self.batches[other] = self.batches[other], self.batches[1]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, number: int):
-        group, chosen = self.batches[number]
-        rows, tokens = self.groups[group]
-        process, processes, devices = self.share
-        filling = -len(chosen) % devices
-        real = np.arange(len(chosen) + filling) < len(chosen)
-        chosen = np.append(chosen, chosen[:1].repeat(filling))
-        here = slice(process * len(chosen) // processes, (process + 1) * len(chosen) // processes)
-        chosen, real = chosen[here], real[here]
-        following = tokens[chosen, 1:]
-        try:
-            features = self.features.matrix[rows[chosen]]
-        except (UserError, OSError) as error:
-            self.failure = error
-            raise
-        return {"features": features, "tokens": tokens[chosen, :-1]}, following * real[:, None]
-
-    def on_epoch_end(self) -> None:
-        self.start_epoch(self.epoch + 1)
 
 
 def learning_rate_schedule(

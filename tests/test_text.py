@@ -46,6 +46,17 @@ def test_words_outside_the_vocabulary_are_dropped():
     assert vocabulary.encode("a dog barks") == [1, 3, 2]
 
 
+def test_words_outside_the_vocabulary_may_keep_their_place_as_no_word():
+    vocabulary = Vocabulary(("startseq", "endseq", "dog"), 5)
+    assert vocabulary.encode("a dog barks", keep_unknown=True) == [1, 0, 3, 0, 2]
+
+
+def test_rare_words_are_left_out_of_the_vocabulary():
+    descriptions = {"1": ["dog runs", "dog sits"], "2": ["dog sits", "cat"]}
+    vocabulary = build_vocabulary(descriptions, ["1", "2"], "seed", min_count=2)
+    assert vocabulary.words == ("startseq", "endseq", "dog", "sits")
+
+
 def test_decoding_stops_at_the_end_word():
     vocabulary = Vocabulary(("startseq", "endseq", "dog", "runs"), 5)
     assert vocabulary.decode([1, 3, 4, 2, 3]) == "dog runs"

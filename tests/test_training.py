@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.caption_batches import CaptionBatches
 from captioning.captioners import DECODERS, load_keras_file
 from captioning.cli import UserError
 from captioning.decoders import Decoder
@@ -12,7 +13,6 @@ from captioning.feature_files import write_features
 from captioning.features import Features, read_features
 from captioning.text import build_vocabulary
 from captioning.training import (
-    CaptionBatches,
     begin_run,
     best_row,
     learning_rate_schedule,
@@ -85,6 +85,65 @@ def test_an_epoch_has_every_caption_once_and_no_padding(task):
     assert sorted(seen) == task.ids
 
 
+def test_every_view_of_a_picture_is_drawn_and_what_a_view_lacks_is_taken_from_the_features(task):
+    marked = [Features(task.ids[:half], np.full((half, 8), mark, np.float32), {})
+              for mark, half in ((7, 16), (9, 8))]  # fmt: skip
+    batches = CaptionBatches(
+        task.features, task.captions, task.ids, task.vocabulary,
+        batch_size=3, seed=1, views=marked,
+    )  # fmt: skip
+    seen = {one: set() for one in task.ids}
+    for _ in range(30):
+        for number in range(len(batches)):
+            inputs, following = batches[number]
+            for vector, words in zip(inputs["features"], following, strict=True):
+                caption = task.vocabulary.decode(words)
+                one = next(one for one in task.ids if task.captions[one] == [caption])
+                whole = np.array_equal(vector, task.features[one])
+                seen[one].add("whole" if whole else float(vector.max()))
+        batches.on_epoch_end()
+
+    assert all(seen[one] == {"whole", 7.0, 9.0} for one in task.ids[:8])
+    assert all(seen[one] == {"whole", 7.0} for one in task.ids[8:])
+
+
+def test_which_view_is_drawn_follows_from_seed_and_epoch(task):
+    view = Features(task.ids, np.full((16, 8), 7, np.float32), {})
+
+    def looks(seed: int, epoch: int) -> list:
+        batches = CaptionBatches(
+            task.features, task.captions, task.ids, task.vocabulary,
+            batch_size=3, seed=seed, views=[view],
+        )  # fmt: skip
+        batches.start_epoch(epoch)
+        return [batches[number][0]["features"].tolist() for number in range(len(batches))]
+
+    assert looks(1, 2) == looks(1, 2)
+    assert looks(1, 2) != looks(1, 3)
+
+
+def test_unknown_words_are_read_as_no_word_and_not_learned(task):
+    known = build_vocabulary({"1": ["dog sits"]}, ["1"], "seed")
+    model = make_model(SimpleNamespace(**{**vars(task), "vocabulary": known}))
+    batches = CaptionBatches(
+        task.features, {"0-0": ["dog barks sits"]}, ["0-0"], known,
+        batch_size=1, keep_unknown=True,
+    )  # fmt: skip
+    inputs, following = batches[0]
+
+    model.compute_loss(inputs, following, model(inputs), training=False)
+
+    scores = keras.ops.log_softmax(model.next_words(inputs))[0]
+    losses = -np.take_along_axis(np.array(scores), following[0][:, None], 1)[following[0] != 0]
+    assert following[0].tolist() == [
+        known.word_index["dog"],
+        0,
+        known.word_index["sits"],
+        known.end,
+    ]
+    assert float(model.token_loss.result()) == pytest.approx(losses.mean(), abs=1e-5)
+
+
 def test_processes_share_a_batch_that_is_filled_up(task):
     whole, *parts = (
         CaptionBatches(
@@ -122,7 +181,7 @@ def test_development_loss_is_the_mean_over_words_not_over_batches(task):
     losses = []
     for number in range(len(batches)):
         inputs, following = batches[number]
-        probabilities = np.array(keras.ops.softmax(model(inputs)))
+        probabilities = np.array(keras.ops.softmax(model.next_words(inputs)))
         losses += (
             (-np.log(np.take_along_axis(probabilities, following[..., None], -1))).ravel().tolist()
         )
