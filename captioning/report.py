@@ -173,9 +173,9 @@ def plot_curves(
         points = [(x, y) for x, y in zip(epochs, values, strict=True) if y != ""]
         if points:
             other = axes.twinx()
-            other.plot(*zip(*points, strict=True), "s--", color="tab:green", label=label)
+            other.plot(*zip(*points, strict=True), "s--", color="tab:red", label=label)
             other.set_ylabel(label)
-            axes.plot([], [], "s--", color="tab:green", label=label)  # for the one legend
+            axes.plot([], [], "s--", color="tab:red", label=label)  # for the one legend
     axes.legend()
     figure.tight_layout()
     with atomic_path(path) as temporary:
