@@ -10,6 +10,7 @@ from captioning.artifacts import read_tokenizer
 from captioning.attention import AttentionDecoder
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
+from captioning.ensemble import Ensemble
 from captioning.features import Features, check_kind
 from captioning.files import PRETRAINED, existing_file, find_artifact
 from captioning.original import load_original
@@ -19,7 +20,7 @@ from captioning.transformer import TransformerDecoder
 DECODERS = {
     "merge": MergeDecoder, "attention": AttentionDecoder, "transformer": TransformerDecoder,
 }  # fmt: skip
-_DECODERS = frozenset(f"captioning>{decoder.__name__}" for decoder in DECODERS.values())
+_KNOWN = frozenset(f"captioning>{kind.__name__}" for kind in (*DECODERS.values(), Ensemble))
 
 
 def find_captioner() -> Path:
@@ -31,10 +32,10 @@ def find_captioner() -> Path:
     trained = Path("checkpoints/best_model.keras")
     if trained.is_file():
         return trained
-    shipped = [*PRETRAINED.glob("model-ep*.keras"), *PRETRAINED.glob("model-ep*.h5")]
+    shipped = [*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")]
     if not shipped:
         raise UserError(
-            f"no model: neither {trained} nor {PRETRAINED.name}/model-ep*.keras exists; "
+            f"no model: neither {trained} nor {PRETRAINED.name}/model-*.keras exists; "
             "train one with 2_train_IC_model.py or give --model"
         )
     return max(shipped, key=lambda path: path.stat().st_mtime)
@@ -78,7 +79,7 @@ def load_keras_file(
     path: Path,
     *,
     compile: bool,
-    known: Collection[str] = _DECODERS,
+    known: Collection[str] = _KNOWN,
     what: str = "caption decoder",
 ) -> keras.Model:
     """Load a `.keras` file after a look at what it says it is: of a class that is `known`, or not.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from captioning.cli import UserError
 from captioning.decoders import Decoder
@@ -93,7 +93,7 @@ def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[li
     best = np.full((len(images), width), -np.inf)  # scores of the captions that are complete
     finished: list[list[tuple[float, Hypothesis]]] = [[] for _ in images]
     context, state = model.start(ops.convert_to_tensor(features))
-    state = [ops.repeat(part, width, axis=0) for part in state]
+    state = tree.map_structure(lambda part: ops.repeat(part, width, axis=0), state)
     words = np.full((len(images), width, 1), vocabulary.start)
     totals = np.full((len(images), width), -np.inf)  # log-probabilities of the beginnings
     totals[:, 0] = 0.0  # the beams of an image begin alike: one of them speaks
@@ -133,9 +133,9 @@ def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[li
             rows = np.arange(len(images))
         parents = (rows[:, None] * width + beams[rows]).reshape(-1)
         if width > 1 or len(rows) < len(images):
-            state = [ops.take(part, parents, axis=0) for part in state]
+            state = tree.map_structure(lambda part: ops.take(part, parents, axis=0), state)  # noqa: B023
         if len(rows) < len(images):
-            context = [ops.take(part, rows, axis=0) for part in context]
+            context = tree.map_structure(lambda part: ops.take(part, rows, axis=0), context)  # noqa: B023
         images, words, totals = images[rows], words[rows], totals[rows]
     return [[one for _, one in sorted(found, reverse=True)[:width]] for found in finished]
 

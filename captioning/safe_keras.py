@@ -57,7 +57,8 @@ def check_keras_file(path: Path, known: Collection[str], what: str) -> None:
             check_hdf5(file)
             sizes: list[int] = []
             file.visititems(lambda _, item: sizes.append(math.prod(getattr(item, "shape", ()))))
-        if arguments.get("depth", 0) > len(sizes):
+        parts = [arguments, *arguments.get("members", [])]
+        if sum(part.get("depth", 1) for part in parts) > len(sizes):
             raise UserError(f"{path}: refused, because it claims more blocks than it holds")
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error

@@ -170,12 +170,15 @@ def main() -> None:
     keras = import_keras()
     from captioning import training
     from captioning.captioners import check_features, load_captioner, load_keras_file
+    from captioning.ensemble import Ensemble
 
     names = ("model", "features", "descriptions", "train_split", "dev_split",
              "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
     state, history = training.state_path(output), []
     trained = load_captioner(args.model)
+    if isinstance(trained, Ensemble):
+        raise UserError(f"{args.model}: is an ensemble; train its members, and join them after")
     check_features(trained, args.model, features, args.features)
     if args.resume and training.resumable(output, settings):
         model = load_keras_file(state, compile=True)
