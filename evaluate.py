@@ -70,6 +70,11 @@ def parse_arguments():
         help="0 to 10: what a caption's log-probability is divided by is its length to this "
         "power; lower it for shorter captions",
     )
+    add(
+        "--spread",
+        action="store_true",
+        help="the models are one kind trained from several seeds: print mean and deviation, too",
+    )
     add("--output", help="write figures, settings and digests as JSON")
     add("--report", help="write a page with every picture, its captions and their CIDEr-D (.html)")
     add("--images", default="data/flickr8k/Flicker8k_Dataset", help="the pictures for --report")
@@ -133,9 +138,11 @@ def caption_by_models(args, models: list, ids: list[str], references: dict) -> l
 
 def main() -> None:
     args = parse_arguments()
+    if args.spread and len(args.model_path or []) < 2:
+        raise UserError("--spread: one model has none; give two or more with --model-path")
     from captioning.coco_metrics import CocoToolkit
     from captioning.datasets import read_datasets, read_split, select
-    from captioning.evaluation import Candidate, baselines, record, table
+    from captioning.evaluation import Candidate, baselines, record, spread, table
     from captioning.evaluation_page import find_pictures, write_page
     from captioning.files import check_writable, sha256, write_json
     from captioning.predictions import choose, read_predictions
@@ -173,7 +180,8 @@ def main() -> None:
     of = f" of {len(split)}" if len(ids) < len(split) else ""
     settings = f"protocol coco, split {args.split}, {len(ids)}{of} images, captions {dataset.name}"
     print(settings)
-    print(table(rows))
+    several = [scores for _, scores in rows[: len(models)]]
+    print(table(rows, spread(several) if args.spread else None))
     if toolkit.without_java:
         print(f"METEOR: n/a ({toolkit.without_java})")
         settings += f", METEOR n/a ({toolkit.without_java})"

@@ -1,5 +1,6 @@
 """The table of an evaluation: who captions the images, and how the figures are shown."""
 
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -59,9 +60,31 @@ def cells(scores: Scores) -> list[str]:
     ]
 
 
-def table(rows: Sequence[tuple[Candidate, Scores]]) -> str:
-    """The table for the terminal, a line a row."""
+def spread(scores: Sequence[Scores]) -> dict[str, list[str]]:
+    """Two more rows of a table: mean and standard deviation (of a sample) of models' figures.
+
+    They are for models of one kind that were trained from several seeds.
+    """
+    columns = [[one.figures[name] for one in scores] for name in FIGURES]
+    columns += [[one.variety[name] for one in scores] for name in _VARIETY]
+    forms = [".4f"] * len(FIGURES) + [form.replace("d", ".1f") for _, form in _VARIETY.values()]
+
+    def row(summary) -> list[str]:
+        return [
+            "n/a" if None in column else format(summary(column), form)
+            for column, form in zip(columns, forms, strict=True)
+        ]
+
+    count = len(scores)
+    return {f"mean of {count}": row(statistics.mean), "deviation": row(statistics.stdev)}
+
+
+def table(
+    rows: Sequence[tuple[Candidate, Scores]], more: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """The table for the terminal, a line a row, `more` last."""
     lines = [["", *HEADINGS], *([one_line(row.name), *cells(scores)] for row, scores in rows)]
+    lines += [[name, *values] for name, values in (more or {}).items()]
     first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         name.ljust(first) + "".join(f"  {cell:>{w}}" for cell, w in zip(line, others, strict=True))

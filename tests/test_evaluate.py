@@ -82,6 +82,20 @@ def test_figures_settings_and_digests_are_kept(work):
     assert (elsewhere["distinct"], elsewhere["mean_length"], elsewhere["vocabulary"]) == (3, 6, 8)
 
 
+def test_spread_of_seeds_is_the_mean_and_the_deviation_of_the_rows_above(work):
+    result = evaluate(work, "--spread", "--model-path", "narrow.keras", "wide.keras",
+                      "--features", "narrow.pkl", "wide.pkl")  # fmt: skip
+    rows = [line.rsplit(maxsplit=11) for line in result.stdout.splitlines()]
+    figures = {row[0].strip(): row[1:] for row in rows}
+    # BLEU-1 and 4, ROUGE-L and CIDEr-D have four decimals, words a caption one.
+    for column, rounding in ((0, 1e-4), (3, 1e-4), (5, 1e-4), (6, 1e-4), (8, 0.1)):
+        pair = [float(figures[name][column]) for name in ("narrow.keras", "wide.keras")]
+        mean, deviation = (float(figures[name][column]) for name in ("mean of 2", "deviation"))
+        assert mean == pytest.approx(np.mean(pair), abs=rounding)
+        assert deviation == pytest.approx(np.std(pair, ddof=1), abs=rounding)
+    assert figures["mean of 2"][4] == "n/a"  # METEOR, without Java
+
+
 def test_report_shows_the_pictures_of_the_split(work):
     page = (work.folder / "report.html").read_text()
     assert page.count("<article") == page.count("data:image/jpeg;base64,") == 3
