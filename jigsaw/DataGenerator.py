@@ -7,6 +7,7 @@ import h5py
 import keras
 import numpy as np
 
+from captioning.cli import UserError
 from jigsaw.hdf5 import open_split
 from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
 
@@ -49,7 +50,12 @@ class DataGenerator(keras.utils.PyDataset):
         self.path, self.split, self.creator = Path(path), split, creator
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self._opened: tuple[int, h5py.Dataset] | None = None
-        count = len(self.pictures)
+        count, side = self.pictures.shape[:2]
+        if side != creator.picture_size:
+            raise UserError(
+                f"{path}: the {split} pictures have {side} px, not {creator.picture_size} as the "
+                "puzzles are cut from; make the file again with jigsaw/to_hdf5.py"
+            )
         rows = np.random.default_rng(seed).permutation(count)[:limit] if limit else range(count)
         self.rows = np.sort(rows)
         self.start_epoch(0)

@@ -87,7 +87,7 @@ def random_square(seed: int) -> Callable[[Item], Callable[[Image.Image, int], Im
     """For each item a random square along the longer side, resized by Lanczos' filter."""
 
     def to_square(item: Item) -> Callable[[Image.Image, int], Image.Image]:
-        place = random.Random(f"{seed} {item.member}").random()
+        place = random.Random(os.fsencode(f"{seed} {item.member}")).random()
 
         def crop(image: Image.Image, size: int) -> Image.Image:
             side = min(image.size)
@@ -141,7 +141,7 @@ class _Draft:
             self.done, self.rows = record["done"], record["rows"]
             self.unreadable = [tuple(one) for one in record["unreadable"]]
             self.expected_digest = record["digest"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return False
         changed = [
             f"{name} was {before.get(name)}, not {value}"
@@ -218,6 +218,8 @@ class _Draft:
         with h5py.File(path, "r+") as file:
             file.attrs["settings"] = json.dumps(self.settings)
             for split, listed in names.items():
+                # A name that is not UTF-8, of a file from elsewhere, has its odd bytes spelled out.
+                listed = [one.encode("utf-8", "backslashreplace").decode() for one in listed]
                 file.create_dataset(f"{split}_names", data=listed, dtype=h5py.string_dtype())
 
     def _count(self, items: Iterable[Item]) -> None:

@@ -17,7 +17,8 @@ def shares(text: str) -> tuple[float, float, float]:
         train, val, test = (float(part) for part in text.split(","))
     except ValueError:
         train = val = test = -1.0
-    if min(train, val, test) < 0 or abs(train + val + test - 1) > 1e-6:
+    # Asked for what is wanted, not for what is not, because NaN is neither.
+    if not (train >= 0 and val >= 0 and test >= 0 and abs(train + val + test - 1) <= 1e-6):
         raise argparse.ArgumentTypeError(f"'{text}' is not three shares that add up to 1")
     return train, val, test
 

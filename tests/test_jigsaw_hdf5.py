@@ -70,6 +70,14 @@ def test_each_picture_is_one_row_with_its_name(tmp_path):
     assert not list(tmp_path.glob("*.parts"))
 
 
+def test_names_that_are_no_utf_8_are_spelled_out(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 3)
+    os.rename(folder / "001.png", os.fsencode(folder) + b"/\xff.png")
+    found = converted(folder, tmp_path / "all.hdf5")
+    names = {name.decode() for split in SPLITS for name in found[f"{split}_names"]}
+    assert names == {"000.png", "002.png", r"\udcff.png"}
+
+
 def test_what_is_written_is_what_the_contrastive_stage_reads(tmp_path):
     write_pictures(tmp_path / "pictures", 10, size=16)
     found = converted(tmp_path / "pictures", tmp_path / "all.hdf5")
@@ -250,6 +258,7 @@ def test_mostly_broken_fails(tmp_path):
     [
         (("--splits", "0.5,0.4,0.2"), ("'0.5,0.4,0.2' is not three shares",)),
         (("--splits", "1,0"), ("'1,0' is not three shares",)),
+        (("--splits", "nan,0,1"), ("'nan,0,1' is not three shares",)),
         (("--images", "nowhere"), ("nowhere", "no such file")),
         (("--output", "pictures.zip"), ("end the name in .hdf5",)),
         (("--output", "nowhere/all.hdf5"), ("nowhere/all.hdf5", "cannot write")),

@@ -248,6 +248,11 @@ def test_keras_sees_the_same_batches_with_any_number_of_workers(dataset, workers
     np.testing.assert_allclose(model.predict(puzzles, verbose=0), expected, atol=1e-4)
 
 
+def test_pictures_of_another_size_than_the_puzzles_are_refused(dataset):
+    with pytest.raises(UserError, match="48 px, not 96"):
+        DataGenerator(dataset, "val", creator(96), batch_size=2)
+
+
 def test_limit_draws_pictures_from_everywhere(dataset):
     found = sorted(pictures_of(generator(dataset, limit=16)))
     assert len(set(found)) == 16
