@@ -48,7 +48,7 @@ def parse_arguments():
     )
     add(
         "--dataset",
-        choices=("auto", "flickr8k", "flickr30k", "coco", "karpathy"),
+        choices=("auto", "flickr8k", "flickr30k", "coco", "coco-results", "karpathy"),
         default="auto",
         help="whose captions these are; auto goes by what is in the file",
     )

@@ -9,6 +9,7 @@ from captioning.cli import (
     ArgumentParser,
     UserError,
     import_keras,
+    not_negative,
     positive_float,
     positive_int,
     run,
@@ -47,11 +48,12 @@ def parse_arguments():
         nargs="+",
         default=["data/flickr8k/Flickr8k_text/Flickr8k.token.txt"],
         metavar="FILE",
-        help="the data set's raw captions, which are the references",
+        help="the references: the data set's raw captions, or a list of {'image_id', 'caption'} "
+        "in COCO's results format",
     )
     add(
         "--dataset",
-        choices=("auto", "flickr8k", "flickr30k", "coco", "karpathy"),
+        choices=("auto", "flickr8k", "flickr30k", "coco", "coco-results", "karpathy"),
         default="auto",
         help="whose captions these are; auto goes by what is in the file",
     )
@@ -65,7 +67,7 @@ def parse_arguments():
     add("--beam-width", type=positive_int, default=3, help="1 is greedy search")
     add(
         "--length-penalty",
-        type=float,
+        type=not_negative,
         default=1.0,
         help="0 to 10: what a caption's log-probability is divided by is its length to this "
         "power; lower it for shorter captions",

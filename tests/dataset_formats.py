@@ -45,6 +45,14 @@ def write_coco(path: Path, captions: Captions, ids: Mapping[str, int]) -> None:
     path.write_text(json.dumps(whole), encoding="utf-8")
 
 
+def write_coco_results(path: Path, captions: Captions) -> None:
+    """A list of pictures' names and captions, the pictures mixed."""
+    most = max(map(len, captions.values()))
+    entries = [{"image_id": name, "caption": texts[n], "score": 1} for n in range(most)
+               for name, texts in captions.items() if n < len(texts)]  # fmt: skip
+    path.write_text(json.dumps(entries), encoding="utf-8")
+
+
 def write_karpathy(
     path: Path,
     captions: Captions,

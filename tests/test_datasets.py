@@ -34,6 +34,7 @@ WRITERS = {
     "flickr30k csv": formats.write_flickr30k_csv,
     "flickr30k token": formats.write_flickr8k_token,
     "coco": lambda path, captions: formats.write_coco(path, captions, NUMBERS),
+    "coco-results": formats.write_coco_results,
     "karpathy": lambda path, captions: formats.write_karpathy(path, captions, SPLITS),
 }
 
@@ -53,7 +54,8 @@ def test_the_data_set_that_is_named_is_read(tmp_path, kind):
 @pytest.mark.parametrize(
     "kind, name",
     [("flickr8k token", "Flickr8k"), ("flickr8k csv", "Flickr8k"), ("flickr30k csv", "Flickr30k"),
-     ("coco", "MS COCO"), ("karpathy", "Karpathy's splits of flickr8k")],
+     ("coco", "MS COCO"), ("coco-results", "captions in COCO's results format"),
+     ("karpathy", "Karpathy's splits of flickr8k")],
 )  # fmt: skip
 def test_the_data_set_is_found_from_the_content(tmp_path, kind, name):
     WRITERS[kind](tmp_path / "captions", CAPTIONS)
@@ -182,6 +184,22 @@ def test_coco_file_that_contradicts_itself_is_refused(tmp_path, changes, reason)
     coco_file(tmp_path / "val.json", CAPTIONS, **changes)
     with pytest.raises(UserError, match=reason):
         read_captions(tmp_path / "val.json")
+
+
+def test_coco_results_may_call_pictures_by_number(tmp_path):
+    entries = [{"image_id": 391895, "caption": "A dog ."}, {"image_id": 7, "caption": "A cat ."},
+               {"image_id": 391895, "caption": "Dogs ."}]  # fmt: skip
+    (tmp_path / "list.json").write_text(json.dumps(entries))
+    found = read_dataset(tmp_path / "list.json")
+    assert found.captions == {"391895": ["A dog .", "Dogs ."], "7": ["A cat ."]}
+    assert found.numbers == {"391895": 391895, "7": 7}
+
+
+@pytest.mark.parametrize("entry", [{"image_id": 1.5, "caption": "a"}, {"image_id": 1}, 3])
+def test_a_broken_entry_of_coco_results_is_named(tmp_path, entry):
+    (tmp_path / "list.json").write_text(json.dumps([{"image_id": 1, "caption": "a"}, entry]))
+    with pytest.raises(UserError, match="entry 2"):
+        read_dataset(tmp_path / "list.json")
 
 
 def test_json_that_is_cut_off_is_refused(tmp_path):

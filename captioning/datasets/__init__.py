@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from captioning.cli import UserError, printable
-from captioning.datasets import coco, flickr8k, flickr30k, karpathy
+from captioning.datasets import coco, coco_results, flickr8k, flickr30k, karpathy
 from captioning.datasets.coco import results, results_id
 from captioning.datasets.form import Dataset, image_id, parse_json, read_text
 from captioning.files import existing_file
@@ -21,7 +21,10 @@ __all__ = [
     "read_datasets", "read_split", "read_text", "results", "results_id", "select",
 ]  # fmt: skip
 
-_READERS = {"karpathy": karpathy, "coco": coco, "flickr30k": flickr30k, "flickr8k": flickr8k}
+_READERS = {
+    "karpathy": karpathy, "coco": coco, "coco-results": coco_results,
+    "flickr30k": flickr30k, "flickr8k": flickr8k,
+}  # fmt: skip
 DATASETS = ("auto", *_READERS)
 _DRAWN = ("train", "dev", "test")
 
@@ -34,7 +37,7 @@ def read_dataset(path: str | Path, dataset: str = "auto") -> Dataset:
     """
     path = existing_file(path, "captions file", "see data/README.md")
     text = read_text(path, "captions file")
-    content = parse_json(path, text) if re.match(r"\s*\{", text) else text
+    content = parse_json(path, text) if re.match(r"\s*[{\[]", text) else text
     for name, reader in _READERS.items():
         fits = isinstance(content, reader.CONTENT)
         if fits and (dataset == name or (dataset == "auto" and reader.matches(content))):

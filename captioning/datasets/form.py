@@ -81,18 +81,18 @@ def text_lines(path: Path, what: str) -> Iterator[str]:
         raise UserError(f"{path}: the {what} is not UTF-8 text") from error
 
 
-def parse_json(path: Path, text: str) -> dict[str, Any]:
-    """The object that a JSON file holds, without the entries that no reader uses.
+def parse_json(path: Path, text: str) -> dict[str, Any] | list:
+    """The object or list that a JSON file holds, without the entries that no reader uses.
 
     Raises:
-        UserError: not JSON, or no object.
+        UserError: not JSON, or neither.
     """
     try:
         content = json.loads(text, object_hook=lambda d: {key: d[key] for key in d.keys() & _USED})
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is damaged JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no JSON object")
+    if not isinstance(content, dict | list):
+        raise UserError(f"{path}: holds no JSON object or list")
     return content
 
 
