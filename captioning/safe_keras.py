@@ -57,8 +57,10 @@ def check_keras_file(path: Path, known: Collection[str], what: str) -> None:
             check_hdf5(file)
             sizes: list[int] = []
             file.visititems(lambda _, item: sizes.append(math.prod(getattr(item, "shape", ()))))
-        parts = [arguments, *arguments.get("members", [])]
-        if sum(part.get("depth", 1) for part in parts) > len(sizes):
+        depths = [part.get("depth", 1) for part in (arguments, *arguments.get("members", []))]
+        if not all(type(depth) is int and depth > 0 for depth in depths):
+            raise UserError(f"{path}: refused, because a number of blocks in it is none")
+        if sum(depths) > len(sizes):
             raise UserError(f"{path}: refused, because it claims more blocks than it holds")
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error

@@ -105,13 +105,17 @@ def test_an_ensemble_that_claims_more_than_it_holds_is_refused(tmp_path):
     def deep(config):
         config["config"]["members"][1]["depth"] = 10**9
 
+    def deep_and_less_than_nothing(config):
+        config["config"]["members"][0]["depth"] = -(10**9)
+        config["config"]["members"][1]["depth"] = 10**9
+
     def many(config):
         config["config"]["members"] *= 1000
 
     def foreign(config):
         config["config"]["members"][0]["kind"] = "Lambda"
 
-    for number, change in enumerate((deep, many, foreign)):
+    for number, change in enumerate((deep, deep_and_less_than_nothing, many, foreign)):
         with pytest.raises(UserError):
             load_captioner(tampered(path, tmp_path / f"{number}.keras", config=change))
 
