@@ -33,7 +33,7 @@ def parse_arguments():
     )
     add(
         "--dataset",
-        choices=("auto", "flickr8k", "flickr30k", "coco", "karpathy"),
+        choices=("auto", "flickr8k", "flickr30k", "coco", "coco-results", "karpathy"),
         default="auto",
         help="whose captions these are; auto goes by what is in the file",
     )
@@ -111,16 +111,17 @@ def main() -> None:
             if args.only == "captions":
                 raise UserError(f"--{option} is of features; leave it out with --only captions")
             args.only = "features"
+    stem = f"features-view{args.view}" if args.view else "features"
     if args.shard:
         from captioning.features import shard_path
 
-        args.features = shard_path(args.features or "features", *args.shard)
-    stem = f"features-view{args.view}" if args.view else "features"
+        args.features = shard_path(args.features or stem, *args.shard)
     args.features = args.features or stem + (".h5" if args.grid else ".pkl")
     if args.grid and Path(args.features).suffix not in (".h5", ".hdf5"):
         raise UserError(f"{args.features}: grids are kept in HDF5; give a name that ends in .h5")
     from captioning.artifacts import write_descriptions
     from captioning.datasets import find_pictures, read_datasets
+    from captioning.features import check_replaceable
     from captioning.files import check_writable
     from captioning.text import clean
 
@@ -148,6 +149,7 @@ def main() -> None:
     for part, output in outputs.items():
         if args.only in (None, part):
             check_writable(output)
+    check_replaceable(args.features, args.view)
 
     # 2. Pictures through the encoder.
     unreadable: dict[str, str] = {}

@@ -5,7 +5,15 @@ import tempfile
 from pathlib import Path
 
 from captioning import recipes
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run, seed
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_int,
+    report_skipped,
+    run,
+    seed,
+)
 
 
 def parse_arguments():
@@ -82,6 +90,8 @@ def main() -> None:
     views = [read_features(path) for path in args.views]
     for view, path in zip(views, args.views, strict=True):
         check_view(view, path, features, args.features)
+        lacking = [one for one in features if one not in view]
+        report_skipped(f"pictures that {path} lacks, which are seen whole", lacking)
     descriptions, text_rules = read_descriptions(args.descriptions)
     ids = {
         split: select(

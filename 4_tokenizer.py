@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Stage 4: descriptions.txt to tokenizer.pkl, the word numbers that training uses."""
 
+from pathlib import Path
+
 from captioning.cli import ArgumentParser, positive_int, run, seed
 
 
@@ -17,9 +19,8 @@ def parse_arguments():
     add(
         "--min-count",
         type=positive_int,
-        default=1,
-        help="leave out words that come fewer times, as 2_train_IC_model.py does, by default "
-        "below 5 with the attention and transformer decoders",
+        help="leave out words that come fewer times, as 2_train_IC_model.py was told to; default: "
+        "what it took for the model beside --output, else 1",
     )
     add("--output", default="tokenizer.pkl", help="a pickle of plain data, safe to share")
     return parser.parse_args()  # fmt: skip
@@ -30,16 +31,18 @@ def main() -> None:
     from captioning.artifacts import read_descriptions, write_tokenizer
     from captioning.datasets import read_split, select
     from captioning.files import check_writable
+    from captioning.recipes import trained_min_count
     from captioning.text import build_vocabulary
 
     check_writable(args.output)
     descriptions, text_rules = read_descriptions(args.descriptions)
     split = read_split(args.train_split, descriptions, seed=args.split_seed)
     ids = select(split, split=args.train_split, descriptions=descriptions)
-    vocabulary = build_vocabulary(descriptions, ids, text_rules, args.min_count)
+    min_count = args.min_count or trained_min_count(Path(args.output).parent)
+    vocabulary = build_vocabulary(descriptions, ids, text_rules, min_count)
     write_tokenizer(args.output, vocabulary)
     print(
-        f"{args.output}: {len(vocabulary)} words, {text_rules} rules, "
+        f"{args.output}: {len(vocabulary)} words of {min_count} uses or more, {text_rules} rules, "
         f"captions of at most {vocabulary.max_length} words"
     )
 

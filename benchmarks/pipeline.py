@@ -157,8 +157,11 @@ def decoding(singles: int) -> dict:
     found = generate(model, vectors)
     ours = time.perf_counter() - started
 
-    image, prefix = keras.Input(shape), keras.Input((None,), dtype="int32")
-    whole = keras.Model([image, prefix], model.next_words({"features": image, "tokens": prefix}))
+    class NextWords(keras.Model):
+        def call(self, inputs):
+            return model.next_words(inputs)
+
+    whole = NextWords()
     longest = vocabulary.max_length
 
     def predict_per_word():
@@ -166,7 +169,7 @@ def decoding(singles: int) -> dict:
             tokens = vocabulary.encode(hypothesis.caption)
             for end in range(1, len(tokens)):
                 padded = np.array([[0] * (longest - end) + tokens[:end]])
-                whole.predict([vector[None], padded], verbose=0)
+                whole.predict({"features": vector[None], "tokens": padded}, verbose=0)
 
     predict_per_word()  # compiles
     started = time.perf_counter()

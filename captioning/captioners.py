@@ -138,7 +138,8 @@ def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tup
     if len(words) != len(others):
         raise UserError(
             f"{tokenizer}: has {len(others)} words, but {model_path} was trained with "
-            f"{len(words)}; make the tokenizer from the descriptions that trained the model"
+            f"{len(words)}; make the tokenizer from the descriptions that trained the model, with "
+            "the --min-count that it was trained with"
         )
     for number, (word, other) in enumerate(zip(words, others, strict=True), start=1):
         if word != other:

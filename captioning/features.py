@@ -136,16 +136,41 @@ def check_view(view: Features, path: str | Path, features: Features, main: str |
         view.info.get(one) != features.info.get(one) for one in known
     ):
         raise UserError(f"{path}: was made by another encoder, or another kind of it, than {main}")
+    if not view.info.get("view"):
+        raise UserError(
+            f"{path}: holds features of whole pictures; make a view of them with "
+            "1_data_preprocessor.py --view 1"
+        )
     if not view.row.keys() & features.row.keys():
         raise UserError(f"{path}: holds none of the pictures of {main}")
+
+
+def check_replaceable(path: str | Path, view: int) -> None:
+    """Refuse to write a `view` of the pictures where the features of whole ones lie.
+
+    Raises:
+        UserError: it is so.
+    """
+    if view and Path(path).is_file() and not read_features(path).info.get("view"):
+        raise UserError(
+            f"{path}: holds features of whole pictures, which a view should not replace; give "
+            "another name with --features"
+        )
 
 
 def check_kind(features: Features, path: str | Path, *, grid: bool, reader: str) -> None:
     """Refuse vectors where `reader`, a model or decoder, looks at grids, and the other way round.
 
+    A view of the pictures is refused in either case.
+
     Raises:
         UserError: it is so; the message says which file to make.
     """
+    if features.info.get("view"):
+        raise UserError(
+            f"{path}: holds features of parts of the pictures (--view), which only training takes, "
+            "beside those of whole pictures: with --views"
+        )
     if grid and len(features.shape) == 1:
         raise UserError(
             f"{path}: holds one vector a picture, but {reader} looks at a grid of them; make "

@@ -5,6 +5,8 @@ that the user gives holds for whichever decoder it is.
 """
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from captioning.cli import UserError, not_negative, positive_float, positive_int, share
@@ -26,6 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.0, "min_count": 5,
     },
 }  # fmt: skip
+SETTINGS_FILE = "training_settings.json"  # in checkpoints/: what a run was trained with
 SETTINGS = tuple(name for name in DEFAULTS["merge"] if name != "features")
 
 
@@ -115,6 +118,15 @@ def complete(args: argparse.Namespace) -> None:
         setattr(args, name, getattr(args, name, value))
     if args.attention_penalty and args.decoder != "attention":
         raise UserError(f"--attention-penalty: the {args.decoder} decoder has none; leave it out")
+
+
+def trained_min_count(folder: Path) -> int:
+    """The `--min-count` of the model that was trained into `folder`; 1 if that is not known."""
+    try:
+        settings = json.loads((folder / "checkpoints" / SETTINGS_FILE).read_bytes())
+        return max(1, int(settings["min_count"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return 1
 
 
 def build(args: argparse.Namespace, features, vocabulary, steps: int):

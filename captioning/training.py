@@ -15,6 +15,7 @@ from tqdm import tqdm
 from captioning.caption_batches import CaptionBatches
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, write_json, write_text
+from captioning.recipes import SETTINGS_FILE
 
 HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "seconds")
 
@@ -232,4 +233,4 @@ def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
 
 
 def _settings_path(output_dir: Path) -> Path:
-    return output_dir / "checkpoints" / "training_settings.json"
+    return output_dir / "checkpoints" / SETTINGS_FILE
