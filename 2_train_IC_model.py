@@ -5,15 +5,7 @@ import tempfile
 from pathlib import Path
 
 from captioning import recipes
-from captioning.cli import (
-    ArgumentParser,
-    UserError,
-    import_keras,
-    positive_int,
-    report_skipped,
-    run,
-    seed,
-)
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run, seed
 
 
 def parse_arguments():
@@ -80,18 +72,14 @@ def main() -> None:
     # 1. The hand-off files of stage 1, and which images train and which judge.
     from captioning.artifacts import read_descriptions
     from captioning.datasets import read_split, select
-    from captioning.features import check_kind, check_view, read_features
+    from captioning.features import check_kind, read_features, read_views
     from captioning.files import check_writable
     from captioning.text import build_vocabulary
 
     features = read_features(args.features)
     decoder = f"the {args.decoder} decoder"
     check_kind(features, args.features, grid=args.decoder != "merge", reader=decoder)
-    views = [read_features(path) for path in args.views]
-    for view, path in zip(views, args.views, strict=True):
-        check_view(view, path, features, args.features)
-        lacking = [one for one in features if one not in view]
-        report_skipped(f"pictures that {path} lacks, which are seen whole", lacking)
+    views = read_views(args.views, features, args.features)
     descriptions, text_rules = read_descriptions(args.descriptions)
     ids = {
         split: select(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from captioning.cli import UserError
+from captioning.cli import UserError, report_skipped
 from captioning.feature_files import read_file
 from captioning.files import existing_file, find_artifact
 from captioning.stored_rows import JoinedRows, StoredRows
@@ -125,24 +125,31 @@ def _read_shards(folder: Path) -> Features:
     return Features(ids, JoinedRows(parts), infos[0])
 
 
-def check_view(view: Features, path: str | Path, features: Features, main: str | Path) -> None:
-    """Refuse a view that is not of the same pictures by the same encoder as `features`.
+def read_views(paths: Sequence[str | Path], features: Features, main: str | Path) -> list[Features]:
+    """Views of the pictures of `features`, which are from the file `main`.
 
     Raises:
-        UserError: it is of other sizes, another encoder or other pictures.
+        UserError: a file holds no view, or one of other pictures or by another encoder.
     """
     known = ("encoder", "weights_sha256")
-    if view.shape != features.shape or any(
-        view.info.get(one) != features.info.get(one) for one in known
-    ):
-        raise UserError(f"{path}: was made by another encoder, or another kind of it, than {main}")
-    if not view.info.get("view"):
-        raise UserError(
-            f"{path}: holds features of whole pictures; make a view of them with "
-            "1_data_preprocessor.py --view 1"
-        )
-    if not view.row.keys() & features.row.keys():
-        raise UserError(f"{path}: holds none of the pictures of {main}")
+    views = []
+    for path in paths:
+        view = read_features(path)
+        if view.shape != features.shape or any(
+            view.info.get(one) != features.info.get(one) for one in known
+        ):
+            raise UserError(f"{path}: was made by another encoder, or in another way, than {main}")
+        if not view.info.get("view"):
+            raise UserError(
+                f"{path}: holds features of whole pictures; make a view of them with "
+                "1_data_preprocessor.py --view 1"
+            )
+        lacking = [one for one in features if one not in view]
+        if len(lacking) == len(features):
+            raise UserError(f"{path}: holds none of the pictures of {main}")
+        report_skipped(f"pictures that {path} lacks, which are seen whole", lacking)
+        views.append(view)
+    return views
 
 
 def check_replaceable(path: str | Path, view: int) -> None:
