@@ -87,7 +87,7 @@ def test_stage_5_captions_pictures_in_every_format(pipeline):
 def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_path):
     result = run_script("5_test.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "model " + str(ROOT / "Pre-trained" / "model-ep") in result.stdout
+    assert "model " + str(ROOT / "Pre-trained" / "model-ensemble") in result.stdout
     assert "examples/cat.jpg: " in result.stdout
 
 
