@@ -64,7 +64,7 @@ def test_predictions_equal_keras_2(original):
         tokens = random.integers(1, len(original.index) + 1, (6, length))
         padded = np.pad(tokens, ((0, 0), (LONGEST - length, 0)))
         expected = original.keras_model.predict([vectors, padded], verbose=0)
-        logits = np.array(captioner({"features": vectors, "tokens": tokens}))[:, -1]
+        logits = np.array(captioner.next_words({"features": vectors, "tokens": tokens}))[:, -1]
         ours = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(ours, expected, atol=1e-5)
 
