@@ -122,16 +122,14 @@ class CaptionBatches(keras.utils.PyDataset):
 
     def _read(self, rows: np.ndarray, looks: np.ndarray) -> np.ndarray:
         matrix = self.features.matrix
-        if not looks.any():
+        if not self.views:
             return matrix[rows]
+        there = np.stack([rows, *(places[rows] for _, places in self.views)])
+        looks = np.where(there[looks, np.arange(len(rows))] < 0, 0, looks)
         features = np.empty((len(rows), *matrix.shape[1:]), matrix.dtype)
-        here = looks == 0
-        for number, (view, places) in enumerate(self.views, start=1):
-            there = places[rows]
-            seen = (looks == number) & (there >= 0)
-            features[seen] = view[there[seen]]
-            here |= (looks == number) & (there < 0)
-        features[here] = matrix[rows[here]]
+        for number, source in enumerate([matrix, *(view for view, _ in self.views)]):
+            seen = looks == number
+            features[seen] = source[there[number, seen]]
         return features
 
     def on_epoch_end(self) -> None:

@@ -7,19 +7,13 @@ from typing import Any
 import keras
 
 from captioning.artifacts import read_tokenizer
-from captioning.attention import AttentionDecoder
 from captioning.cli import UserError
-from captioning.decoders import MergeDecoder
-from captioning.ensemble import Ensemble
+from captioning.ensemble import DECODERS, Ensemble
 from captioning.features import Features, check_kind
 from captioning.files import PRETRAINED, existing_file, find_artifact
 from captioning.original import load_original
 from captioning.safe_keras import check_keras_file
-from captioning.transformer import TransformerDecoder
 
-DECODERS = {
-    "merge": MergeDecoder, "attention": AttentionDecoder, "transformer": TransformerDecoder,
-}  # fmt: skip
 _KNOWN = frozenset(f"captioning>{kind.__name__}" for kind in (*DECODERS.values(), Ensemble))
 
 

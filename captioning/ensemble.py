@@ -13,7 +13,10 @@ from captioning.attention import AttentionDecoder
 from captioning.decoders import Decoder, MergeDecoder
 from captioning.transformer import TransformerDecoder
 
-KINDS = {kind.__name__: kind for kind in (MergeDecoder, AttentionDecoder, TransformerDecoder)}
+DECODERS = {
+    "merge": MergeDecoder, "attention": AttentionDecoder, "transformer": TransformerDecoder,
+}  # fmt: skip
+_KINDS = {kind.__name__: kind for kind in DECODERS.values()}
 
 
 @keras.saving.register_keras_serializable(package="captioning")
@@ -27,10 +30,11 @@ class Ensemble(Decoder):
 
     def __init__(self, *carried, members: list[dict[str, Any]], **kwargs) -> None:
         super().__init__(*carried, **kwargs)
-        shared = {name: Decoder.get_config(self)[name] for name in _SHARED}
+        config = Decoder.get_config(self)
+        shared = {name: config[name] for name in _SHARED}
         self.settings = [dict(one) for one in members]
         self.members = [
-            KINDS[one["kind"]](**shared, **{name: one[name] for name in one if name != "kind"})
+            _KINDS[one["kind"]](**shared, **{name: one[name] for name in one if name != "kind"})
             for one in members
         ]
         self.positions = self.members[0].positions

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.datasets import image_id, read_text
+from captioning.datasets.coco_results import pairs
 from captioning.files import existing_file
 
 
@@ -35,12 +36,7 @@ def read_predictions(
     numbered = {number: one for one, number in numbers.items()}
     captions: dict[str, str] = {}
     unknown = []
-    for number, entry in enumerate(entries, start=1):
-        given, caption = None, None
-        if isinstance(entry, dict):
-            given, caption = entry.get("image_id"), entry.get("caption")
-        if type(given) not in (int, str) or not isinstance(caption, str):
-            raise UserError(f"{path}: entry {number} is not {{'image_id': ..., 'caption': 'text'}}")
+    for number, (given, caption) in enumerate(pairs(path, entries), start=1):
         name = numbered.get(given) or image_id(str(given))
         if name in captions:
             raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")

@@ -28,7 +28,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1, "tied_embedding": True, "attention_penalty": 0.0, "min_count": 5,
     },
 }  # fmt: skip
-SETTINGS_FILE = "training_settings.json"  # in checkpoints/: what a run was trained with
 SETTINGS = tuple(name for name in DEFAULTS["merge"] if name != "features")
 
 
@@ -120,10 +119,15 @@ def complete(args: argparse.Namespace) -> None:
         raise UserError(f"--attention-penalty: the {args.decoder} decoder has none; leave it out")
 
 
+def settings_path(folder: Path) -> Path:
+    """The record of what the model in `folder` is trained with."""
+    return folder / "checkpoints" / "training_settings.json"
+
+
 def trained_min_count(folder: Path) -> int:
     """The `--min-count` of the model that was trained into `folder`; 1 if that is not known."""
     try:
-        settings = json.loads((folder / "checkpoints" / SETTINGS_FILE).read_bytes())
+        settings = json.loads(settings_path(folder).read_bytes())
         return max(1, int(settings["min_count"]))
     except (OSError, ValueError, KeyError, TypeError):
         return 1

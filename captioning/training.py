@@ -15,7 +15,7 @@ from tqdm import tqdm
 from captioning.caption_batches import CaptionBatches
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, write_json, write_text
-from captioning.recipes import SETTINGS_FILE
+from captioning.recipes import settings_path
 
 HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "seconds")
 
@@ -208,7 +208,7 @@ def read_history(
 def begin_run(output_dir: Path, settings: Mapping[str, object]) -> None:
     """Record what a run's state depends on, and drop the state of an earlier run."""
     state_path(output_dir).unlink(missing_ok=True)
-    write_json(_settings_path(output_dir), settings)
+    write_json(settings_path(output_dir), settings)
 
 
 def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
@@ -219,7 +219,7 @@ def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
     """
     if not state_path(output_dir).is_file():
         return False
-    path = _settings_path(output_dir)
+    path = settings_path(output_dir)
     try:
         before = dict(json.loads(existing_file(path, "record of the run to resume").read_bytes()))
     except (ValueError, TypeError) as error:
@@ -230,7 +230,3 @@ def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
     if changed:
         raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")
     return True
-
-
-def _settings_path(output_dir: Path) -> Path:
-    return output_dir / "checkpoints" / SETTINGS_FILE

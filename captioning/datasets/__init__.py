@@ -27,6 +27,7 @@ _READERS = {
 }  # fmt: skip
 DATASETS = ("auto", *_READERS)
 _DRAWN = ("train", "dev", "test")
+_JSON = re.compile(r"\s*(?:\{|\[\s*\{)")  # how an object, or a list of them, begins
 
 
 def read_dataset(path: str | Path, dataset: str = "auto") -> Dataset:
@@ -37,7 +38,7 @@ def read_dataset(path: str | Path, dataset: str = "auto") -> Dataset:
     """
     path = existing_file(path, "captions file", "see data/README.md")
     text = read_text(path, "captions file")
-    content = parse_json(path, text) if re.match(r"\s*[{\[]", text) else text
+    content = parse_json(path, text) if _JSON.match(text) else text
     for name, reader in _READERS.items():
         fits = isinstance(content, reader.CONTENT)
         if fits and (dataset == name or (dataset == "auto" and reader.matches(content))):
@@ -126,7 +127,7 @@ def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> 
         found = [one for one in ids if _drawn(one, seed) == path]
     else:
         text = read_text(existing_file(path, "split file", "see data/README.md"), "split file")
-        if name or re.match(r"\s*\{", text):
+        if name or _JSON.match(text):
             found = _split_of_dataset(path, name)
         else:
             found = list(dict.fromkeys(map(image_id, map(str.strip, text.splitlines()))))

@@ -3,10 +3,11 @@
 A picture has as many entries as captions; it is called by its file's name or by a number.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from captioning.datasets.form import Dataset, collect, field
+from captioning.cli import UserError
+from captioning.datasets.form import Dataset, collect, whole
 
 CONTENT = list
 KNOWN = "a list of {'image_id', 'caption'}, which is COCO's results format"
@@ -24,16 +25,22 @@ def read(path: Path, content: list) -> Dataset:
     Raises:
         UserError: an entry lacks something, or names no picture.
     """
-    rows = [
-        (_name(path, entry, number), field(path, entry, "caption", str, f"entry {number}"))
-        for number, entry in enumerate(content, start=1)
-    ]
+    rows = ((str(given), caption) for given, caption in pairs(path, content))
     found = collect(path, "captions in COCO's results format", rows)
     numbers = {one: int(one) for one in found.captions if one.isdecimal()}
     return found._replace(numbers=numbers)
 
 
-def _name(path: Path, entry: Any, number: int) -> str:
-    given = entry.get("image_id") if isinstance(entry, dict) else None
-    kind = int if type(given) is int else str
-    return str(field(path, entry, "image_id", kind, f"entry {number}"))
+def pairs(path: Path, content: list) -> Iterator[tuple[int | str, str]]:
+    """What each entry calls its picture, and its caption.
+
+    Raises:
+        UserError: an entry lacks one of the two.
+    """
+    for number, entry in enumerate(content, start=1):
+        given, caption = None, None
+        if isinstance(entry, dict):
+            given, caption = entry.get("image_id"), entry.get("caption")
+        if type(given) not in (int, str) or not isinstance(caption, str):
+            raise UserError(f"{path}: entry {number} is not {{'image_id': ..., 'caption': 'text'}}")
+        yield whole(given) if isinstance(given, str) else given, whole(caption)

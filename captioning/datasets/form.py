@@ -110,5 +110,9 @@ def field(path: Path, entry: Any, key: str, kind: type, where: str) -> Any:
     value = entry.get(key) if isinstance(entry, dict) else None
     if type(value) is not kind:
         raise UserError(f"{path}: {where} has no '{key}' of type {kind.__name__}")
-    # JSON can spell halves of a character, which no text file can hold.
-    return value.encode("utf-8", "replace").decode() if kind is str else value
+    return whole(value) if kind is str else value
+
+
+def whole(text: str) -> str:
+    """Text without halves of characters, which JSON can spell and no text file can hold."""
+    return text.encode("utf-8", "replace").decode()
