@@ -195,6 +195,18 @@ def test_coco_results_may_call_pictures_by_number(tmp_path):
     assert found.numbers == {"391895": 391895, "7": 7}
 
 
+def test_split_of_coco_results_is_all_their_pictures(tmp_path):
+    formats.write_coco_results(tmp_path / "list.json", CAPTIONS)
+    assert read_split(tmp_path / "list.json") == list(BY_ID)
+
+
+def test_text_that_begins_with_a_bracket_is_text(tmp_path):
+    (tmp_path / "captions.txt").write_text("[1].jpg#0\tA dog .\n")
+    (tmp_path / "split.txt").write_text("[1].jpg\n")
+    assert read_captions(tmp_path / "captions.txt") == {"[1]": ["A dog ."]}
+    assert read_split(tmp_path / "split.txt") == ["[1]"]
+
+
 @pytest.mark.parametrize("entry", [{"image_id": 1.5, "caption": "a"}, {"image_id": 1}, 3])
 def test_a_broken_entry_of_coco_results_is_named(tmp_path, entry):
     (tmp_path / "list.json").write_text(json.dumps([{"image_id": 1, "caption": "a"}, entry]))
