@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from captioning.captioners import check_encoder
 from captioning.cli import UserError, printable
@@ -16,7 +17,8 @@ from captioning.images import UnreadableImage, decode_batches
 from captioning.report import Captioned
 
 FEW = 8  # pictures up to which compiling the encoder's graph costs more than it saves
-BATCH = 32
+BATCH = 32  # pictures whose captions are searched for together
+ENCODED = 16  # of them, those that pass the encoder together; most of the memory is its
 
 
 def encoder_of(
@@ -62,13 +64,17 @@ def caption_pictures(
     model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
 ) -> Iterator[Captioned | UnreadableImage]:
     """Caption pictures in batches; yield a caption or an error for each, a batch's errors last."""
-    size = min(BATCH, len(paths))
+    size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
     for read, pixels, unreadable in decode_batches(paths, encoder.info["image_size"], size):
         if read:
             if len(paths) <= FEW:
                 features = encoder.encode_few(pixels, grid=model.grid)
             else:
-                features = encoder.encode(pixels, size, grid=model.grid)
+                parts = [
+                    encoder.encode(pixels[first : first + encoded], encoded, grid=model.grid)
+                    for first in range(0, len(pixels), encoded)
+                ]
+                features = np.concatenate(parts)
             hypotheses = generate(model, features, beam_width=beam_width)
             for path, found in zip(read, hypotheses, strict=True):
                 yield Captioned(path, *found)

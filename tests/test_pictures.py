@@ -1,0 +1,37 @@
+"""Captions of many pictures: in batches, of which a part at a time passes the encoder."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.encoders import load_encoder
+from captioning.ensemble import DECODERS
+from captioning.pictures import BATCH, caption_pictures
+
+
+@pytest.mark.slow
+def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path):
+    random = np.random.default_rng(5)
+    paths = [tmp_path / f"{number}.png" for number in range(BATCH + 3)]
+    for path in paths:
+        colours = random.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(colours).resize((64, 64), Image.Resampling.NEAREST).save(path)
+    paths[7].write_bytes(b"no picture")
+    encoder = load_encoder("efficientnet_lite0")
+    keras.utils.set_random_seed(6)
+    words = ["startseq", "endseq"] + [f"word{number}" for number in range(30)]
+    model = DECODERS["attention"](encoder.width, words, 8, positions=49, units=16, width=12)
+
+    together = list(caption_pictures(model, encoder, paths, beam_width=2))
+    alone = [next(caption_pictures(model, encoder, [path], beam_width=2)) for path in paths]
+
+    captions = {one.path: one for one in alone if hasattr(one, "caption")}
+    found = [one for one in together if hasattr(one, "caption")]
+    assert [one.path for one in found] == [path for path in paths if path != paths[7]]
+    assert [one.caption for one in found] == [captions[one.path].caption for one in found]
+    np.testing.assert_allclose(
+        [one.log_probability for one in found],
+        [captions[one.path].log_probability for one in found], rtol=1e-3,
+    )  # fmt: skip
+    assert len({one.caption for one in found}) > 1  # else the order would not show
