@@ -8,6 +8,7 @@ import keras
 
 from captioning.artifacts import read_tokenizer
 from captioning.cli import UserError
+from captioning.decoders import Decoder
 from captioning.ensemble import DECODERS, Ensemble
 from captioning.features import Features, check_kind
 from captioning.files import PRETRAINED, existing_file, find_artifact
@@ -66,6 +67,20 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
     if tokenizer is not None:
         words = read_tokenizer(tokenizer, model.vocabulary.max_length).words
         _check_vocabulary(path, model.vocabulary.words, tokenizer, words)
+    return model
+
+
+def load_trained(path: str | Path) -> Decoder:
+    """A decoder that stage 2 has trained, to be trained on.
+
+    Raises:
+        UserError: as `load_captioner`; or another kind of file, or an ensemble.
+    """
+    if Path(path).suffix != ".keras":
+        raise UserError(f"{path}: give a .keras file; one that stage 2 has trained")
+    model = load_captioner(path)
+    if isinstance(model, Ensemble):
+        raise UserError(f"{path}: is an ensemble; train its members, and join them after")
     return model
 
 

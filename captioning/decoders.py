@@ -129,6 +129,12 @@ class Decoder(keras.Model):
         self.token_loss.update_state(losses, sample_weight=mask)
         return mean
 
+    def copy_with(self, **changes) -> "Decoder":
+        """A decoder with the same weights, and these arguments of its constructor changed."""
+        copy = type(self).from_config({**self.get_config(), **changes})
+        copy.set_weights(self.get_weights())
+        return copy
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments: enough to build the same model again."""
         return {

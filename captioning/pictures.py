@@ -22,7 +22,12 @@ ENCODED = 16  # of them, those that pass the encoder together; most of the memor
 
 
 def encoder_of(
-    model: keras.Model, model_path: Path, name: str | None = None, weights: str | None = None
+    model: keras.Model,
+    model_path: Path,
+    name: str | None = None,
+    weights: str | None = None,
+    *,
+    dtype: str = "float32",
 ) -> Encoder:
     """The encoder that made the features `model` was trained on.
 
@@ -50,7 +55,7 @@ def encoder_of(
             )
     seeded = re.fullmatch(r"random, seed (\d+)", recorded)
     seed = int(seeded[1]) if seeded else 0
-    encoder = load_encoder(name, weights, seed=seed)
+    encoder = load_encoder(name, weights, seed=seed, dtype=dtype)
     check_encoder(record, model_path, encoder.info, weights or name)
     if encoder.width != model.feature_size:
         raise UserError(

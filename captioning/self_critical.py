@@ -148,9 +148,6 @@ def main() -> None:
     from captioning.features import read_features
     from captioning.files import atomic_path, check_writable
 
-    if Path(args.model).suffix != ".keras":
-        raise UserError(f"{args.model}: give a .keras file; one that stage 2 has trained")
-
     # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
     features = read_features(args.features)
     descriptions, rules = read_descriptions(args.descriptions)
@@ -169,16 +166,13 @@ def main() -> None:
 
     keras = import_keras()
     from captioning import training
-    from captioning.captioners import check_features, load_captioner, load_keras_file
-    from captioning.ensemble import Ensemble
+    from captioning.captioners import check_features, load_keras_file, load_trained
 
     names = ("model", "features", "descriptions", "train_split", "dev_split",
              "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
     state, history = training.state_path(output), []
-    trained = load_captioner(args.model)
-    if isinstance(trained, Ensemble):
-        raise UserError(f"{args.model}: is an ensemble; train its members, and join them after")
+    trained = load_trained(args.model)
     check_features(trained, args.model, features, args.features)
     if args.resume and training.resumable(output, settings):
         model = load_keras_file(state, compile=True)
@@ -193,9 +187,7 @@ def main() -> None:
             )
         # Without dropout, so that what is made more probable is what was drawn.
         off = ("dropout", "output_dropout", "label_smoothing", "penalty")
-        config = trained.get_config()
-        model = type(trained).from_config({**config, **{k: 0.0 for k in off if k in config}})
-        model.set_weights(trained.get_weights())
+        model = trained.copy_with(**{k: 0.0 for k in off if k in trained.get_config()})
         model.compile(
             optimizer=keras.optimizers.Adam(args.learning_rate, global_clipnorm=1.0),
             jit_compile=keras.backend.backend() != "tensorflow",
@@ -225,10 +217,8 @@ def main() -> None:
         print("reward {reward:.3f}, development CIDEr-D {val_cider:.3f}".format(**row))
         training.write_history(output / "history.csv", history, COLUMNS)
         if row["val_cider"] == max(one["val_cider"] for one in history):
-            plain = type(model).from_config(model.get_config())
-            plain.set_weights(model.get_weights())
             with atomic_path(output / "checkpoints" / "best_model.keras") as temporary:
-                plain.save(temporary)
+                model.copy_with().save(temporary)  # never compiled, so without the optimizer
         with atomic_path(state) as temporary:
             model.save(temporary)
     best = max(history, key=lambda row: row["val_cider"])

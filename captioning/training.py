@@ -149,8 +149,7 @@ class _Keeper(keras.callbacks.Callback):
     def _keep_best(self, row: dict, before: dict | None) -> None:
         # A copy that was never compiled: the optimizer's moments are twice the model's size. And
         # in float32, whatever it was trained in, so that it captions alike everywhere.
-        plain = type(self.model).from_config({**self.model.get_config(), "dtype": "float32"})
-        plain.set_weights(self.model.get_weights())
+        plain = self.model.copy_with(dtype="float32")
         for name in (model_name(row), "checkpoints/best_model.keras"):
             with atomic_path(self.output_dir / name) as temporary:
                 plain.save(temporary)

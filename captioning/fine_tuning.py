@@ -1,0 +1,240 @@
+"""Fine-tuning: the encoder's last stage learns along with a decoder that stage 2 has trained.
+
+    python -m captioning.fine_tuning --model checkpoints/best_model.keras
+
+What an encoder was trained for is not what captions speak of. First the decoder alone, then both
+at a low learning rate, as Vinyals et al. do it (arXiv 1609.06647, section 5.1): from the start the
+gradients of a decoder that knows nothing would spoil the encoder. The weights that come out are for
+`1_data_preprocessor.py --weights`, and for any decoder.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    positive_float,
+    positive_int,
+    run,
+    seed,
+)
+
+ROUND = 4  # lengths of captions are rounded up to it, because each is a graph to compile
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", required=True, help="a decoder that stage 2 has trained")
+    add("--images", default="data/flickr8k/Flicker8k_Dataset", help="folder of the pictures")
+    add("--weights", help="the encoder's, where the model's record of them is not enough")
+    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    flickr8k = "data/flickr8k/Flickr8k_text/Flickr_8k.{}Images.txt"
+    add("--train-split", default=flickr8k.format("train"), help="which images it learns from")
+    add("--dev-split", default=flickr8k.format("dev"), help="which images choose the best epoch")
+    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
+    add("--epochs", type=positive_int, default=4, help="passes over the training images")
+    add("--batch-size", type=positive_int, default=32, help="pictures a step")
+    add("--captions", type=positive_int, default=5, help="of each picture, in a step")
+    add(
+        "--learning-rate",
+        type=positive_float,
+        default=1e-4,
+        help="of AdamW at its peak; lower it if the development loss rises from the start",
+    )
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 trains faster where the processor has it; what is kept is float32",
+    )
+    add("--seed", type=seed, default=0, help="of order, views and dropout")
+    add("--limit", type=positive_int, help="train on the first N images only, for a try")
+    add("--output-dir", default="fine_tuned", help="takes history.csv, checkpoints/ and weights")
+    add("--resume", action="store_true", help="go on after the last epoch that was completed")
+    return parser.parse_args()  # fmt: skip
+
+
+def batches(
+    images: Mapping[str, Path],
+    captions: Mapping[str, Sequence[list[int]]],
+    size: int,
+    *,
+    batch_size: int,
+    count: int,
+    seed: int,
+    epoch: int,
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """One pass over `images`, in an order, views and captions that follow from seed and epoch.
+
+    Yields ({"pixels": (n, size, size, 3), "tokens": (n * count, T)}, next words (n * count, T)): a
+    picture's `count` captions are neighbours, and shorter ones end in 0. Two pictures of three are
+    seen in part (`captioning.views`). An unreadable picture is left out.
+    """
+    from captioning.images import decode_batches
+    from captioning.views import view
+
+    random = np.random.default_rng((seed, epoch))
+    owner = {path: one for one, path in images.items()}
+    paths = list(owner)
+    random.shuffle(paths)
+    looks = dict(zip(paths, random.integers(3, size=len(paths)), strict=True))  # 0: the whole
+
+    def square_of(path: Path):
+        return view(int(looks[path] and 2 * epoch + looks[path]), path.name)
+
+    for read, pixels, _ in decode_batches(paths, size, batch_size, square_of=square_of):
+        chosen: list[list[int]] = []
+        for path in read:
+            own = captions[owner[path]]
+            chosen += [own[n] for n in np.resize(random.permutation(len(own)), count)]
+        if chosen:
+            longest = max(map(len, chosen)) - 1
+            tokens = np.zeros((len(chosen), longest + -longest % ROUND + 1), np.int32)
+            for row, words in zip(tokens, chosen, strict=True):
+                row[: len(words)] = words
+            yield {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
+
+
+def features_of(encoder, images: Mapping[str, Path], *, grid: bool, batch_size: int = 50):
+    """The `Features` of pictures, held in memory."""
+    from captioning.features import Features
+    from captioning.images import decode_batches
+
+    owner, ids, rows = {path: one for one, path in images.items()}, [], []
+    for read, pixels, _ in decode_batches(
+        [*images.values()], encoder.info["image_size"], batch_size
+    ):
+        if read:
+            ids += [owner[path] for path in read]
+            rows.append(encoder.encode(pixels, batch_size, grid=grid))
+    return Features(ids, np.concatenate(rows), encoder.info)
+
+
+def keep(output: Path, encoder, decoder) -> None:
+    """Write encoder and decoder beside each other, the latter with a record of the former."""
+    from captioning.encoders import save_encoder
+    from captioning.files import atomic_path, sha256
+
+    name, size = encoder.info["encoder"], encoder.info["image_size"]
+    weights = output / f"{name}-captions.weights.h5"
+    recipe = {"encoder": name, "image_size": size, "from": encoder.info["weights"]}
+    save_encoder(encoder.network, weights, recipe)
+    record = {**encoder.info, "dtype": "float32", "weights": weights.name,
+              "weights_sha256": sha256(weights)}  # fmt: skip
+    with atomic_path(output / "best_model.keras") as temporary:
+        decoder.copy_with(dtype="float32", encoder=record).save(temporary)
+
+
+def main() -> None:
+    args = parse_arguments()
+    from captioning.artifacts import read_descriptions
+    from captioning.datasets import find_pictures, read_split, select
+    from captioning.files import check_writable
+
+    # 1. Pictures, captions, and which of them train and which judge.
+    descriptions, _ = read_descriptions(args.descriptions)
+    if not Path(args.images).is_dir():
+        raise UserError(f"{args.images}: not a folder of pictures; give theirs as --images")
+    pictures, _ = find_pictures(args.images, {})
+    train_ids, dev_ids = (
+        select(
+            read_split(split, descriptions, seed=args.split_seed),
+            split=split, pictures=pictures, descriptions=descriptions,
+        )
+        for split in (args.train_split, args.dev_split)
+    )  # fmt: skip
+    train, dev = ({one: pictures[one] for one in ids} for ids in (train_ids[: args.limit], dev_ids))
+    output = Path(args.output_dir)
+    (output / "checkpoints").mkdir(parents=True, exist_ok=True)
+    check_writable(output / "history.csv")
+
+    # 2. The encoder that the decoder was trained on, and both as one model.
+    keras = import_keras()
+    from captioning import training
+    from captioning.caption_batches import CaptionBatches
+    from captioning.captioners import load_trained
+    from captioning.joint import Joint, thaw_last_stage
+    from captioning.pictures import encoder_of
+    from captioning.state import check_settings, load_state, read_record, save_state
+
+    keras.utils.set_random_seed(args.seed)
+    trained = load_trained(args.model)
+    encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
+    policy = "mixed_bfloat16" if args.dtype == "bfloat16" else "float32"
+    decoder = trained.copy_with(dtype=policy)
+    decoder.compile(jit_compile=keras.backend.backend() != "tensorflow")
+    thaw_last_stage(encoder.network, encoder.info["encoder"])
+    model = Joint(encoder.network, decoder, args.captions)
+    steps = args.epochs * -(-len(train) // args.batch_size)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            training.learning_rate_schedule(args.learning_rate, steps),
+            weight_decay=0.01,
+            global_clipnorm=1.0,
+        ),
+        jit_compile=keras.backend.backend() != "tensorflow",
+    )
+    names = ("model", "descriptions", "train_split", "dev_split", "split_seed", "epochs", "limit",
+             "batch_size", "captions", "learning_rate", "dtype", "seed")  # fmt: skip
+    settings = {**{name: vars(args)[name] for name in names},
+                "weights": encoder.info["weights_sha256"]}  # fmt: skip
+    state, history = output / "state.npz", []
+    if args.resume and state.is_file():
+        record = read_record(state)
+        check_settings(state, record["settings"], settings)
+        load_state(state, model)
+        history = record["history"]
+
+    # 3. Train; judge by the decoder's loss on the development pictures as they are now encoded.
+    vocabulary = decoder.vocabulary
+    known = {*vocabulary.words}
+    rare = any(
+        word not in known for one in train for text in descriptions[one] for word in text.split()
+    )
+    captions = {one: [vocabulary.encode(text, rare) for text in descriptions[one]] for one in train}
+
+    def judge() -> float:
+        features = features_of(encoder, dev, grid=decoder.grid)
+        judged = CaptionBatches(
+            features, descriptions, features, vocabulary, batch_size=128, keep_unknown=rare
+        )
+        return float(decoder.evaluate(judged, verbose=0, return_dict=True)["token_loss"])
+
+    print(f"{len(train)} pictures; {len(history)} epochs already trained")
+    if not history:
+        print(f"{args.dev_split}: loss {judge():.3f} before the first epoch")
+    for epoch in range(len(history), args.epochs):
+        began, loss = time.perf_counter(), 0.0
+        model.reset_metrics()
+        with tqdm(total=len(train), unit="picture", desc=f"epoch {epoch + 1}") as bar:
+            for inputs, following in batches(
+                train, captions, encoder.info["image_size"], batch_size=args.batch_size,
+                count=args.captions, seed=args.seed, epoch=epoch,
+            ):  # fmt: skip
+                loss = float(model.train_on_batch(inputs, following))  # the mean since the reset
+                if not np.isfinite(loss):
+                    raise UserError(f"the loss is {loss}; lower --learning-rate")
+                bar.update(len(inputs["pixels"]))
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        row = {
+            "epoch": epoch + 1, "loss": round(loss, 5),
+            "val_loss": round(judge(), 5), "seconds": round(time.perf_counter() - began, 1),
+        }  # fmt: skip
+        history.append(row)
+        print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
+        training.write_history(output / "history.csv", history)
+        if training.best_row(history) is row:
+            keep(output / "checkpoints", encoder, decoder)
+        save_state(state, model, {"settings": settings, "history": history})
+    print(f"best epoch {training.best_row(history)['epoch']}: {output / 'checkpoints'}")
+
+
+if __name__ == "__main__":
+    run(main)
