@@ -84,6 +84,21 @@ def load_trained(path: str | Path) -> Decoder:
     return model
 
 
+def check_text_rules(
+    model: Decoder, model_path: str | Path, rules: str, descriptions: str | Path
+) -> None:
+    """Refuse descriptions that were cleaned by other rules than those that the model learned from.
+
+    Raises:
+        UserError: it is so.
+    """
+    if model.vocabulary.text_rules != rules:
+        raise UserError(
+            f"{descriptions}: cleaned by the rules {rules}, but {model_path} was trained on "
+            f"{model.vocabulary.text_rules}; make them with 1_data_preprocessor.py"
+        )
+
+
 def load_keras_file(
     path: Path,
     *,

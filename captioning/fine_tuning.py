@@ -25,6 +25,7 @@ from captioning.cli import (
     seed,
 )
 
+JUDGED = 50  # pictures that are encoded together to judge
 ROUND = 4  # lengths of captions are rounded up to it, because each is a graph to compile
 
 
@@ -102,19 +103,44 @@ def batches(
             yield {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
 
 
-def features_of(encoder, images: Mapping[str, Path], *, grid: bool, batch_size: int = 50):
-    """The `Features` of pictures, held in memory."""
+def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unknown: bool) -> float:
+    """The decoder's loss a word on pictures as they are encoded now, whose features fit memory."""
+    from captioning.caption_batches import CaptionBatches
     from captioning.features import Features
     from captioning.images import decode_batches
 
-    owner, ids, rows = {path: one for one, path in images.items()}, [], []
-    for read, pixels, _ in decode_batches(
-        [*images.values()], encoder.info["image_size"], batch_size
-    ):
+    owner, size = {path: one for one, path in pictures.items()}, encoder.info["image_size"]
+    ids: list[str] = []
+    rows = []
+    for read, pixels, _ in decode_batches(list(owner), size, JUDGED):
         if read:
             ids += [owner[path] for path in read]
-            rows.append(encoder.encode(pixels, batch_size, grid=grid))
-    return Features(ids, np.concatenate(rows), encoder.info)
+            rows.append(encoder.encode(pixels, JUDGED, grid=decoder.grid))
+    if not rows:
+        raise UserError(f"{next(iter(owner))}: like all pictures that judge, it cannot be read")
+    features = Features(ids, np.concatenate(rows), encoder.info)
+    judged = CaptionBatches(
+        features, captions, ids, decoder.vocabulary, batch_size=128, keep_unknown=keep_unknown
+    )
+    return float(decoder.evaluate(judged, verbose=0, return_dict=True)["token_loss"])
+
+
+def train_epoch(model, passed: Iterator, pictures: int, epoch: int) -> float:
+    """One pass of training; the mean loss.
+
+    Raises:
+        UserError: the loss is no longer a number.
+    """
+    loss = 0.0
+    model.reset_metrics()
+    with tqdm(total=pictures, unit="picture", desc=f"epoch {epoch + 1}") as bar:
+        for inputs, following in passed:
+            loss = float(model.train_on_batch(inputs, following))  # the mean since the reset
+            if not np.isfinite(loss):
+                raise UserError(f"the loss is {loss}; lower --learning-rate")
+            bar.update(len(inputs["pixels"]))
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+    return loss
 
 
 def keep(output: Path, encoder, decoder) -> None:
@@ -139,7 +165,7 @@ def main() -> None:
     from captioning.files import check_writable
 
     # 1. Pictures, captions, and which of them train and which judge.
-    descriptions, _ = read_descriptions(args.descriptions)
+    descriptions, rules = read_descriptions(args.descriptions)
     if not Path(args.images).is_dir():
         raise UserError(f"{args.images}: not a folder of pictures; give theirs as --images")
     pictures, _ = find_pictures(args.images, {})
@@ -158,14 +184,14 @@ def main() -> None:
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
     from captioning import training
-    from captioning.caption_batches import CaptionBatches
-    from captioning.captioners import load_trained
+    from captioning.captioners import check_text_rules, load_trained
     from captioning.joint import Joint, thaw_last_stage
     from captioning.pictures import encoder_of
     from captioning.state import check_settings, load_state, read_record, save_state
 
     keras.utils.set_random_seed(args.seed)
     trained = load_trained(args.model)
+    check_text_rules(trained, args.model, rules, args.descriptions)
     encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
     policy = "mixed_bfloat16" if args.dtype == "bfloat16" else "float32"
     decoder = trained.copy_with(dtype=policy)
@@ -191,48 +217,39 @@ def main() -> None:
         check_settings(state, record["settings"], settings)
         load_state(state, model)
         history = record["history"]
+    else:
+        state.unlink(missing_ok=True)
 
     # 3. Train; judge by the decoder's loss on the development pictures as they are now encoded.
     vocabulary = decoder.vocabulary
-    known = {*vocabulary.words}
-    rare = any(
-        word not in known for one in train for text in descriptions[one] for word in text.split()
-    )
+    said = {word for one in train for text in descriptions[one] for word in text.split()}
+    rare = not said <= {*vocabulary.words}  # as stage 2 takes them with its --min-count
     captions = {one: [vocabulary.encode(text, rare) for text in descriptions[one]] for one in train}
-
-    def judge() -> float:
-        features = features_of(encoder, dev, grid=decoder.grid)
-        judged = CaptionBatches(
-            features, descriptions, features, vocabulary, batch_size=128, keep_unknown=rare
-        )
-        return float(decoder.evaluate(judged, verbose=0, return_dict=True)["token_loss"])
-
     print(f"{len(train)} pictures; {len(history)} epochs already trained")
     if not history:
-        print(f"{args.dev_split}: loss {judge():.3f} before the first epoch")
+        before = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
+        print(f"{args.dev_split}: loss {before:.3f} before the first epoch")
     for epoch in range(len(history), args.epochs):
-        began, loss = time.perf_counter(), 0.0
-        model.reset_metrics()
-        with tqdm(total=len(train), unit="picture", desc=f"epoch {epoch + 1}") as bar:
-            for inputs, following in batches(
-                train, captions, encoder.info["image_size"], batch_size=args.batch_size,
-                count=args.captions, seed=args.seed, epoch=epoch,
-            ):  # fmt: skip
-                loss = float(model.train_on_batch(inputs, following))  # the mean since the reset
-                if not np.isfinite(loss):
-                    raise UserError(f"the loss is {loss}; lower --learning-rate")
-                bar.update(len(inputs["pixels"]))
-                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        began = time.perf_counter()
+        passed = batches(
+            train, captions, encoder.info["image_size"], batch_size=args.batch_size,
+            count=args.captions, seed=args.seed, epoch=epoch,
+        )  # fmt: skip
+        loss = train_epoch(model, passed, len(train), epoch)
+        val_loss = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
         row = {
             "epoch": epoch + 1, "loss": round(loss, 5),
-            "val_loss": round(judge(), 5), "seconds": round(time.perf_counter() - began, 1),
+            "val_loss": round(val_loss, 5), "seconds": round(time.perf_counter() - began, 1),
         }  # fmt: skip
         history.append(row)
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
         training.write_history(output / "history.csv", history)
         if training.best_row(history) is row:
             keep(output / "checkpoints", encoder, decoder)
-        save_state(state, model, {"settings": settings, "history": history})
+        try:
+            save_state(state, model, {"settings": settings, "history": history})
+        except FloatingPointError as error:
+            raise UserError(f"{error}; lower --learning-rate") from error
     print(f"best epoch {training.best_row(history)['epoch']}: {output / 'checkpoints'}")
 
 

@@ -166,7 +166,12 @@ def main() -> None:
 
     keras = import_keras()
     from captioning import training
-    from captioning.captioners import check_features, load_keras_file, load_trained
+    from captioning.captioners import (
+        check_features,
+        check_text_rules,
+        load_keras_file,
+        load_trained,
+    )
 
     names = ("model", "features", "descriptions", "train_split", "dev_split",
              "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
@@ -180,11 +185,7 @@ def main() -> None:
         done = int(model.optimizer.iterations) // -(-len(train_ids) // args.batch_size)
         history = training.read_history(output / "history.csv", done, COLUMNS)
     else:
-        if trained.vocabulary.text_rules != rules:
-            raise UserError(
-                f"{args.descriptions}: cleaned by the rules {rules}, but {args.model} was trained "
-                f"on {trained.vocabulary.text_rules}; make them with 1_data_preprocessor.py"
-            )
+        check_text_rules(trained, args.model, rules, args.descriptions)
         # Without dropout, so that what is made more probable is what was drawn.
         off = ("dropout", "output_dropout", "label_smoothing", "penalty")
         model = trained.copy_with(**{k: 0.0 for k in off if k in trained.get_config()})
