@@ -204,6 +204,22 @@ def test_what_is_no_picture_gets_no_caption(pipeline, tmp_path, name, content, r
 
 
 @pytest.mark.parametrize(
+    "output, parts",
+    [
+        ("looks.pdf", ("looks.pdf", ".png")),
+        ("looks.png", ("best_model.keras", "--decoder attention")),
+    ],
+)
+def test_where_a_model_looked_that_does_not_look_or_in_another_format(pipeline, output, parts):
+    result = run_script(
+        "infer.py", "--image-path", pipeline.data.images / pipeline.data.names[0],
+        "--attention", output, cwd=pipeline.work,
+    )  # fmt: skip
+    assert_refused(result, *parts)
+    assert not (pipeline.work / output).exists()
+
+
+@pytest.mark.parametrize(
     "script, arguments, part",
     [
         (SCRIPTS[0], ["--batch-size", "0"], "--batch-size"),
