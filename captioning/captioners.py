@@ -70,12 +70,15 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
     return model
 
 
-def load_trained(path: str | Path) -> Decoder:
-    """A decoder that stage 2 has trained, to be trained on.
+def load_trained(path: str | Path, output: Path) -> Decoder:
+    """A decoder that stage 2 has trained, to be trained on into `output`/checkpoints.
 
     Raises:
-        UserError: as `load_captioner`; or another kind of file, or an ensemble.
+        UserError: as `load_captioner`; or another kind of file, an ensemble, or one that would be
+            overwritten.
     """
+    if Path(path).resolve() == (output / "checkpoints" / "best_model.keras").resolve():
+        raise UserError(f"{path}: would be overwritten; give another --output-dir")
     if Path(path).suffix != ".keras":
         raise UserError(f"{path}: give a .keras file; one that stage 2 has trained")
     model = load_captioner(path)

@@ -200,6 +200,9 @@ def save_encoder(
     and `image_size` (pixels). With `half`, kernels are stored as float16, half the size; the
     vectors of normalisation stay float32, because a variance may exceed what float16 holds.
     """
+    heads = [layer.heads for layer in network.layers if isinstance(layer, SelfAttention)]
+    if heads:
+        recipe = {**recipe, "heads": heads[0]}  # some public checkpoints have others than our own
     with atomic_path(path) as temporary:
         full = temporary.with_name(".full.weights.h5")  # Keras goes by the suffix
         try:
@@ -271,6 +274,16 @@ def _load_project_weights(network: keras.Model, path: Path, recipe: dict[str, An
             f"{path}: these weights do not fit the encoder {network.name}; "
             "were they trained for another one?"
         ) from error
+    heads = recipe.get("heads")
+    for layer in network.layers:
+        if heads is not None and isinstance(layer, SelfAttention):
+            if (
+                not isinstance(heads, int)
+                or heads < 1
+                or network.output["pooled"].shape[-1] % heads
+            ):
+                raise UserError(f"{path}: has {heads!r:.20} heads of attention, which cannot be")
+            layer.heads = heads
 
 
 def _load_checkpoint(network: keras.Model, path: Path, partial: bool) -> None:

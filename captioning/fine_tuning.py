@@ -21,6 +21,7 @@ from captioning.cli import (
     import_keras,
     positive_float,
     positive_int,
+    report_skipped,
     run,
     seed,
 )
@@ -56,7 +57,7 @@ def parse_arguments():
         help="bfloat16 trains faster where the processor has it; what is kept is float32",
     )
     add("--seed", type=seed, default=0, help="of order, views and dropout")
-    add("--limit", type=positive_int, help="train on the first N images only, for a try")
+    add("--limit", type=positive_int, help="use the first N images of each split only, for a try")
     add("--output-dir", default="fine_tuned", help="takes history.csv, checkpoints/ and weights")
     add("--resume", action="store_true", help="go on after the last epoch that was completed")
     return parser.parse_args()  # fmt: skip
@@ -71,12 +72,13 @@ def batches(
     count: int,
     seed: int,
     epoch: int,
+    unreadable: list[str],
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """One pass over `images`, in an order, views and captions that follow from seed and epoch.
 
     Yields ({"pixels": (n, size, size, 3), "tokens": (n * count, T)}, next words (n * count, T)): a
     picture's `count` captions are neighbours, and shorter ones end in 0. Two pictures of three are
-    seen in part (`captioning.views`). An unreadable picture is left out.
+    seen in part (`captioning.views`). An unreadable picture is left out, and added to `unreadable`.
     """
     from captioning.images import decode_batches
     from captioning.views import view
@@ -90,7 +92,8 @@ def batches(
     def square_of(path: Path):
         return view(int(looks[path] and 2 * epoch + looks[path]), path.name)
 
-    for read, pixels, _ in decode_batches(paths, size, batch_size, square_of=square_of):
+    for read, pixels, errors in decode_batches(paths, size, batch_size, square_of=square_of):
+        unreadable += map(str, errors)
         chosen: list[list[int]] = []
         for path in read:
             own = captions[owner[path]]
@@ -126,7 +129,7 @@ def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unkn
 
 
 def train_epoch(model, passed: Iterator, pictures: int, epoch: int) -> float:
-    """One pass of training; the mean loss.
+    """One pass of training; the mean loss a word, without label smoothing and penalty.
 
     Raises:
         UserError: the loss is no longer a number.
@@ -135,7 +138,8 @@ def train_epoch(model, passed: Iterator, pictures: int, epoch: int) -> float:
     model.reset_metrics()
     with tqdm(total=pictures, unit="picture", desc=f"epoch {epoch + 1}") as bar:
         for inputs, following in passed:
-            loss = float(model.train_on_batch(inputs, following))  # the mean since the reset
+            logs = model.train_on_batch(inputs, following, return_dict=True)
+            loss = float(logs["token_loss"])  # the mean since the reset
             if not np.isfinite(loss):
                 raise UserError(f"the loss is {loss}; lower --learning-rate")
             bar.update(len(inputs["pixels"]))
@@ -144,25 +148,30 @@ def train_epoch(model, passed: Iterator, pictures: int, epoch: int) -> float:
 
 
 def keep(output: Path, encoder, decoder) -> None:
-    """Write encoder and decoder beside each other, the latter with a record of the former."""
+    """Write encoder and decoder beside each other, the latter with a record of the former.
+
+    Both are complete before either takes the place of an older one: they go by a digest.
+    """
     from captioning.encoders import save_encoder
     from captioning.files import atomic_path, sha256
 
     name, size = encoder.info["encoder"], encoder.info["image_size"]
     weights = output / f"{name}-captions.weights.h5"
     recipe = {"encoder": name, "image_size": size, "from": encoder.info["weights"]}
-    save_encoder(encoder.network, weights, recipe)
+    finished = output / f".{weights.name}"
+    save_encoder(encoder.network, finished, recipe)
     record = {**encoder.info, "dtype": "float32", "weights": weights.name,
-              "weights_sha256": sha256(weights)}  # fmt: skip
+              "weights_sha256": sha256(finished)}  # fmt: skip
     with atomic_path(output / "best_model.keras") as temporary:
         decoder.copy_with(dtype="float32", encoder=record).save(temporary)
+        finished.replace(weights)
 
 
 def main() -> None:
     args = parse_arguments()
     from captioning.artifacts import read_descriptions
     from captioning.datasets import find_pictures, read_split, select
-    from captioning.files import check_writable
+    from captioning.files import check_writable, sha256
 
     # 1. Pictures, captions, and which of them train and which judge.
     descriptions, rules = read_descriptions(args.descriptions)
@@ -176,7 +185,10 @@ def main() -> None:
         )
         for split in (args.train_split, args.dev_split)
     )  # fmt: skip
-    train, dev = ({one: pictures[one] for one in ids} for ids in (train_ids[: args.limit], dev_ids))
+    train, dev = (
+        {one: pictures[one] for one in ids}
+        for ids in (train_ids[: args.limit], dev_ids[: args.limit])
+    )
     output = Path(args.output_dir)
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
@@ -189,11 +201,11 @@ def main() -> None:
     from captioning.pictures import encoder_of
     from captioning.state import check_settings, load_state, read_record, save_state
 
-    keras.utils.set_random_seed(args.seed)
-    trained = load_trained(args.model)
+    trained = load_trained(args.model, output)
     check_text_rules(trained, args.model, rules, args.descriptions)
     encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
     policy = "mixed_bfloat16" if args.dtype == "bfloat16" else "float32"
+    keras.utils.set_random_seed(args.seed)  # which its dropout draws from
     decoder = trained.copy_with(dtype=policy)
     decoder.compile(jit_compile=keras.backend.backend() != "tensorflow")
     thaw_last_stage(encoder.network, encoder.info["encoder"])
@@ -209,8 +221,10 @@ def main() -> None:
     )
     names = ("model", "descriptions", "train_split", "dev_split", "split_seed", "epochs", "limit",
              "batch_size", "captions", "learning_rate", "dtype", "seed")  # fmt: skip
-    settings = {**{name: vars(args)[name] for name in names},
-                "weights": encoder.info["weights_sha256"]}  # fmt: skip
+    settings = {
+        **{name: vars(args)[name] for name in names},
+        "model_sha256": sha256(args.model), "weights_sha256": encoder.info["weights_sha256"],
+    }  # fmt: skip
     state, history = output / "state.npz", []
     if args.resume and state.is_file():
         record = read_record(state)
@@ -223,25 +237,33 @@ def main() -> None:
     # 3. Train; judge by the decoder's loss on the development pictures as they are now encoded.
     vocabulary = decoder.vocabulary
     said = {word for one in train for text in descriptions[one] for word in text.split()}
-    rare = not said <= {*vocabulary.words}  # as stage 2 takes them with its --min-count
+    rare = not said <= {*vocabulary.words}  # then they are read, and not learned
     captions = {one: [vocabulary.encode(text, rare) for text in descriptions[one]] for one in train}
     print(f"{len(train)} pictures; {len(history)} epochs already trained")
     if not history:
         before = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
         print(f"{args.dev_split}: loss {before:.3f} before the first epoch")
     for epoch in range(len(history), args.epochs):
-        began = time.perf_counter()
+        began, unreadable = time.perf_counter(), []
         passed = batches(
             train, captions, encoder.info["image_size"], batch_size=args.batch_size,
-            count=args.captions, seed=args.seed, epoch=epoch,
+            count=args.captions, seed=args.seed, epoch=epoch, unreadable=unreadable,
         )  # fmt: skip
         loss = train_epoch(model, passed, len(train), epoch)
+        if 2 * len(unreadable) > len(train):
+            raise UserError(
+                f"{len(unreadable)} of {len(train)} pictures could not be read, the first: "
+                f"{unreadable[0]}"
+            )
         val_loss = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
+        if not np.isfinite(val_loss):
+            raise UserError(f"the development loss is {val_loss}; lower --learning-rate")
         row = {
             "epoch": epoch + 1, "loss": round(loss, 5),
             "val_loss": round(val_loss, 5), "seconds": round(time.perf_counter() - began, 1),
         }  # fmt: skip
         history.append(row)
+        report_skipped("unreadable pictures", sorted(unreadable))
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
         training.write_history(output / "history.csv", history)
         if training.best_row(history) is row:

@@ -8,8 +8,8 @@ from keras import ops
 from captioning.cli import UserError
 from captioning.decoders import Decoder
 
-# The name of the first layer of each encoder's last stage: from there on the grid is 1/32 of the
-# picture. What comes before sees edges and textures, which are the same for every purpose.
+# How the name of the first layer of each encoder's last stage begins. What comes before sees edges
+# and textures, which are the same for every purpose.
 LAST_STAGE = {
     "alexnet": "conv4",
     "efficientnet_lite0": "blocks_11_",
@@ -34,6 +34,7 @@ class Joint(keras.Model):
     def __init__(self, network: keras.Model, decoder: Decoder, captions: int) -> None:
         super().__init__()
         self.network, self.decoder, self.captions = network, decoder, captions
+        self.token_loss = decoder.token_loss  # Keras does not show the metrics of inner models
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False):

@@ -45,7 +45,7 @@ def encoder_of(
             f"(its image vectors have {model.feature_size} numbers)"
         )
     recorded = str(record.get("weights") or "")
-    if weights is None and recorded.endswith((".weights.h5", ".keras")):
+    if weights is None and record.get("weights_sha256") and recorded != "supervised":
         beside = model_path.with_name(Path(recorded).name)  # the record may come from a stranger
         weights = beside if beside.is_file() else find_artifact(beside.name)
         if weights is None:

@@ -177,7 +177,7 @@ def main() -> None:
              "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
     state, history = training.state_path(output), []
-    trained = load_trained(args.model)
+    trained = load_trained(args.model, output)
     check_features(trained, args.model, features, args.features)
     if args.resume and training.resumable(output, settings):
         model = load_keras_file(state, compile=True)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.encoders import ENCODERS, Encoder, build_network
+from captioning.encoders import ENCODERS, Encoder, build_network, load_encoder, save_encoder
 from captioning.fine_tuning import batches
 from captioning.joint import LAST_STAGE, Joint, thaw_last_stage
+from captioning.vit import SelfAttention
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.decoder_tools import DECODERS
 
@@ -70,6 +71,19 @@ def test_only_the_last_stage_of_every_encoder_learns(name):
     assert 0.2 < learned / network.count_params() < 0.85
 
 
+def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path):
+    network = build_network("vit_small")
+    for layer in network.layers:
+        if isinstance(layer, SelfAttention):
+            layer.heads = 12  # as in MoCo v3's checkpoints
+
+    save_encoder(network, tmp_path / "vit.weights.h5", {"encoder": "vit_small"}, half=False)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
+    loaded = load_encoder("vit_small", tmp_path / "vit.weights.h5").network
+    np.testing.assert_allclose(loaded(pixels)["pooled"], network(pixels)["pooled"], atol=1e-5)
+
+
 def test_a_step_moves_the_last_stage_and_no_statistics():
     model = joint_model(grid=True)
     thaw_last_stage(model.network, "resnet18")
@@ -92,11 +106,11 @@ def test_steps_lower_the_loss():
     thaw_last_stage(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
     batch = some_batch(4, 2)
-    first = float(model.train_on_batch(*batch))
+    losses = []
     for _ in range(30):
         model.reset_metrics()  # else it gives the mean of all steps
-        last = float(model.train_on_batch(*batch))
-    assert last < first - 0.5
+        losses.append(model.train_on_batch(*batch, return_dict=True)["token_loss"])
+    assert losses[-1] < losses[0] - 0.5
 
 
 @pytest.fixture
@@ -114,7 +128,7 @@ CAPTIONS = {name: [[1, 3 + number, 2], [1, 3 + number, 9, 9, 9, 2]] for number, 
 
 
 def pass_over(pictures, epoch: int, seed: int = 0) -> list:
-    options = {"batch_size": 2, "count": 3, "seed": seed, "epoch": epoch}
+    options = {"batch_size": 2, "count": 3, "seed": seed, "epoch": epoch, "unreadable": []}
     return list(batches(pictures, CAPTIONS, 32, **options))
 
 
@@ -148,8 +162,13 @@ def test_a_pass_follows_from_seed_and_epoch(pictures):
 
 def test_an_unreadable_picture_is_left_out(pictures):
     pictures["w"].write_bytes(b"no picture")
-    said = {row[0] for _, following in pass_over(pictures, 0) for row in following}
-    assert said == {3, 4, 6, 7}
+    unreadable = []
+    found = batches(
+        pictures, CAPTIONS, 32, batch_size=2, count=3, seed=0, epoch=0, unreadable=unreadable
+    )
+    assert {row[0] for _, following in found for row in following} == {3, 4, 6, 7}
+    [message] = unreadable
+    assert "w.png" in message
 
 
 @pytest.mark.slow
@@ -173,12 +192,16 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
     resumed = run_module(*command, "--output-dir", pieces, "--resume")
     assert resumed.returncode == 0, resumed.stderr
 
-    losses = []
+    losses, states = [], []
     for folder in (whole, pieces):
         with open(folder / "history.csv", newline="") as file:
-            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
+            losses.append([float(row["val_loss"]) for row in csv.DictReader(file)])
+        with np.load(folder / "state.npz") as state:
+            states.append([state[str(n)] for n in range(len(state.files) - 1)])
     assert len(losses[0]) == 2
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    for one, other in zip(*states, strict=True):  # weights and moments
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
     name = "efficientnet_lite0-captions.weights.h5"
     with h5py.File(whole / "checkpoints" / name) as file:
         assert "recipe" in file.attrs
@@ -219,6 +242,8 @@ fine_tuning.main()
         (("--images", "nowhere"), ("nowhere", "not a folder")),
         (("--model", ROOT / "Pre-trained" / "model-ensemble.keras"), ("ensemble", "members")),
         (("--model", "model.h5"), ("model.h5", ".keras")),
+        (("--descriptions", "seed.txt"), ("seed.txt", "by the rules seed", "ptb")),
+        (("--output-dir", "its own"), ("best_model.keras", "overwritten")),
     ],
 )
 def test_mistakes(pipeline, arguments, parts, tmp_path):
@@ -228,4 +253,8 @@ def test_mistakes(pipeline, arguments, parts, tmp_path):
         "--descriptions", work / "descriptions.txt", "--train-split", data.train,
         "--dev-split", data.dev, "--output-dir", tmp_path,
     ]  # fmt: skip
+    names = {"seed.txt": tmp_path / "seed.txt", "its own": work}
+    text = (work / "descriptions.txt").read_text()
+    (tmp_path / "seed.txt").write_text(text)  # without a record of its rules they are the seed's
+    arguments = [names.get(one, one) for one in arguments]
     assert_refused(run_module(*command, *arguments), *parts)
