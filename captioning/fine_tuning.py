@@ -41,13 +41,13 @@ def parse_arguments():
     add("--train-split", default=flickr8k.format("train"), help="which images it learns from")
     add("--dev-split", default=flickr8k.format("dev"), help="which images choose the best epoch")
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
-    add("--epochs", type=positive_int, default=4, help="passes over the training images")
+    add("--epochs", type=positive_int, default=5, help="passes over the training images")
     add("--batch-size", type=positive_int, default=32, help="pictures a step")
     add("--captions", type=positive_int, default=5, help="of each picture, in a step")
     add(
         "--learning-rate",
         type=positive_float,
-        default=1e-4,
+        default=3e-4,
         help="of AdamW at its peak; lower it if the development loss rises from the start",
     )
     add(

@@ -178,6 +178,7 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
         "--model", work / "checkpoints" / "best_model.keras", "--images", data.images,
         "--descriptions", work / "descriptions.txt", "--train-split", data.train,
         "--dev-split", data.dev, "--batch-size", 3, "--captions", 2, "--epochs", 2,
+        "--learning-rate", 1e-4,
     ]  # fmt: skip
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     unbroken = run_module(*command, "--output-dir", whole)
