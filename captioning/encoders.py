@@ -274,15 +274,16 @@ def _load_project_weights(network: keras.Model, path: Path, recipe: dict[str, An
             f"{path}: these weights do not fit the encoder {network.name}; "
             "were they trained for another one?"
         ) from error
-    heads = recipe.get("heads")
+    if "heads" in recipe:
+        _set_heads(network, recipe["heads"], path)
+
+
+def _set_heads(network: keras.Model, heads: Any, path: Path) -> None:
+    """How many heads the weights' attention has, which cannot be told from their shapes."""
+    if type(heads) is not int or heads < 1 or network.output["pooled"].shape[-1] % heads:
+        raise UserError(f"{path}: has {heads!r:.20} heads of attention, which cannot be")
     for layer in network.layers:
-        if heads is not None and isinstance(layer, SelfAttention):
-            if (
-                not isinstance(heads, int)
-                or heads < 1
-                or network.output["pooled"].shape[-1] % heads
-            ):
-                raise UserError(f"{path}: has {heads!r:.20} heads of attention, which cannot be")
+        if isinstance(layer, SelfAttention):
             layer.heads = heads
 
 
@@ -307,5 +308,5 @@ def _load_checkpoint(network: keras.Model, path: Path, partial: bool) -> None:
     for layer in network.layers:
         if layer.name in found.arrays:
             layer.set_weights(found.arrays[layer.name])
-        if found.heads and isinstance(layer, SelfAttention):
-            layer.heads = found.heads
+    if found.heads:
+        _set_heads(network, found.heads, path)

@@ -11,7 +11,6 @@ from captioning.datasets import (
     read_datasets,
     read_split,
     results,
-    select,
 )
 
 from . import dataset_formats as formats
@@ -195,11 +194,6 @@ def test_coco_results_may_call_pictures_by_number(tmp_path):
     assert found.numbers == {"391895": 391895, "7": 7}
 
 
-def test_split_of_coco_results_is_all_their_pictures(tmp_path):
-    formats.write_coco_results(tmp_path / "list.json", CAPTIONS)
-    assert read_split(tmp_path / "list.json") == list(BY_ID)
-
-
 def test_text_that_begins_with_a_bracket_is_text(tmp_path):
     (tmp_path / "captions.txt").write_text("[1].jpg#0\tA dog .\n")
     (tmp_path / "split.txt").write_text("[1].jpg\n")
@@ -294,69 +288,3 @@ def test_of_two_pictures_with_one_id_the_named_one_is_taken(tmp_path, files, exp
     found, left_out = find_pictures(tmp_path, files)
     assert found == {"a": tmp_path / expected}
     assert left_out == [other]
-
-
-# ---- splits ----------------------------------------------------------------------------------
-
-
-def test_split_without_repeats_and_blank_lines(tmp_path):
-    path = tmp_path / "split.txt"
-    path.write_text("b.jpg\n\na.jpg\r\nb.jpg\n")
-    assert read_split(path) == ["b", "a"]
-
-
-def test_split_of_a_coco_file_is_all_its_pictures_with_or_without_captions(tmp_path):
-    coco_file(tmp_path / "val.json", CAPTIONS, annotations=[])
-    assert read_split(tmp_path / "val.json") == ["1_a", "2_b", "3_c"]
-    (tmp_path / "image_info_test.json").write_text('{"images": [{"file_name": "a", "id": 1}]}')
-    assert read_split(tmp_path / "image_info_test.json") == ["a"]
-
-
-def test_splits_of_a_karpathy_file_with_restval_in_train(tmp_path):
-    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
-    assert read_split(f"{tmp_path}/dataset.json:train") == ["1_a", "3_c"]
-    assert read_split(f"{tmp_path}/dataset.json:val") == ["2_b"]
-
-
-@pytest.mark.parametrize("name", ["", ":restval", ":dev"])
-def test_a_karpathy_split_must_be_named(tmp_path, name):
-    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
-    with pytest.raises(UserError, match=r"there are \S*dataset\.json:train, \S*dataset\.json:val"):
-        read_split(f"{tmp_path}/dataset.json{name}")
-
-
-def test_a_file_name_with_a_colon_is_a_file_name(tmp_path):
-    (tmp_path / "split:1").write_text("a.jpg\n")
-    assert read_split(tmp_path / "split:1") == ["a"]
-
-
-@pytest.mark.parametrize("split", ["missing.txt", "missing.json:val", "train"])
-def test_missing_split_file(tmp_path, monkeypatch, split):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"{split}: the split file does not exist"):
-        read_split(split)
-
-
-def test_drawn_splits_share_out_all_images_eight_to_one_to_one():
-    ids = [str(number) for number in range(5000)]
-    train, dev, test = (read_split(name, ids) for name in ("train", "dev", "test"))
-    assert sorted(train + dev + test, key=int) == ids
-    assert (len(train), len(dev), len(test)) == pytest.approx((4000, 500, 500), abs=60)
-
-
-def test_a_drawn_split_depends_on_the_seed_and_not_on_the_other_images():
-    ids = [str(number) for number in range(200)]
-    dev = read_split("dev", ids, seed=1)
-    assert read_split("dev", ids[:100], seed=1) == [one for one in dev if int(one) < 100]
-    assert read_split("dev", ids, seed=2) != dev
-
-
-def test_a_file_called_train_comes_before_a_drawn_split(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "train").write_text("a.jpg\n")
-    assert read_split("train", ["b", "c"]) == ["a"]
-
-
-def test_split_of_other_data_is_refused():
-    with pytest.raises(UserError, match=r"dev\.txt.*features"):
-        select(["a"], split="dev.txt", features={"b": 1})

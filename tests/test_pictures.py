@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.cli import UserError
 from captioning.encoders import load_encoder
 from captioning.ensemble import DECODERS
-from captioning.pictures import BATCH, caption_pictures
+from captioning.pictures import BATCH, caption_pictures, encoder_of
 
 
 @pytest.mark.slow
@@ -35,3 +36,11 @@ def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path):
         [captions[one.path].log_probability for one in found], rtol=1e-3,
     )  # fmt: skip
     assert len({one.caption for one in found}) > 1  # else the order would not show
+
+
+def test_a_public_checkpoint_that_is_not_there_is_asked_for_and_not_made_up(tmp_path):
+    record = {"encoder": "resnet18", "weights": "moco.pth.tar", "weights_sha256": "ab" * 32}
+    words = ["startseq", "endseq", "dog"]
+    model = DECODERS["merge"](512, words, 8, encoder=record, units=8)
+    with pytest.raises(UserError, match=r"moco\.pth\.tar.*give --weights"):
+        encoder_of(model, tmp_path / "model.keras")

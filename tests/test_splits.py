@@ -1,0 +1,84 @@
+"""Splits: named in files of every kind, drawn by a seed, and refused where they do not belong."""
+
+import json
+
+import pytest
+
+from captioning.cli import UserError
+from captioning.datasets import read_split, select
+
+from . import dataset_formats as formats
+
+CAPTIONS = {"1_a.jpg": ["A dog ."], "2_b.jpg": ["A cat .", "A cat , too"], "3_c.jpg": ["A cow ."]}
+SPLITS = {"1_a.jpg": "train", "2_b.jpg": "val", "3_c.jpg": "restval"}
+NUMBERS = {"1_a.jpg": 17, "2_b.jpg": 5, "3_c.jpg": 12}
+
+
+def test_split_without_repeats_and_blank_lines(tmp_path):
+    path = tmp_path / "split.txt"
+    path.write_text("b.jpg\n\na.jpg\r\nb.jpg\n")
+    assert read_split(path) == ["b", "a"]
+
+
+def test_split_of_a_coco_file_is_all_its_pictures_with_or_without_captions(tmp_path):
+    formats.write_coco(tmp_path / "val.json", CAPTIONS, NUMBERS)
+    whole = json.loads((tmp_path / "val.json").read_text())
+    (tmp_path / "val.json").write_text(json.dumps({**whole, "annotations": []}))
+    assert read_split(tmp_path / "val.json") == ["1_a", "2_b", "3_c"]
+    (tmp_path / "image_info_test.json").write_text('{"images": [{"file_name": "a", "id": 1}]}')
+    assert read_split(tmp_path / "image_info_test.json") == ["a"]
+
+
+def test_split_of_coco_results_is_all_their_pictures(tmp_path):
+    formats.write_coco_results(tmp_path / "list.json", CAPTIONS)
+    assert read_split(tmp_path / "list.json") == ["1_a", "2_b", "3_c"]
+
+
+def test_splits_of_a_karpathy_file_with_restval_in_train(tmp_path):
+    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
+    assert read_split(f"{tmp_path}/dataset.json:train") == ["1_a", "3_c"]
+    assert read_split(f"{tmp_path}/dataset.json:val") == ["2_b"]
+
+
+@pytest.mark.parametrize("name", ["", ":restval", ":dev"])
+def test_a_karpathy_split_must_be_named(tmp_path, name):
+    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
+    with pytest.raises(UserError, match=r"there are \S*dataset\.json:train, \S*dataset\.json:val"):
+        read_split(f"{tmp_path}/dataset.json{name}")
+
+
+def test_a_file_name_with_a_colon_is_a_file_name(tmp_path):
+    (tmp_path / "split:1").write_text("a.jpg\n")
+    assert read_split(tmp_path / "split:1") == ["a"]
+
+
+@pytest.mark.parametrize("split", ["missing.txt", "missing.json:val", "train"])
+def test_missing_split_file(tmp_path, monkeypatch, split):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{split}: the split file does not exist"):
+        read_split(split)
+
+
+def test_drawn_splits_share_out_all_images_eight_to_one_to_one():
+    ids = [str(number) for number in range(5000)]
+    train, dev, test = (read_split(name, ids) for name in ("train", "dev", "test"))
+    assert sorted(train + dev + test, key=int) == ids
+    assert (len(train), len(dev), len(test)) == pytest.approx((4000, 500, 500), abs=60)
+
+
+def test_a_drawn_split_depends_on_the_seed_and_not_on_the_other_images():
+    ids = [str(number) for number in range(200)]
+    dev = read_split("dev", ids, seed=1)
+    assert read_split("dev", ids[:100], seed=1) == [one for one in dev if int(one) < 100]
+    assert read_split("dev", ids, seed=2) != dev
+
+
+def test_a_file_called_train_comes_before_a_drawn_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").write_text("a.jpg\n")
+    assert read_split("train", ["b", "c"]) == ["a"]
+
+
+def test_split_of_other_data_is_refused():
+    with pytest.raises(UserError, match=r"dev\.txt.*features"):
+        select(["a"], split="dev.txt", features={"b": 1})
