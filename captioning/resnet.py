@@ -4,9 +4,11 @@ The stride of a bottleneck is in its 3x3 convolution, and strided layers pad bot
 PyTorch does ("same" in Keras pads only the far side of an even picture).
 """
 
-from keras import layers
+import keras
+from keras import layers, ops
 
 from captioning.batch_norm import BatchNormalization
+from captioning.convolution import Conv2D
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 
@@ -27,6 +29,17 @@ def resnet(x, name: str):
             stride = 2 if stage > 0 and block == 0 else 1
             x = make_block(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{block}")
     return x
+
+
+def zero_last_scales(network: keras.Model) -> None:
+    """Let every residual block begin as its shortcut: the scale of its last normalisation is 0.
+
+    As the official SimCLR, BYOL and MoCo v3 train (Goyal et al., arXiv 1706.02677, section 5.1).
+    """
+    for layer in network.layers:
+        if isinstance(layer, layers.Add):
+            last = layer.input[0]._keras_history.operation
+            last.gamma.assign(ops.zeros_like(last.gamma))
 
 
 def _basic(x, channels: int, stride: int, name: str):
@@ -53,7 +66,7 @@ def _shortcut(x, channels: int, stride: int, name: str):
 def _conv_norm(x, channels: int, kernel: int, stride: int, name: str):
     if stride > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2)(x)
-    x = layers.Conv2D(
+    x = Conv2D(
         channels, kernel, stride, padding="valid" if stride > 1 else "same", use_bias=False,
         kernel_initializer="he_normal", name=f"{name}_conv",
     )(x)  # fmt: skip
