@@ -62,6 +62,13 @@ def parse_arguments():
         help="seed cleans captions as the original pipeline did, without 'a' and punctuation; "
         "ptb keeps every word, for captions that read well",
     )
+    add(
+        "--preprocessing",
+        metavar="TEXT",
+        help="what the encoder's weights want done with pictures, if not what they or the encoder "
+        "say: 'squash(224)' or 'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 "
+        "to 1, as the official SimCLR's), or '|mean(R,G,B)|deviation(R,G,B)'",
+    )
     add("--only", choices=("features", "captions"), help="do only this half of the stage")
     add(
         "--grid",
@@ -161,6 +168,7 @@ def main() -> None:
         encoder = load_encoder(
             args.encoder, args.weights,
             dtype=args.dtype, seed=args.seed, partial=args.partial_weights,
+            preprocessing=args.preprocessing,
         )  # fmt: skip
         wanted = {one: images[one] for one in ids}
         unreadable = extract(

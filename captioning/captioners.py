@@ -154,6 +154,12 @@ def check_encoder(
             raise UserError(
                 f"{path}: made by {_name(used)}, but {model_path} was trained on {_name(trained)}"
             )
+    wanted, done = trained.get("preprocessing"), used.get("preprocessing")
+    if wanted and done and wanted != done:
+        raise UserError(
+            f"{path}: its pictures were prepared by {done}, but {model_path} was trained on "
+            f"{wanted}; extract them again with --preprocessing '{wanted}'"
+        )
 
 
 def _name(encoder: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Image encoders: uint8 RGB pixels to one feature vector a picture (or a grid of them).
 
-Each encoder knows its own preprocessing, which is part of its network: what goes in is always
-uint8 RGB, a square of `Encoder.info["image_size"]`.
+Each encoder knows its own preprocessing: how a picture becomes the uint8 RGB square that goes in
+is `Encoder.preprocessing`, and the normalisation is part of the network.
 """
 
 import json
@@ -23,50 +23,57 @@ from captioning.files import atomic_path, existing_file, sha256
 from captioning.half_precision import half_copy
 from captioning.hdf5 import check_hdf5
 from captioning.layouts import fit
+from captioning.preprocessing import IMAGE_SIZE, SCALES, Channels, Preprocessing, parse
 from captioning.resnet import resnet
 from captioning.vit import SelfAttention, vit_small
-
-IMAGE_SIZE = 224  # of encoders whose weights do not say otherwise
-
-# Mean and standard deviation of pixels, 0 to 255.
-IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
-CENTRED = ([127.0] * 3, [128.0] * 3)
 
 
 class _Architecture(NamedTuple):
     trunk: Callable  # normalised pixels to a grid, which is averaged, or to (pooled, grid)
-    mean_and_deviation: tuple[list[float], list[float]]
+    scale: str  # one of `preprocessing.SCALES`
 
 
 _ARCHITECTURES = {
-    "alexnet": _Architecture(alexnet, IMAGENET),
-    "efficientnet_lite0": _Architecture(efficientnet.efficientnet_lite0, CENTRED),
-    "resnet18": _Architecture(lambda x: resnet(x, "resnet18"), IMAGENET),
-    "resnet50": _Architecture(lambda x: resnet(x, "resnet50"), IMAGENET),
-    "vit_small": _Architecture(vit_small, IMAGENET),
+    "alexnet": _Architecture(alexnet, "imagenet"),
+    "efficientnet_lite0": _Architecture(efficientnet.efficientnet_lite0, "centred"),
+    "resnet18": _Architecture(lambda x: resnet(x, "resnet18"), "imagenet"),
+    "resnet50": _Architecture(lambda x: resnet(x, "resnet50"), "imagenet"),
+    "vit_small": _Architecture(vit_small, "imagenet"),
 }
 
 
-def build_network(name: str, *, dtype: str = "float32", seed: int = 0) -> keras.Model:
+def preprocessing_of(name: str, size: int = IMAGE_SIZE) -> Preprocessing:
+    """What encoder `name` does with pictures where nothing else is said."""
+    return Preprocessing(size, None, *SCALES[_ARCHITECTURES[name].scale])
+
+
+def build_network(
+    name: str,
+    *,
+    dtype: str = "float32",
+    seed: int = 0,
+    scale: tuple[Channels, Channels] | None = None,
+) -> keras.Model:
     """Build an encoder's network with random weights.
 
     In: pixels (B, H, W, 3), 0 to 255. Out: a dictionary of `pooled` (B, D) and `grid`
     (B, H/32, W/32, D), float32; `vit_small` has H/16 and W/16. `dtype` "bfloat16" computes in
-    bfloat16 on float32 weights.
+    bfloat16 on float32 weights. `scale` is the pixels' mean and deviation, if not the encoder's
+    own.
     """
     keras.utils.set_random_seed(seed)
     policy = "mixed_bfloat16" if dtype == "bfloat16" else "float32"
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        trunk, (mean, deviation) = _ARCHITECTURES[name]
+        mean, deviation = scale or preprocessing_of(name)[2:]
         pixels = keras.Input((None, None, 3), name="pixels")
         scaled = layers.Rescaling(
             scale=[1 / d for d in deviation],
             offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
             dtype="float32",
         )(pixels)
-        pooled, grid = None, trunk(scaled)
+        pooled, grid = None, _ARCHITECTURES[name].trunk(scaled)
         if isinstance(grid, tuple):
             pooled, grid = grid
         # Averaged in float32: a mean of 49 numbers loses bits in bfloat16 for nothing.
@@ -83,9 +90,15 @@ def build_network(name: str, *, dtype: str = "float32", seed: int = 0) -> keras.
 class Encoder:
     """A network with its weights, ready to encode, and the record of where those came from."""
 
-    def __init__(self, network: keras.Model, info: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        network: keras.Model,
+        info: dict[str, Any],
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
         self.network = network
         self.info = info
+        self.preprocessing = preprocessing or Preprocessing(info.get("image_size", IMAGE_SIZE))
         # Graph compilation by tf.function; XLA is slower than oneDNN at convolutions on a CPU.
         network.compile(jit_compile=keras.backend.backend() != "tensorflow")
 
@@ -141,12 +154,14 @@ def load_encoder(
     dtype: str = "float32",
     seed: int = 0,
     partial: bool = False,
+    preprocessing: str | None = None,
 ) -> Encoder:
     """Build the encoder `name` and load its weights.
 
     `weights` is a `.weights.h5` file of this project, or a public checkpoint (PyTorch, safetensors
-    or npz) in a layout that `captioning.layouts` knows. The size of picture that our own were made
-    for, if their recipe names one, becomes `info["image_size"]`. With `partial`, a checkpoint that
+    or npz) in a layout that `captioning.layouts` knows. Our own say in their recipe what they want
+    done with pictures; `preprocessing` says it for others, which otherwise get the encoder's usual
+    one. What is done stands in `info["preprocessing"]`. With `partial`, a checkpoint that
     fits in part is taken as far as it fits, with a warning on stderr. The encoder `jigsaw` is a
     whole puzzle solver, the `.keras` file of `jigsaw/main.py`.
 
@@ -157,21 +172,26 @@ def load_encoder(
         UserError: no such encoder or file, or weights of another architecture.
     """
     if name == "jigsaw":
+        if preprocessing is not None:
+            raise UserError("the encoder jigsaw cuts its tiles itself; leave out --preprocessing")
         return _load_solver(weights, dtype)
     if name not in ENCODERS:
         raise UserError(f"no encoder is called '{name}'; there are {', '.join(ENCODERS)}")
-    network = build_network(name, dtype=dtype, seed=seed)
-    info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": IMAGE_SIZE}
+    wanted, recipe, path = preprocessing_of(name), {}, None
     if weights is not None:
         path = existing_file(weights, "weights file")
-        info |= {"weights": path.name, "weights_sha256": sha256(path)}
         if path.name.endswith(".weights.h5"):
             recipe = read_recipe(path)
+            wanted = _recorded_preprocessing(path, recipe, wanted)
+    if preprocessing is not None:
+        wanted = parse(preprocessing, wanted)
+    network = build_network(name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.deviation))
+    info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": wanted.size,
+                            "preprocessing": str(wanted)}  # fmt: skip
+    if path is not None:
+        info |= {"weights": path.name, "weights_sha256": sha256(path)}
+        if path.name.endswith(".weights.h5"):
             _load_project_weights(network, path, recipe)
-            size = recipe.get("image_size", IMAGE_SIZE)
-            if not isinstance(size, int) or not 8 <= size <= 4096:
-                raise UserError(f"{path}: is for pictures of {size!r:.20} pixels, which cannot be")
-            info["image_size"] = size
         else:
             _load_checkpoint(network, path, partial)
     elif name == "efficientnet_lite0":
@@ -185,7 +205,7 @@ def load_encoder(
             file=sys.stderr,
         )
         info |= {"weights": f"random, seed {seed}", "weights_sha256": None}
-    return Encoder(network, info)
+    return Encoder(network, info, wanted)
 
 
 ENCODERS = (*_ARCHITECTURES, "jigsaw")
@@ -197,8 +217,9 @@ def save_encoder(
     """Write an encoder's weights as `.weights.h5`, with the recipe that made them inside.
 
     `recipe` is anything that JSON holds. `load_encoder` goes by its entries `encoder` (a name)
-    and `image_size` (pixels). With `half`, kernels are stored as float16, half the size; the
-    vectors of normalisation stay float32, because a variance may exceed what float16 holds.
+    and `preprocessing` (or `image_size`, pixels). With `half`, kernels are stored as float16, half
+    the size; the vectors of normalisation stay float32, because a variance may exceed what float16
+    holds.
     """
     heads = [layer.heads for layer in network.layers if isinstance(layer, SelfAttention)]
     if heads:
@@ -229,6 +250,20 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
 
 _RECIPE = "recipe"  # the HDF5 attribute
+
+
+def _recorded_preprocessing(
+    path: Path, recipe: dict[str, Any], usual: Preprocessing
+) -> Preprocessing:
+    if "preprocessing" in recipe:
+        try:
+            return parse(str(recipe["preprocessing"]), usual)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    size = recipe.get("image_size", IMAGE_SIZE)  # all that older ones say
+    if not isinstance(size, int) or not 8 <= size <= 4096:
+        raise UserError(f"{path}: is for pictures of {size!r:.20} pixels, which cannot be")
+    return usual._replace(size=size)
 
 
 def _load_solver(path: str | Path | None, dtype: str) -> Encoder:

@@ -58,8 +58,8 @@ def extract(
     todo = [number for number, file in enumerate(files) if not file.exists()]
     todo_paths = [path for number in todo for path in groups[number]]
     stream = decode_batches(
-        todo_paths, encoder.info["image_size"], batch_size,
-        square_of=lambda path: square_of(view, path.name),
+        todo_paths, encoder.preprocessing.size, batch_size,
+        square_of=lambda path: square_of(view, path.name, encoder.preprocessing.square),
     )  # fmt: skip
     done = len(paths) - sum(len(groups[number]) for number in todo)
     with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:

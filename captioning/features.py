@@ -131,7 +131,9 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
     Raises:
         UserError: a file holds no view, or one of other pictures or by another encoder.
     """
-    known = ("encoder", "weights_sha256")
+    known = ["encoder", "weights_sha256"]
+    if "preprocessing" in features.info:
+        known.append("preprocessing")
     views = []
     for path in paths:
         view = read_features(path)

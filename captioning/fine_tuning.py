@@ -66,7 +66,7 @@ def parse_arguments():
 def batches(
     images: Mapping[str, Path],
     captions: Mapping[str, Sequence[list[int]]],
-    size: int,
+    preprocessing,
     *,
     batch_size: int,
     count: int,
@@ -90,9 +90,12 @@ def batches(
     looks = dict(zip(paths, random.integers(3, size=len(paths)), strict=True))  # 0: the whole
 
     def square_of(path: Path):
-        return view(int(looks[path] and 2 * epoch + looks[path]), path.name)
+        number = int(looks[path] and 2 * epoch + looks[path])
+        return view(number, path.name, preprocessing.square)
 
-    for read, pixels, errors in decode_batches(paths, size, batch_size, square_of=square_of):
+    for read, pixels, errors in decode_batches(
+        paths, preprocessing.size, batch_size, square_of=square_of
+    ):
         unreadable += map(str, errors)
         chosen: list[list[int]] = []
         for path in read:
@@ -112,10 +115,12 @@ def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unkn
     from captioning.features import Features
     from captioning.images import decode_batches
 
-    owner, size = {path: one for one, path in pictures.items()}, encoder.info["image_size"]
+    owner, wanted = {path: one for one, path in pictures.items()}, encoder.preprocessing
     ids: list[str] = []
     rows = []
-    for read, pixels, _ in decode_batches(list(owner), size, JUDGED):
+    for read, pixels, _ in decode_batches(
+        list(owner), wanted.size, JUDGED, square_of=lambda path: wanted.square
+    ):
         if read:
             ids += [owner[path] for path in read]
             rows.append(encoder.encode(pixels, JUDGED, grid=decoder.grid))
@@ -155,9 +160,11 @@ def keep(output: Path, encoder, decoder) -> None:
     from captioning.encoders import save_encoder
     from captioning.files import atomic_path, sha256
 
-    name, size = encoder.info["encoder"], encoder.info["image_size"]
+    name = encoder.info["encoder"]
     weights = output / f"{name}-captions.weights.h5"
-    recipe = {"encoder": name, "image_size": size, "from": encoder.info["weights"]}
+    recipe = {"encoder": name, "image_size": encoder.preprocessing.size,
+              "preprocessing": str(encoder.preprocessing),
+              "from": encoder.info["weights"]}  # fmt: skip
     finished = output / f".{weights.name}"
     save_encoder(encoder.network, finished, recipe)
     record = {**encoder.info, "dtype": "float32", "weights": weights.name,
@@ -246,7 +253,7 @@ def main() -> None:
     for epoch in range(len(history), args.epochs):
         began, unreadable = time.perf_counter(), []
         passed = batches(
-            train, captions, encoder.info["image_size"], batch_size=args.batch_size,
+            train, captions, encoder.preprocessing, batch_size=args.batch_size,
             count=args.captions, seed=args.seed, epoch=epoch, unreadable=unreadable,
         )  # fmt: skip
         loss = train_epoch(model, passed, len(train), epoch)

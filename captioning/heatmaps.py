@@ -44,7 +44,7 @@ def attend(model: keras.Model, encoder: Encoder, path: str | Path, caption: str)
         UserError: the model looks at no grid, or the file gives no picture (`UnreadableImage`).
     """
     check_looks(model, "this model")
-    pixels = load_rgb(path, encoder.info["image_size"])
+    pixels = load_rgb(path, encoder.preprocessing.size, encoder.preprocessing.square)
     features = encoder.encode_few(pixels[None], grid=True)
     tokens = np.array([model.vocabulary.encode(caption)])
     weights = model.attention({"features": features, "tokens": tokens[:, :-1]})

@@ -55,7 +55,10 @@ def encoder_of(
             )
     seeded = re.fullmatch(r"random, seed (\d+)", recorded)
     seed = int(seeded[1]) if seeded else 0
-    encoder = load_encoder(name, weights, seed=seed, dtype=dtype)
+    wanted = record.get("preprocessing")
+    encoder = load_encoder(
+        name, weights, seed=seed, dtype=dtype, preprocessing=wanted and str(wanted)
+    )
     check_encoder(record, model_path, encoder.info, weights or name)
     if encoder.width != model.feature_size:
         raise UserError(
@@ -70,7 +73,10 @@ def caption_pictures(
 ) -> Iterator[Captioned | UnreadableImage]:
     """Caption pictures in batches; yield a caption or an error for each, a batch's errors last."""
     size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
-    for read, pixels, unreadable in decode_batches(paths, encoder.info["image_size"], size):
+    square = encoder.preprocessing.square
+    for read, pixels, unreadable in decode_batches(
+        paths, encoder.preprocessing.size, size, square_of=lambda path: square
+    ):
         if read:
             if len(paths) <= FEW:
                 features = encoder.encode_few(pixels, grid=model.grid)

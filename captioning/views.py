@@ -12,15 +12,17 @@ from captioning.images import squash
 LEAST_AREA = 0.6  # of the picture: what its captions name should still be in the view
 
 
-def view(number: int, name: str) -> Callable[[Image.Image, int], Image.Image]:
-    """What makes view `number` of the picture in the file `name`; view 0 is the whole picture.
+def view(
+    number: int, name: str, whole: Callable[[Image.Image, int], Image.Image] = squash
+) -> Callable[[Image.Image, int], Image.Image]:
+    """What makes view `number` of the picture in the file `name`; view 0 is `whole`.
 
     Others are a random part of at least `LEAST_AREA` of it, squashed to a square, and every second
     one is mirrored. Which part follows from the number and the picture's `image_id` alone, so that
     a resumed run, or another machine, sees the same.
     """
     if number == 0:
-        return squash
+        return whole
     random = np.random.default_rng([number, *image_id(name).encode("utf-8", "surrogateescape")])
     area, ratio = random.uniform(LEAST_AREA, 1), random.uniform(LEAST_AREA, 1 / LEAST_AREA)
     place, mirrored = random.uniform(size=2), random.uniform() < 0.5
