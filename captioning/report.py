@@ -148,11 +148,12 @@ def plot_curves(
     epochs: Sequence[int],
     curves: Mapping[str, Sequence[float]],
     *,
+    x_label: str = "epoch",
     y_label: str,
     mark: int | None = None,
     right: Mapping[str, Sequence[float | str]] | None = None,
 ) -> None:
-    """Curves by epoch as a PNG.
+    """Curves by epoch, or by what `x_label` says, as a PNG.
 
     `mark` is the number of a point to draw a line at. The curves of `right` have an axis of their
     own on that side, and an empty text where there is no value.
@@ -167,7 +168,7 @@ def plot_curves(
         axes.plot(epochs, values, "o-", label=label)
     if mark is not None:
         axes.axvline(epochs[mark], color="0.8", zorder=0)
-    axes.set(xlabel="epoch", ylabel=y_label)
+    axes.set(xlabel=x_label, ylabel=y_label)
     axes.xaxis.get_major_locator().set_params(integer=True)
     for label, values in (right or {}).items():
         points = [(x, y) for x, y in zip(epochs, values, strict=True) if y != ""]

@@ -5,7 +5,7 @@ import os
 import tarfile
 import zipfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -124,7 +124,7 @@ def _open(path: Path, exclude: frozenset[str]) -> Source:
     elif zipfile.is_zipfile(path):
         source = _zip(path, wanted)
     elif h5py.is_hdf5(path):
-        source = _hdf5(path)
+        source = _hdf5(path, exclude)
     elif tarfile.is_tarfile(path):
         source = _tar(path, wanted)
     else:
@@ -178,21 +178,43 @@ def _tar(path: Path, wanted: Callable[[str], bool]) -> Source:
     return Source(count, items())
 
 
-def _hdf5(path: Path) -> Source:
-    """All uint8 data sets (N, H, W, 3) of the file."""
+def _hdf5(path: Path, exclude: frozenset[str]) -> Source:
+    """All uint8 data sets (N, H, W, 3) of the file, less the pictures named in `exclude`.
+
+    The names of those in `x_img` are in `x_names`, as `jigsaw/to_hdf5.py` writes them.
+    """
     file = open_hdf5(path, sizes=False)
-    found: list[h5py.Dataset] = []
+    found: list[tuple[h5py.Dataset, Sequence[int]]] = []
 
     def look(_: str, item) -> None:
         shape = getattr(item, "shape", ())
         if len(shape) == 4 and shape[3] == 3 and item.dtype == np.uint8:
-            found.append(item)
+            found.append((item, _rows(path, file, item, exclude)))
 
     file.visititems(look)
     items = (
         Item(f"{path}: {member}", member, lambda data=data, row=row: data[row])
-        for data in found
-        for row in range(len(data))
+        for data, rows in found
+        for row in rows
         for member in [f"{data.name[1:].replace('/', '.')}[{row}]"]
     )
-    return Source(sum(map(len, found)), items)
+    return Source(sum(len(rows) for _, rows in found), items)
+
+
+def _rows(
+    path: Path, file: h5py.File, data: h5py.Dataset, exclude: frozenset[str]
+) -> Sequence[int]:
+    """The rows of pictures that are not in `exclude`."""
+    if not exclude:
+        return range(len(data))
+    names = file.get(f"{data.name.removesuffix('_img')}_names")
+    if not isinstance(names, h5py.Dataset) or names.shape != (len(data),):
+        raise UserError(
+            f"{path}: does not name the pictures in '{data.name[1:]}', so that none can be left "
+            "out (--exclude); make it with jigsaw/to_hdf5.py, of the other pictures alone"
+        )
+    try:
+        listed = names.asstr()[:]
+    except (TypeError, ValueError) as error:  # numbers, or bytes that are no UTF-8
+        raise UserError(f"{path}: '{names.name[1:]}' holds no names ({error})") from error
+    return [row for row, name in enumerate(listed) if image_id(Path(name).name) not in exclude]

@@ -1,12 +1,15 @@
-"""SimCLR's augmentation (arXiv 2002.05709, appendix A) for whole batches, on the device.
+"""Random views of whole batches of pictures, on the device: crop, flip, colours, blur, solarise.
 
-Every operation but the last clip is linear in the pixels, so a view is three small matrix
-products: rows resampled, columns resampled, colours mixed. The random numbers of a picture only
-choose its three matrices. That is what makes it cheap: on two cores it costs a few per cent of the
-network's time, and the pictures stay uint8 until here.
+Which method draws from which ranges is in `presets.VIEWS`. Every operation but the last clip and
+the solarisation is linear in the pixels, so a view is three small matrix products: rows resampled,
+columns resampled, colours mixed. The random numbers of a picture only choose its three matrices.
+That is what makes it cheap: on two cores it costs a few per cent of the network's time, and the
+pictures stay uint8 until here.
 
-Two deviations from the paper follow. Pixels are clipped once at the end rather than after each
-colour operation, and hue turns in the YIQ plane rather than in HSV.
+Two deviations from the papers' code follow. Pixels are clipped once at the end rather than after
+each of the four colour operations, and hue turns in the YIQ plane rather than in HSV. Without
+clips between them, and with all four keeping or scaling the luma alike, the operations commute:
+the random order in which the papers apply them changes nothing here.
 """
 
 import math
@@ -21,7 +24,7 @@ _YIQ = np.array([GREY, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], np.floa
 
 @keras.saving.register_keras_serializable(package="contrastive")
 class Augmentation(keras.layers.Layer):
-    """A random view of every picture: resized crop, flip, colour jitter, grey and blur.
+    """A random view of every picture: resized crop, flip, colour jitter, grey, blur, solarisation.
 
     In: uint8 pixels (B, S, S, 3). Out: float32 pixels (B, size, size, 3), 0 to 255. Every picture
     draws its own numbers, anew at every call, from the layer's own generator, whose state is
@@ -38,13 +41,14 @@ class Augmentation(keras.layers.Layer):
         grey: probability of a view without colour.
         blur: probability of a Gaussian blur. Its deviation is 0.1 to 2 pixels in a view of 224,
             and shrinks with the view.
+        solarize: probability that pixels of 128 and more are inverted.
         seed: of the generator.
     """
 
     def __init__(
         self,
         size: int,
-        min_area: float = 0.2,
+        min_area: float = 0.08,
         max_area: float = 1.0,
         aspect: float = 4 / 3,
         flip: float = 0.5,
@@ -55,6 +59,7 @@ class Augmentation(keras.layers.Layer):
         hue: float = 0.1,
         grey: float = 0.2,
         blur: float = 0.5,
+        solarize: float = 0.0,
         seed: int = 0,
         **kwargs,
     ) -> None:
@@ -64,7 +69,8 @@ class Augmentation(keras.layers.Layer):
         self.settings = {
             "min_area": min_area, "max_area": max_area, "aspect": aspect, "flip": flip,
             "jitter": jitter, "brightness": brightness, "contrast": contrast,
-            "saturation": saturation, "hue": hue, "grey": grey, "blur": blur, "seed": seed,
+            "saturation": saturation, "hue": hue, "grey": grey, "blur": blur,
+            "solarize": solarize, "seed": seed,
         }  # fmt: skip
         self.generator = keras.random.SeedGenerator(seed)
         self.built = True
@@ -82,7 +88,7 @@ class Augmentation(keras.layers.Layer):
         views = ops.reshape(rows @ views, (count, self.size, side, 3))
         views = ops.reshape(ops.transpose(views, (0, 2, 1, 3)), (count, side, self.size * 3))
         views = ops.reshape(columns @ views, (count, self.size * self.size, 3))
-        views = self._recolour(views, count)
+        views = self._solarize(self._recolour(views, count), count)
         views = ops.reshape(views, (count, self.size, self.size, 3))
         # Columns came out first. A square view may as well be read transposed, then mixed once.
         return ops.transpose(views, (0, 2, 1, 3))
@@ -137,6 +143,13 @@ class Augmentation(keras.layers.Layer):
         offset = brightness * (1 - contrast) * grey
         mixed = pixels @ ops.transpose(matrix, (0, 2, 1)) + offset[:, None, None]
         return ops.clip(mixed, 0.0, 255.0)
+
+    def _solarize(self, pixels, count):
+        """Pixels (B, P, 3), of some pictures those of 128 and more inverted."""
+        if not self.settings["solarize"]:
+            return pixels
+        chosen = self._happens(count, self.settings["solarize"])[:, None, None]
+        return ops.where(ops.logical_and(chosen, pixels >= 128), 255.0 - pixels, pixels)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

@@ -30,7 +30,7 @@ class BYOL(Pretext):
     def __init__(
         self,
         encoder,
-        image_size,
+        views,
         momentum: float = 0.996,
         total_steps: int = 1,
         projection: int = 256,
@@ -38,7 +38,7 @@ class BYOL(Pretext):
         predictor: bool = True,
         **kwargs,
     ) -> None:
-        super().__init__(encoder, image_size, **kwargs)
+        super().__init__(encoder, views, **kwargs)
         self.momentum, self.total_steps = momentum, total_steps
         self.projection, self.hidden, self.predictor = projection, hidden, predictor
         self.head = mlp(self.width, hidden, projection, norms=1, name="projection_head")
@@ -52,17 +52,17 @@ class BYOL(Pretext):
         self.step = self.state_variable("step", np.array(0, np.int32))
         self.built = True
 
-    def embed(self, first, second, training: bool) -> dict[str, Any]:
+    def embed(self, views, training: bool) -> dict[str, Any]:
         """Predictions from both views, and the targets from the other view of each."""
         if training:
             momentum = self.momentum_at(self.step)
             follow(self.target_encoder, self.encoder, momentum)
             follow(self.target_head, self.head, momentum)
             self.step.assign(self.step + 1)
-        views = ops.concatenate([first, second], axis=0)
-        projected = self.head(self.encoder(views, training=training)["pooled"], training=training)
+        pixels = ops.concatenate(views, axis=0)
+        projected = self.head(self.encoder(pixels, training=training)["pooled"], training=training)
         predictions = self.predict_head(projected, training=training)
-        others = ops.concatenate([second, first], axis=0)
+        others = ops.concatenate(views[::-1], axis=0)
         slow = self.target_encoder(others, training=training)["pooled"]
         targets = self.target_head(slow, training=training)
         return {"predictions": predictions, "targets": ops.stop_gradient(targets)}

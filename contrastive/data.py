@@ -1,5 +1,6 @@
 """Unlabelled pictures, decoded once to small squares, and batches of them."""
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,12 +18,14 @@ class Pictures(NamedTuple):
     """Pixels (N, S, S, 3), uint8, in memory or mapped from a file; a class a picture, or -1.
 
     `classes` names them: the folders that the pictures lay in, where there were several.
+    `digest` tells other pictures, or others in between, from these.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
     classes: list[str]
     unreadable: list[str]
+    digest: str
 
 
 def load_pictures(
@@ -44,7 +47,8 @@ def load_pictures(
 
     Raises:
         UserError: a path is missing or holds no picture, more pictures were unreadable than read,
-            or they are too large for memory and there is no `spill`.
+            they are too large for memory and there is no `spill`, or `exclude` names pictures and
+            an HDF5 file does not.
     """
     source = open_sources(paths, exclude)
     total = min(source.count, limit or source.count)
@@ -57,13 +61,14 @@ def load_pictures(
         spill.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.lib.format.open_memmap(spill, "w+", np.uint8, shape)
 
-    folders, unreadable = [], []
+    folders, unreadable, digest = [], [], hashlib.sha256()
     with tqdm(total=total, unit="image", desc="pictures") as bar:
         for item, square in decode(islice(source.items, total), size):
             if isinstance(square, UnreadableImage):
                 unreadable.append(str(square))
             else:
                 pixels[len(folders)] = square
+                digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
                 folders.append(item.folder)
             bar.update()
     if len(unreadable) > len(folders):
@@ -73,7 +78,7 @@ def load_pictures(
     classes = sorted(set(folders) - {""})
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number.get(folder, -1) for folder in folders], np.int32)
-    return Pictures(pixels[: len(folders)], labels, classes, unreadable)
+    return Pictures(pixels[: len(folders)], labels, classes, unreadable, digest.hexdigest())
 
 
 def batches(

@@ -3,19 +3,31 @@
 from keras import ops
 
 
-def nt_xent(first, second, temperature: float):
+def nt_xent(first, second, temperature: float, others=()):
     """NT-Xent of SimCLR (arXiv 2002.05709, equation 1): a scalar, in nats.
 
     `first` and `second` (B, D) hold the two views of B pictures, row by row. Of the 2B - 1 other
     views each view has to find the one of its own picture, by cosine similarity divided by
     `temperature`.
+
+    `others` are small crops of the same pictures, (B, D) each (multi-crop, arXiv 2006.09882,
+    section 3.2). They look for and are not looked for: each has two positives among the 2B views,
+    and its loss is the mean over both (as in SupCon, arXiv 2004.11362,
+    equation 2). All views, large and small, count alike.
     """
     count = ops.shape(first)[0]
     views = unit(ops.concatenate([first, second], axis=0))
     similarity = views @ ops.transpose(views) / temperature
     similarity = similarity - 1e9 * ops.eye(2 * count)  # a view is not asked to find itself
     partner = ops.sum(views * ops.roll(views, count, axis=0), axis=-1) / temperature
-    return ops.mean(ops.logsumexp(similarity, axis=-1) - partner)
+    losses = [ops.logsumexp(similarity, axis=-1) - partner]
+    if len(others):
+        both = (views[:count] + views[count:]) / 2  # the mean similarity with the two positives
+        crops = unit(ops.concatenate(others, axis=0))
+        positive = ops.sum(crops * ops.tile(both, (len(others), 1)), axis=-1) / temperature
+        similarity = crops @ ops.transpose(views) / temperature
+        losses.append(ops.logsumexp(similarity, axis=-1) - positive)
+    return ops.mean(ops.concatenate(losses))
 
 
 def info_nce(queries, keys, queue, temperature: float):

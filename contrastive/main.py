@@ -11,18 +11,19 @@ from captioning.cli import (
     ArgumentParser,
     UserError,
     import_keras,
+    not_negative,
     positive_float,
     positive_int,
     run,
     seed,
     share,
 )
+from contrastive.presets import METHODS, OPTIMIZERS
 
 ENCODERS = ("resnet18", "resnet50", "vit_small", "efficientnet_lite0")
-METHODS = ("simclr", "moco", "byol")
 PAPER = (
     "lars at 0.075 x sqrt(batch) for simclr (arXiv 2002.05709), sgd at 0.03 x batch / 256 for moco "
-    "(2003.04297), lars at 0.2 x batch / 256 for byol (2006.07733)"
+    "(2003.04297), lars at 0.45 (100 epochs) to 0.2 (1,000) x batch / 256 for byol (2006.07733)"
 )
 
 
@@ -53,14 +54,29 @@ def parse_arguments():
         "1.75 x --image-size, because crops show things larger than whole pictures do",
     )  # fmt: skip
     add("--epochs", type=positive_int, default=100, help="the learning rate falls to 0 over them")
+    add(
+        "--pictures-seen", type=positive_int,
+        help="length of the run in pictures, instead of --epochs. A run on its way may be made "
+        "longer or shorter with --resume: the learning rate follows",
+    )  # fmt: skip
     add("--batch-size", type=positive_int, default=256, help="pictures a step, over all devices")
-    add("--optimizer", choices=("lars", "sgd", "adamw"), help="default: the paper's; " + PAPER)
+    add(
+        "--jitter-strength", type=not_negative,
+        help="factor of the colour jitter; default: the paper's, for simclr with views up to 64 px "
+        "0.5, else 1",
+    )  # fmt: skip
+    add(
+        "--small-crops", type=positive_int, default=0,
+        help="simclr: so many more views of half the side and a small part of the picture "
+        "(multi-crop, 2006.09882), which cost little; the two others are of larger parts then",
+    )  # fmt: skip
+    add("--optimizer", choices=OPTIMIZERS, help="default: the paper's; " + PAPER)
     add(
         "--learning-rate", type=positive_float,
-        help="at its peak, default: the paper's scaled to --batch-size, or 1e-3 x batch / 256 for "
-        "adamw. Lower it if the loss does not fall",
+        help="at its peak, default: the paper's scaled to --batch-size, or 1e-3 x "
+        "sqrt(batch / 256) for adamw. Lower it if the loss does not fall",
     )  # fmt: skip
-    add("--weight-decay", type=positive_float, help="default: the paper's, or 1e-2 for adamw")
+    add("--weight-decay", type=not_negative, help="default: the paper's, or 1e-2 for adamw")
     add(
         "--temperature", type=positive_float, default=0.2,
         help="of the similarities in simclr and moco; a lower one looks harder at the most similar "
@@ -68,8 +84,8 @@ def parse_arguments():
     )  # fmt: skip
     add(
         "--momentum", type=share,
-        help="of the momentum encoder (moco, default 0.999) or the target network (byol, 0.996, "
-        "rising to 1); lower it in short runs",
+        help="of the momentum encoder (moco, default 0.999) or the target network (byol, 0.97 "
+        "to 0.996 by --epochs, rising to 1); lower it in short runs",
     )  # fmt: skip
     add(
         "--queue-size", type=positive_int,
@@ -91,15 +107,24 @@ def parse_arguments():
     )  # fmt: skip
     add(
         "--probe-images",
-        help="folder of captioned pictures: every --probe-every epochs the share of them is "
-        "logged whose captions the words of their nearest neighbours find",
+        help="folder of captioned pictures: the share of the variance of their captions' 300 "
+        "commonest words is logged that a ridge regression on the features explains, on those of "
+        "--exclude if it names some, else on every fourth",
     )  # fmt: skip
     add("--probe-captions", help="their captions file; without both, the classes that --images' "
         "subfolders name are probed, if there are any")  # fmt: skip
-    add("--probe-every", type=positive_int, default=5, help="epochs between two probes")
+    add(
+        "--log-pictures", type=positive_int,
+        help="pictures between two rows of the history; default: all once",
+    )  # fmt: skip
+    add("--probe-every", type=positive_int, default=5, help="rows between two probes")
     args = parser.parse_args()
     if bool(args.probe_images) != bool(args.probe_captions):
         parser.error("--probe-images and --probe-captions go together")
+    if args.batch_size < 2:
+        parser.error("--batch-size 1: a picture is told from the others of its batch; give more")
+    if args.small_crops and args.method != "simclr":
+        parser.error(f"--small-crops: {args.method} takes two views; leave it out")
     return args
 
 
@@ -129,20 +154,25 @@ def main() -> None:
             "lower it"
         )
     output.mkdir(parents=True, exist_ok=True)
-    steps = args.epochs * (len(pictures.pixels) // args.batch_size)
+    count = len(pictures.pixels)
+    steps = args.epochs * (count // args.batch_size)
+    if args.pictures_seen:
+        steps = max(1, args.pictures_seen // args.batch_size)
 
     # 2. The method around a new encoder.
     import_keras()
     from captioning.distribution import use_all_devices
-    from captioning.encoders import build_network
-    from contrastive import methods, training
+    from captioning.encoders import build_network, preprocessing_of
+    from captioning.resnet import zero_last_scales
+    from contrastive import presets, training
+    from contrastive.methods import build_method
     from contrastive.probe import ClassProbe, caption_probe
 
-    chosen = methods.settings_for(
-        args.method, batch_size=args.batch_size, pictures=len(pictures.pixels),
-        optimizer=args.optimizer, learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay, temperature=args.temperature, momentum=args.momentum,
-        queue_size=args.queue_size,
+    chosen = presets.settings_for(
+        args.method, batch_size=args.batch_size, pictures=count,
+        epochs=steps * args.batch_size / count, optimizer=args.optimizer,
+        learning_rate=args.learning_rate, weight_decay=args.weight_decay,
+        temperature=args.temperature, momentum=args.momentum, queue_size=args.queue_size,
     )  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
     share = use_all_devices()
@@ -152,7 +182,14 @@ def main() -> None:
             f"make it a multiple of {share.devices}"
         )
     encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-    model = methods.build_method(chosen, encoder, size, steps=steps, seed=args.seed)
+    if args.encoder.startswith("resnet"):
+        zero_last_scales(encoder)
+    views = presets.views_for(
+        args.method, size, strength=args.jitter_strength, small_crops=args.small_crops
+    )
+    model = build_method(
+        chosen, encoder, views, steps=steps, batch_size=args.batch_size, seed=args.seed
+    )
 
     probe = None
     if share.processes > 1:
@@ -160,21 +197,24 @@ def main() -> None:
             raise UserError("--stop-minutes is for one process: several would stop at odds")
     elif args.probe_images:
         captions = read_captions(args.probe_captions)
-        probe = caption_probe(args.probe_images, captions, feature_size)
+        probe = caption_probe(args.probe_images, captions, feature_size, exclude)
     elif len(pictures.classes) > 1:
         probe = ClassProbe(pictures.pixels, pictures.labels)
 
     # 3. Train, from the start or from where a run was stopped.
     settings = {
         **chosen._asdict(), "encoder": args.encoder, "image_size": size,
-        "stored_size": stored_size, "pictures": len(pictures.pixels), "epochs": args.epochs,
-        "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed,
+        "stored_size": stored_size, "pictures": count, "pictures_sha256": pictures.digest,
+        "small_crops": args.small_crops, "jitter_strength": args.jitter_strength,
+        "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip
     recipe = {**settings, "image_size": feature_size, "view_size": size,
+              "preprocessing": str(preprocessing_of(args.encoder, feature_size)),
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.Run(
         model, pictures.pixels, output, settings, recipe, name,
+        row_steps=args.log_pictures and max(1, args.log_pictures // args.batch_size),
         probe=probe, probe_every=args.probe_every, share=share[:2],
     )  # fmt: skip
     if args.resume and this_run.state_path.is_file():

@@ -23,21 +23,26 @@ class MoCo(Pretext):
         momentum: of the momentum encoder.
         queue_size: negatives; a multiple of the batch size.
         projection: length of queries and keys.
+        groups: parts of a batch that are normalised apart, the keys' drawn anew in every step. By
+            statistics of the whole batch a key would be told from the queue's by the company it
+            came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs).
     """
 
     def __init__(
         self,
         encoder,
-        image_size,
+        views,
         temperature: float = 0.2,
         momentum: float = 0.999,
         queue_size: int = 65536,
         projection: int = 128,
+        groups: int = 1,
         **kwargs,
     ) -> None:
-        super().__init__(encoder, image_size, **kwargs)
+        super().__init__(encoder, views, **kwargs)
         self.temperature, self.momentum = temperature, momentum
-        self.queue_size, self.projection = queue_size, projection
+        self.queue_size, self.projection, self.groups = queue_size, projection, groups
+        self.shuffler = keras.random.SeedGenerator(self.seed)
         self.head = mlp(self.width, self.width, projection, norms=0, name="projection_head")
         self.momentum_encoder = follower(encoder)
         self.momentum_head = follower(self.head)
@@ -48,15 +53,32 @@ class MoCo(Pretext):
         self.position = self.state_variable("position", np.array(0, np.int32))
         self.built = True
 
-    def embed(self, first, second, training: bool) -> dict[str, Any]:
+    def embed(self, views, training: bool) -> dict[str, Any]:
         """Queries of the first views, keys of the second."""
-        if training:
-            follow(self.momentum_encoder, self.encoder, self.momentum)
-            follow(self.momentum_head, self.head, self.momentum)
-        queries = self.head(self.encoder(first, training=training)["pooled"], training=training)
-        slow = self.momentum_encoder(second, training=training)["pooled"]
-        keys = self.momentum_head(slow, training=training)
+        first, second = views
+        if not training:
+            keys = self._project(self.momentum_encoder, self.momentum_head, second, False)
+            queries = self._project(self.encoder, self.head, first, False)
+            return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
+        follow(self.momentum_encoder, self.encoder, self.momentum)
+        follow(self.momentum_head, self.head, self.momentum)
+        order = keras.random.shuffle(ops.arange(ops.shape(second)[0]), seed=self.shuffler)
+        shuffled = ops.take(second, order, axis=0)
+        keys = self._in_groups(self.momentum_encoder, self.momentum_head, shuffled)
+        keys = ops.take(keys, ops.argsort(order), axis=0)
+        queries = self._in_groups(self.encoder, self.head, first)
         return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
+
+    def _in_groups(self, encoder, head, views):
+        """Projections of the views, in training, a group of them at a time."""
+        parts = ops.reshape(views, (self.groups, -1, *views.shape[1:]))
+        return ops.concatenate(
+            [self._project(encoder, head, parts[number], True) for number in range(self.groups)]
+        )
+
+    @staticmethod
+    def _project(encoder, head, views, training: bool):
+        return head(encoder(views, training=training)["pooled"], training=training)
 
     def loss_of(self, embedded: dict[str, Any]):
         """InfoNCE against the queue as it was; then the keys join it."""
@@ -76,4 +98,5 @@ class MoCo(Pretext):
             "momentum": self.momentum,
             "queue_size": self.queue_size,
             "projection": self.projection,
+            "groups": self.groups,
         }

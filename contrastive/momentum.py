@@ -10,9 +10,6 @@ def follower(network: keras.Model) -> keras.Model:
     Its variables are not trainable, but its layers are: batch normalisation in a Keras layer that
     is not trainable goes by running statistics, which belong to other weights than the ones that
     follow. Both methods then collapsed within a few hundred steps of a ResNet-18.
-
-    MoCo shuffles batches over GPUs, so that a key is not told by the company of its picture in the
-    statistics of a small batch. Here these are always of the whole batch, over all devices.
     """
     slow = keras.models.clone_model(network)
     slow.set_weights(network.get_weights())

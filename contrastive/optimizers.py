@@ -1,4 +1,4 @@
-"""LARS (You et al., arXiv 1708.03888): a learning rate for every layer, for large batches."""
+"""SGD as PyTorch's, and LARS (You et al., arXiv 1708.03888): what the papers trained with."""
 
 from typing import Any
 
@@ -7,8 +7,40 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="contrastive")
-class LARS(keras.optimizers.SGD):
-    """SGD with momentum whose steps are proportional to the norm of the layer's weights.
+class SGD(keras.optimizers.SGD):
+    """SGD with momentum, whose weight decay is part of the gradient.
+
+    So it goes through the momentum, and in the long run moves a weight by 1 / (1 - momentum) times
+    as much as Keras' `weight_decay`, which acts on the weight itself: ten times, with 0.9. It is
+    what `torch.optim.SGD` does, and so what MoCo's 1e-4 means. All weights are decayed, those of
+    normalisation too, as there.
+
+    Args:
+        learning_rate: a number or a schedule.
+        decay: factor of L2 regularisation.
+        momentum: of SGD.
+    """
+
+    def __init__(self, learning_rate=0.03, decay=1e-4, momentum=0.9, name="sgd", **kwargs) -> None:
+        super().__init__(learning_rate, momentum, name=name, **kwargs)
+        self.decay = decay
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One variable's update."""
+        super().update_step(self.decayed(gradient, variable), variable, learning_rate)
+
+    def decayed(self, gradient, variable):
+        """The gradient with that of the regularisation."""
+        return gradient + self.decay * ops.cast(variable, gradient.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "decay": self.decay}
+
+
+@keras.saving.register_keras_serializable(package="contrastive")
+class LARS(SGD):
+    """SGD whose steps are proportional to the norm of the layer's weights, for large batches.
 
     Biases and normalisation (vectors) take plain steps without decay, as in SimCLR and BYOL.
 
@@ -22,22 +54,22 @@ class LARS(keras.optimizers.SGD):
     def __init__(
         self, learning_rate=0.3, decay=1e-6, trust=1e-3, momentum=0.9, name="lars", **kwargs
     ) -> None:
-        super().__init__(learning_rate, momentum, name=name, **kwargs)
-        self.decay, self.trust = decay, trust
+        super().__init__(learning_rate, decay, momentum, name=name, **kwargs)
+        self.trust = trust
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        """One variable's update."""
-        if len(variable.shape) > 1:
-            gradient = gradient + self.decay * ops.cast(variable, gradient.dtype)
-            weights, step = _norm(variable), _norm(gradient)
-            usable = ops.logical_and(weights > 0, step > 0)
-            scale = self.trust * weights / ops.where(usable, step, 1.0)
-            gradient = gradient * ops.where(usable, scale, 1.0)
-        super().update_step(gradient, variable, learning_rate)
+    def decayed(self, gradient, variable):
+        """The gradient with that of the regularisation, scaled to the weights' norm."""
+        if len(variable.shape) < 2:
+            return gradient
+        gradient = super().decayed(gradient, variable)
+        weights, step = _norm(variable), _norm(gradient)
+        usable = ops.logical_and(weights > 0, step > 0)
+        scale = self.trust * weights / ops.where(usable, step, 1.0)
+        return gradient * ops.where(usable, scale, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "decay": self.decay, "trust": self.trust}
+        return {**super().get_config(), "trust": self.trust}
 
 
 def _norm(tensor):

@@ -1,5 +1,6 @@
-"""What the three methods share: an encoder, two random views of every picture, a head."""
+"""What the three methods share: an encoder, random views of every picture, a head."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,31 +14,30 @@ from contrastive.losses import spread
 class Pretext(keras.Model):
     """Base of the methods: uint8 pictures in, a loss out; `encoder` is what is kept of it.
 
-    A subclass turns two views of the pictures into what its loss needs (`embed`) and computes the
+    A subclass turns the views of the pictures into what its loss needs (`embed`) and computes the
     loss (`loss_of`). Whatever changes without a gradient (target network, queue, counters) is a
     non-trainable variable that those two assign. Keras then trains it by its own `train_step` on
     every backend, and saves all of it.
 
     Args:
         encoder: from pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D).
-        image_size: side of the views in pixels.
+        views: settings of `Augmentation` for each view of a picture; see `presets.views_for`.
         seed: of the augmentation.
-        augmentation: other settings of `Augmentation`.
     """
 
     def __init__(
         self,
         encoder: keras.Model,
-        image_size: int,
+        views: Sequence[dict[str, Any]],
         seed: int = 0,
-        augmentation: dict[str, Any] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
-        self.image_size, self.seed = image_size, seed
-        self.augmentation = dict(augmentation or {})
-        self.augment = Augmentation(image_size, seed=seed, **self.augmentation)
+        self.views, self.seed = [dict(view) for view in views], seed
+        self.augmentations = [
+            Augmentation(**view, seed=seed + 1000 * number) for number, view in enumerate(views)
+        ]
         self.spread = keras.metrics.Mean(name="spread")
 
     @property
@@ -47,14 +47,14 @@ class Pretext(keras.Model):
 
     def call(self, pictures, training: bool = False):
         """What the loss needs of uint8 `pictures` (B, S, S, 3)."""
-        return self.embed(self.augment(pictures), self.augment(pictures), training)
+        return self.embed([augment(pictures) for augment in self.augmentations], training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The method's loss of a batch."""
         return self.loss_of(y_pred)
 
-    def embed(self, first, second, training: bool) -> dict[str, Any]:
-        """What the loss needs of two views (B, H, W, 3) of the same pictures."""
+    def embed(self, views: Sequence, training: bool) -> dict[str, Any]:
+        """What the loss needs of the views (B, H, W, 3) of the same pictures."""
         raise NotImplementedError
 
     def loss_of(self, embedded: dict[str, Any]):
@@ -77,9 +77,8 @@ class Pretext(keras.Model):
         return {
             **super().get_config(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "image_size": self.image_size,
+            "views": self.views,
             "seed": self.seed,
-            "augmentation": self.augmentation,
         }
 
     @classmethod

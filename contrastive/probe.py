@@ -1,10 +1,10 @@
 """Online probes: do the features get better where the loss looks flat? Nothing is trained.
 
-Each is called with the encoder and returns a share from 0 to 1: higher is better.
+Each is called with the encoder and returns a share of 1: higher is better.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -18,7 +18,8 @@ from captioning.text import clean
 
 NEIGHBOURS = 20
 BATCH = 64
-LARGEST = 2000  # pictures of a probe: seconds, not minutes, on a CPU
+WORDS = 300
+LARGEST = 3500  # pictures to fit a probe on: seconds, not minutes, on a CPU
 
 
 class ClassProbe:
@@ -35,7 +36,9 @@ class ClassProbe:
 
     def __call__(self, encoder: keras.Model) -> float:
         """Accuracy."""
-        features = encode(encoder, self.pixels)
+        features = encode(encoder, self.pixels).astype(np.float64)
+        features -= features.mean(axis=0)
+        features /= np.linalg.norm(features, axis=1, keepdims=True) + 1e-12
         similarity = features @ features.T
         np.fill_diagonal(similarity, -np.inf)
         votes = neighbour_mean(similarity, np.eye(self.labels.max() + 1)[self.labels])
@@ -43,61 +46,92 @@ class ClassProbe:
 
 
 class CaptionProbe:
-    """Share of pictures whose own captions are among the ten best for their neighbours' words.
+    """Share of the variance of captions' words that a ridge regression on the features explains.
 
-    A quarter of the pictures are queries. The words of the other pictures that are nearest to a
-    query predict its words; all queries' captions are ranked by their cosine similarity with
-    that. By chance the share is ten divided by the number of queries.
+    The regression (Hoerl and Kennard, 1970) is fitted on the training pictures' standardised
+    features, to the share of each picture's captions that hold each of the `WORDS` commonest words.
+    Its strength is the one with the least generalised cross-validation error (Golub et al., 1979)
+    among the training pictures. The share is measured on held-out pictures, over all words
+    together: 0 is what the training pictures' mean explains, and it can be negative.
 
     Args:
-        pixels: uint8 (N, S, S, 3), with the captions of each.
+        pixels: uint8 (N, S, S, 3), with the captions of each, and whether each is held out (N,).
     """
 
-    def __init__(self, pixels: np.ndarray, captions: Sequence[Sequence[str]], seed: int = 0):
-        order = np.random.default_rng(seed).permutation(len(pixels))
-        self.pixels = pixels[order]
-        self.words = word_vectors([captions[row] for row in order])
-        self.queries = len(pixels) // 4
+    def __init__(
+        self, pixels: np.ndarray, captions: Sequence[Sequence[str]], held_out: np.ndarray
+    ) -> None:
+        order = np.argsort(held_out, kind="stable")
+        self.pixels, self.trained = pixels[order], int((~held_out).sum())
+        self.targets = word_shares([captions[row] for row in order], self.trained)
 
     def __call__(self, encoder: keras.Model) -> float:
-        """Recall at ten."""
-        features, count = encode(encoder, self.pixels), self.queries
-        predicted = neighbour_mean(features[:count] @ features[count:].T, self.words[count:])
-        scores = predicted @ self.words[:count].T
-        rank = (scores > np.diag(scores)[:, None]).sum(axis=1)
-        return float((rank < 10).mean())
+        """Share of the held-out pictures' variance."""
+        return ridge_share(encode(encoder, self.pixels), self.targets, self.trained)
+
+
+def ridge_share(features: np.ndarray, targets: np.ndarray, trained: int) -> float:
+    """Share of variance that a ridge regression explains; see `CaptionProbe`.
+
+    The first `trained` rows of `features` (N, D) and `targets` (N, V) are to fit.
+    """
+    features = np.asarray(features, np.float64)
+    mean, deviation = features[:trained].mean(axis=0), features[:trained].std(axis=0)
+    features = (features - mean) / (deviation + 1e-8)
+    centred = targets - targets[:trained].mean(axis=0)
+    left, values, right = np.linalg.svd(features[:trained], full_matrices=False)
+    along = left.T @ centred[:trained]
+    missed = np.square(centred[:trained]).sum() - np.square(along).sum()
+
+    def error(strength: float) -> float:
+        kept = values**2 / (values**2 + strength)
+        residual = missed + np.square((1 - kept)[:, None] * along).sum()
+        return residual / (1 - kept.sum() / trained) ** 2
+
+    strength = min(10.0 ** np.arange(0, 7, 0.5), key=error)
+    weights = right.T @ ((values / (values**2 + strength))[:, None] * along)
+    residual = centred[trained:] - features[trained:] @ weights
+    return float(1 - np.square(residual).sum() / np.square(centred[trained:]).sum())
 
 
 def caption_probe(
-    folder: str | Path, captions: Mapping[str, Sequence[str]], size: int
+    folder: str | Path,
+    captions: Mapping[str, Sequence[str]],
+    size: int,
+    held_out: Collection[str] = (),
 ) -> CaptionProbe:
-    """A `CaptionProbe` of the captioned pictures in a folder, at most `LARGEST` of them.
+    """A `CaptionProbe` of the captioned pictures in a folder.
+
+    The pictures whose `image_id` is in `held_out` are, else every fourth one. At most `LARGEST`
+    others are fitted.
 
     Raises:
-        UserError: fewer than 40 pictures of the folder have captions.
+        UserError: fewer than 40 pictures of the folder have captions, or none are held out.
     """
     paths = [path for path in list_images([folder]) if captions.get(image_id(path.name))]
-    paths = paths[:: -(-len(paths) // LARGEST) or 1]
+    out = [p for p in paths if image_id(p.name) in held_out] if held_out else paths[::4]
+    rest = sorted(set(paths) - set(out))
+    if len(out) + len(rest) < 40 or not out or not rest:
+        raise UserError(
+            f"{folder}: {len(paths)} of its pictures have captions in --probe-captions, and "
+            f"{len(out)} of these are held out (the pictures of --exclude, if given); a probe "
+            "needs at least 40, of both kinds"
+        )
+    rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
     read, squares = [], []
-    for good, pixels, _ in decode_batches(paths, size, BATCH):
+    for good, pixels, _ in decode_batches(rest + out, size, BATCH):
         read += good
         squares.append(pixels)
-    if len(read) < 40:
-        raise UserError(
-            f"{folder}: {len(read)} of its pictures are readable and have captions in "
-            "--probe-captions; a probe needs at least 40"
-        )
-    return CaptionProbe(np.concatenate(squares), [captions[image_id(p.name)] for p in read])
+    held = np.isin(np.array([str(p) for p in read]), [str(p) for p in out])
+    return CaptionProbe(np.concatenate(squares), [captions[image_id(p.name)] for p in read], held)
 
 
 def encode(encoder: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """Centred unit features (N, D) of uint8 pictures, without augmentation."""
+    """Features (N, D) of uint8 pictures, without augmentation."""
     # A model of its own around the same layers: compiling the encoder would change the trained one.
     network = Encoder(keras.Model(encoder.input, encoder.output), {})
     parts = [network.encode(pixels[i : i + BATCH], BATCH) for i in range(0, len(pixels), BATCH)]
-    features = np.concatenate(parts).astype(np.float64)
-    features -= features.mean(axis=0)
-    return features / (np.linalg.norm(features, axis=1, keepdims=True) + 1e-12)
+    return np.concatenate(parts)
 
 
 def neighbour_mean(similarity: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -109,14 +143,17 @@ def neighbour_mean(similarity: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.einsum("qk,qkv->qv", weights / weights.sum(axis=1, keepdims=True), values[nearest])
 
 
-def word_vectors(captions: Sequence[Sequence[str]]) -> np.ndarray:
-    """Unit vectors (N, V) of word counts weighted by rarity; words of a single picture left out."""
-    counts = [Counter(word for text in texts for word in clean(text, "seed")) for texts in captions]
-    pictures = Counter(word for count in counts for word in count)
-    column = {word: c for c, word in enumerate(sorted(w for w, n in pictures.items() if n > 1))}
-    vectors = np.zeros((len(counts), len(column)), np.float32)
-    for row, count in enumerate(counts):
-        for word, times in count.items():
-            if word in column:
-                vectors[row, column[word]] = times * np.log(len(counts) / pictures[word])
-    return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12)
+def word_shares(captions: Sequence[Sequence[str]], trained: int) -> np.ndarray:
+    """Share (N, V) of each picture's captions that hold each of the commonest words.
+
+    Those are the `WORDS` commonest among the first `trained` pictures' captions.
+    """
+    cleaned = [[clean(text, "seed") for text in texts] for texts in captions]
+    counts = Counter(word for texts in cleaned[:trained] for words in texts for word in words)
+    column = {word: number for number, (word, _) in enumerate(counts.most_common(WORDS))}
+    shares = np.zeros((len(cleaned), len(column)))
+    for row, texts in enumerate(cleaned):
+        for words in texts:
+            for word in set(words) & column.keys():
+                shares[row, column[word]] += 1 / len(texts)
+    return shares

@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al., arXiv 2002.05709): two views of a picture find each other in the batch."""
+"""SimCLR (Chen et al., arXiv 2002.05709): views of a picture find each other in the batch."""
 
 from typing import Any
 
@@ -19,24 +19,36 @@ class SimCLR(Pretext):
     """
 
     def __init__(
-        self, encoder, image_size, temperature: float = 0.2, projection: int = 128, **kwargs
+        self, encoder, views, temperature: float = 0.2, projection: int = 128, **kwargs
     ) -> None:
-        super().__init__(encoder, image_size, **kwargs)
+        super().__init__(encoder, views, **kwargs)
         self.temperature, self.projection = temperature, projection
         self.head = mlp(self.width, self.width, projection, norms=2, name="projection_head")
         self.built = True
 
-    def embed(self, first, second, training: bool) -> dict[str, Any]:
-        """Projections of both views, from one pass over both."""
-        views = ops.concatenate([first, second], axis=0)
-        projected = self.head(self.encoder(views, training=training)["pooled"], training=training)
-        first, second = ops.split(projected, 2, axis=0)
-        return {"first": first, "second": second}
+    def embed(self, views, training: bool) -> dict[str, Any]:
+        """Projections (V, B, D) of the two views, and of the small crops where there are any.
+
+        Views of a size share a pass, and so their batch statistics.
+        """
+        return {
+            name: self._project(same, training)
+            for name, same in (("views", views[:2]), ("small", views[2:]))
+            if len(same)
+        }
+
+    def _project(self, views, training: bool):
+        pixels = ops.concatenate(views, axis=0)
+        projected = self.head(self.encoder(pixels, training=training)["pooled"], training=training)
+        return ops.reshape(projected, (len(views), -1, self.projection))
 
     def loss_of(self, embedded: dict[str, Any]):
         """NT-Xent."""
-        self.watch_spread(embedded["first"])
-        return nt_xent(embedded["first"], embedded["second"], self.temperature)
+        first, second = embedded["views"][0], embedded["views"][1]
+        small = embedded.get("small")
+        others = [small[number] for number in range(len(self.views) - 2)]
+        self.watch_spread(first)
+        return nt_xent(first, second, self.temperature, others)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

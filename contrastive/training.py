@@ -17,9 +17,13 @@ from captioning.state import check_settings, load_state, read_record, save_state
 from captioning.training import write_history
 from contrastive.data import batches
 
-COLUMNS = ("epoch", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds")
+COLUMNS = (
+    "pictures_seen", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds",
+)  # fmt: skip
 # What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
-MAY_CHANGE = ("learning_rate", "weight_decay", "temperature")
+# The rate falls along a cosine over `steps`, whose end may be moved while the run is on its way.
+MAY_CHANGE = ("learning_rate", "weight_decay", "temperature", "steps")
+NOTHING = {"loss": 0.0, "spread": 0.0, "steps": 0, "seconds": 0.0}
 DIVERGED = "lower --learning-rate (or raise --temperature) and go on with --resume"
 
 
@@ -29,10 +33,12 @@ class Run:
     Args:
         model: compiled.
         pixels: uint8 pictures (N, S, S, 3).
-        settings: what the state depends on (JSON); a resumed run must have the same.
+        settings: what the state depends on (JSON); a resumed run must have the same. Among them
+            `steps`, the length of the run, `batch_size` and `seed`.
         recipe: goes into the encoder's weights file.
         weights_name: of that file.
-        probe: measures the encoder, a number, or None.
+        row_steps: steps between two rows of the history; default: a pass over the pictures.
+        probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
         share: which part of every batch this process computes, see `data.batches`.
     """
 
@@ -44,6 +50,7 @@ class Run:
         settings: dict[str, Any],
         recipe: dict[str, Any],
         weights_name: str,
+        row_steps: int | None = None,
         probe: Callable[[keras.Model], float] | None = None,
         probe_every: int = 5,
         share: tuple[int, int] = (0, 1),
@@ -51,11 +58,11 @@ class Run:
         self.model, self.pixels, self.output = model, pixels, output
         self.settings, self.recipe, self.weights_name = settings, recipe, weights_name
         self.probe, self.probe_every, self.share = probe, probe_every, share
-        self.batch_size, self.epochs = settings["batch_size"], settings["epochs"]
-        self.steps = len(pixels) // self.batch_size  # of an epoch
+        self.batch_size, self.steps = settings["batch_size"], settings["steps"]
+        self.row_steps = row_steps or len(pixels) // self.batch_size
         self.step = 0
         self.history: list[dict[str, Any]] = []
-        self.part = {"loss": 0.0, "spread": 0.0, "steps": 0, "seconds": 0.0}  # of this epoch
+        self.part = dict(NOTHING)  # of the row in the making
 
     @property
     def state_path(self) -> Path:
@@ -68,41 +75,43 @@ class Run:
         return self.share[0] == 0
 
     def resume(self) -> None:
-        """Go on from `state_path`, in the middle of an epoch if it was saved there.
+        """Go on from `state_path`, in the middle of a row if it was saved there.
 
         Raises:
-            UserError: the state is damaged or another run's.
+            UserError: the state is damaged, another run's or of an older version.
         """
         record = read_record(self.state_path)
+        if "steps" not in record["settings"]:
+            raise UserError(
+                f"{self.state_path}: was left by an older version, whose runs cannot go on; its "
+                "weights are in the folder all the same. Start again in another --output"
+            )
         check_settings(self.state_path, record["settings"], self.settings, MAY_CHANGE)
         load_state(self.state_path, self.model)
         self.step, self.history, self.part = record["step"], record["history"], record["part"]
 
     def train(self, *, save_minutes: float, stop_minutes: float | None = None) -> None:
-        """Train to the last epoch, or for `stop_minutes`.
+        """Train to the last step, or for `stop_minutes`.
 
-        The state is saved after every epoch and whenever `save_minutes` have passed.
+        The state is saved after every row of the history and whenever `save_minutes` have passed.
 
         Raises:
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
         keeper = _Keeper(self, save_minutes, stop_minutes)
-        epoch, done = divmod(self.step, self.steps)
-        # A run that was saved in mid-epoch first completes that one.
-        for initial, last, steps in (
-            (epoch, epoch + 1, self.steps - done),
-            (epoch + 1, self.epochs, self.steps),
-        ):
-            if initial < min(last, self.epochs) and not keeper.stopped:
-                stream = batches(
-                    self.pixels, self.batch_size, seed=self.settings["seed"], step=self.step,
-                    share=self.share,
-                )  # fmt: skip
-                self.model.fit(
-                    stream, initial_epoch=initial, epochs=last, steps_per_epoch=steps,
-                    callbacks=[keeper], verbose=0,
-                )  # fmt: skip
-        # Again, for a run that was killed after its last epoch's state and before these.
+        while self.step < self.steps and not keeper.stopped:
+            # Keras' epochs are the rows. The first may be begun already, the last may be short.
+            first = max(1, min(self.row_steps - self.part["steps"], self.steps - self.step))
+            whole = 1 if self.part["steps"] else (self.steps - self.step) // self.row_steps
+            stream = batches(
+                self.pixels, self.batch_size, seed=self.settings["seed"], step=self.step,
+                share=self.share,
+            )  # fmt: skip
+            self.model.fit(
+                stream, epochs=max(1, whole), steps_per_epoch=first,
+                callbacks=[keeper], verbose=0,
+            )  # fmt: skip
+        # Again, for a run that was killed after its last row's state and before these.
         self.save_results()
 
     def save_state(self) -> None:
@@ -127,14 +136,14 @@ class Run:
         write_history(self.output / "history.csv", self.history, COLUMNS)
         plot_curves(
             self.output / "history.png",
-            [row["epoch"] for row in self.history],
+            [row["pictures_seen"] for row in self.history],
             {"loss": [row["loss"] for row in self.history]},
+            x_label="pictures seen",
             y_label="pretext loss",
             right={"probe": [row["probe"] for row in self.history]},
         )
         recipe = {
             **self.recipe,
-            "epochs_trained": self.step // self.steps,
             "pictures_seen": self.step * self.batch_size,
             "loss": self.history[-1]["loss"],
             "hours": round(sum(row["seconds"] for row in self.history) / 3600, 2),
@@ -154,12 +163,13 @@ class _Keeper(keras.callbacks.Callback):
         self.stopped = False
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        self.before = dict(self.run.part)  # what an interrupted run had done of this epoch
+        run = self.run
+        self.before = dict(run.part)  # what an interrupted run had done of this row
         self.began = time.monotonic()
+        self.row_steps = min(run.row_steps, run.steps - run.step + run.part["steps"])
         self.bar = tqdm(
-            total=self.run.steps * self.run.batch_size,
-            initial=self.before["steps"] * self.run.batch_size,
-            unit="picture", desc=f"epoch {epoch + 1}", disable=not self.run.writes,
+            total=self.row_steps * run.batch_size, initial=run.part["steps"] * run.batch_size,
+            unit="picture", desc=f"row {len(run.history) + 1}", disable=not run.writes,
         )  # fmt: skip
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
@@ -171,36 +181,37 @@ class _Keeper(keras.callbacks.Callback):
         self.bar.update(self.run.batch_size)
         self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         now = time.monotonic()
-        ends_epoch = self.run.part["steps"] == self.run.steps
+        ends_row = self.run.part["steps"] >= self.row_steps
         self.stopped = now >= self.stop_at
-        if not ends_epoch and (self.stopped or now - self.saved_at >= self.save_every):
+        if not ends_row and (self.stopped or now - self.saved_at >= self.save_every):
             self._save()
             self.model.stop_training = self.stopped
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         run, part = self.run, self.run.part
-        if part["steps"] < run.steps:  # stopped half-way, and saved
+        if part["steps"] < self.row_steps:  # stopped half-way, and saved
             self.bar.close()
             return
         seconds = max(part["seconds"], 1e-9)
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {
-            "epoch": epoch + 1, "loss": part["loss"], "spread": part["spread"], "probe": "",
+            "pictures_seen": run.step * run.batch_size,
+            "loss": part["loss"], "spread": part["spread"], "probe": "",
             "learning_rate": rate, "seconds": round(seconds, 1),
             "pictures_per_second": round(part["steps"] * run.batch_size / seconds, 1),
         }  # fmt: skip
-        last = epoch + 1 == run.epochs
-        if run.probe and (last or (epoch + 1) % run.probe_every == 0):
+        last = run.step == run.steps
+        if run.probe and (last or (len(run.history) + 1) % run.probe_every == 0):
             row["probe"] = run.probe(self.model.encoder)
-            self.bar.set_postfix(loss=f"{row['loss']:.3f}", probe=f"{row['probe']:.3f}")
+            self.bar.set_postfix(loss=f"{row['loss']:.3f}", probe=f"{row['probe']:.4f}")
         self.bar.close()
         run.history.append(row)
-        run.part = {"loss": 0.0, "spread": 0.0, "steps": 0, "seconds": 0.0}
+        run.part = dict(NOTHING)
         self._save()
         self.model.stop_training = self.stopped
 
     def _count(self, steps: int, logs: dict[str, float]) -> None:
-        """Means over the epoch so far, with the part before an interruption."""
+        """Means over the row so far, with the part before an interruption."""
         run, before = self.run, self.before
         run.step += 1
         total = before["steps"] + steps
@@ -218,7 +229,8 @@ class _Keeper(keras.callbacks.Callback):
 
 
 def summary(history: Sequence[dict[str, Any]]) -> str:
-    """One line on the last epoch."""
+    """One line on the last row."""
     row = history[-1]
-    probe = f", probe {row['probe']:.3f}" if row["probe"] != "" else ""
-    return f"epoch {row['epoch']}: loss {row['loss']:.4f}, spread {row['spread']:.3f}{probe}"
+    probe = f", probe {row['probe']:.4f}" if row["probe"] != "" else ""
+    seen, loss, spread = row["pictures_seen"], row["loss"], row["spread"]
+    return f"{seen} pictures seen: loss {loss:.4f}, spread {spread:.3f}{probe}"

@@ -9,9 +9,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.distribution import use_all_devices
-from contrastive.methods import build_method, settings_for
+from contrastive.methods import build_method
+from contrastive.presets import settings_for
 from contrastive.training import Run
-from tests.pretext_tools import patterns, tiny_encoder
+from tests.pretext_tools import patterns, tiny_encoder, views
 
 
 def main() -> None:
@@ -21,11 +22,13 @@ def main() -> None:
         folder = output / method
         folder.mkdir(parents=True, exist_ok=True)
         chosen = settings_for(
-            method, batch_size=16, pictures=64, optimizer="sgd", learning_rate=0.05,
-            weight_decay=None, temperature=None, momentum=0.9, queue_size=32,
+            method, batch_size=16, pictures=64, epochs=3, optimizer="sgd", learning_rate=0.05,
+            momentum=0.9, queue_size=32,
         )  # fmt: skip
-        model = build_method(chosen, tiny_encoder(), 16, steps=12, seed=0)
-        settings = {**chosen._asdict(), "batch_size": 16, "epochs": 3, "seed": 0}
+        model = build_method(
+            chosen, tiny_encoder(), views(16, method), steps=12, batch_size=16, seed=0
+        )
+        settings = {**chosen._asdict(), "batch_size": 16, "steps": 12, "seed": 0}
         run = Run(model, patterns(64), folder, settings, {}, "tiny.weights.h5", share=share)
         run.train(save_minutes=60)
 

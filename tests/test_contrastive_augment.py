@@ -1,5 +1,7 @@
 """The augmentation: range, independence, and each operation alone."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_pictures_calls_and_seeds_are_independent():
     assert np.abs(views_of(same, 16, seed=2) - first).mean() > 1
 
 
-@pytest.mark.parametrize("setting", ["flip", "grey", "jitter", "blur"])
+@pytest.mark.parametrize("setting", ["flip", "grey", "jitter", "blur", "solarize"])
 def test_each_operation_happens_as_often_as_told(setting):
     same = np.repeat(patterns(1, 112), 400, axis=0)
     views = views_of(same, 112, **{**OFF, setting: 0.3})
@@ -61,6 +63,38 @@ def test_grey_keeps_the_luma():
     grey = views_of(pictures, 24, **{**OFF, "grey": 1.0})
     luma = pictures @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(grey, np.repeat(luma[..., None], 3, axis=-1), atol=0.5)
+
+
+def test_solarize_inverts_what_is_bright():
+    pictures = patterns(3)
+    solarized = views_of(pictures, 24, **{**OFF, "solarize": 1.0})
+    expected = np.where(pictures < 128, pictures, 255 - pictures.astype(int))
+    # Resampling by the identity leaves rounding, which at 128 decides which side a pixel is on.
+    clear = np.abs(pictures.astype(int) - 128) > 1
+    np.testing.assert_allclose(solarized[clear], expected[clear], atol=1e-2)
+
+
+def test_colour_operations_commute():
+    """In the order that the papers draw anew each time, by hand, without clips: it is all one."""
+    random = np.random.default_rng(0)
+    picture = random.uniform(80, 160, (6, 6, 3))
+    luma = np.array([0.299, 0.587, 0.114])
+    yiq = np.array([luma, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
+    turn = np.array([[1, 0, 0], [0, np.cos(0.5), -np.sin(0.5)], [0, np.sin(0.5), np.cos(0.5)]])
+    steps = [
+        lambda p: 0.7 * p,
+        lambda p: 1.3 * p - 0.3 * (p @ luma).mean(),
+        lambda p: 0.6 * p + 0.4 * (p @ luma)[..., None],
+        lambda p: p @ (np.linalg.inv(yiq) @ turn @ yiq).T,
+    ]
+    results = []
+    for order in itertools.permutations(range(4)):
+        result = picture
+        for number in order:
+            result = steps[number](result)
+        results.append(result)
+    # Grey's row of YIQ sums to 1 and those of I and Q to 0, but for rounding in the standard.
+    np.testing.assert_allclose(results, np.repeat(results[:1], 24, axis=0), atol=0.2)
 
 
 def test_jitter_alone():

@@ -68,6 +68,37 @@ def test_several_sources_size_limit_and_exclusion(members, tmp_path):
     np.testing.assert_array_equal(without.pixels, everything.pixels[[0, 2, 4]])
 
 
+def test_named_pictures_of_an_hdf5_file_are_excluded(tmp_path):
+    with h5py.File(tmp_path / "named.hdf5", "w") as file:
+        file["train_img"], file["val_img"] = patterns(4, 16), patterns(2, 16, seed=1)
+        for split, names in (("train", ["a.jpg", "x/b.jpg", "c.png", "d"]), ("val", ["e", "b"])):
+            file.create_dataset(f"{split}_names", data=names, dtype=h5py.string_dtype())
+    pictures = load_pictures([tmp_path / "named.hdf5"], 16, exclude={"b", "c"})
+    expected = np.concatenate([patterns(4, 16)[[0, 3]], patterns(2, 16, seed=1)[:1]])
+    np.testing.assert_array_equal(pictures.pixels, expected)
+
+
+@pytest.mark.parametrize("names", [None, [1, 2], ["only one"], [b"\xff", b"a"]])
+def test_an_hdf5_file_without_names_excludes_nothing_in_silence(names, tmp_path):
+    with h5py.File(tmp_path / "some.hdf5", "w") as file:
+        file["pictures"] = patterns(2, 16)
+        if names:
+            kind = h5py.string_dtype() if isinstance(names[0], str | bytes) else "i4"
+            file.create_dataset("pictures_names", data=names, dtype=kind)
+    with pytest.raises(UserError, match=r"some\.hdf5: .*name"):
+        load_pictures([tmp_path / "some.hdf5"], 16, exclude={"a"})
+    assert len(load_pictures([tmp_path / "some.hdf5"], 16).pixels) == 2
+
+
+def test_digest_tells_which_pictures(tmp_path):
+    digests = [
+        load_pictures([write_pictures(tmp_path / name, 5, seed=seed)], 16, limit=limit).digest
+        for name, seed, limit in (("a", 0, None), ("b", 0, None), ("c", 1, None), ("d", 0, 4))
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_folders_are_classes(zipped, members, tmp_path):
     named = {f"{'cat' if n % 2 else 'dog'}/{k}": v for n, (k, v) in enumerate(members.items())}

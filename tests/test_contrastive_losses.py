@@ -30,6 +30,21 @@ def naive_nt_xent(first, second) -> float:
     return total / len(views)
 
 
+def naive_multi_crop(first, second, *crops) -> float:
+    """Each large view as in NT-Xent; each crop against all large views, once for either of its own.
+
+    Every view counts alike.
+    """
+    views, count = [*first, *second], len(first)
+    total = naive_nt_xent(first, second) * 2 * count
+    for crop in crops:
+        for picture in range(count):
+            similarity = [math.exp(cosine(crop[picture], view) / TEMPERATURE) for view in views]
+            for own in (picture, picture + count):
+                total -= math.log(similarity[own] / sum(similarity)) / 2
+    return total / (count * (2 + len(crops)))
+
+
 def naive_info_nce(queries, keys, queue) -> float:
     total = 0.0
     for query, key in zip(queries, keys, strict=True):
@@ -50,6 +65,11 @@ def naive_byol(predictions, targets) -> float:
 
 LOSSES = {
     "nt_xent": (lambda a, b: nt_xent(a, b, TEMPERATURE), naive_nt_xent, (5, 5)),
+    "multi_crop": (
+        lambda a, b, c, d: nt_xent(a, b, TEMPERATURE, [c, d]),
+        naive_multi_crop,
+        (4, 4, 4, 4),
+    ),
     "info_nce": (lambda q, k, n: info_nce(q, k, n, TEMPERATURE), naive_info_nce, (4, 4, 7)),
     "byol": (byol_loss, naive_byol, (5, 5)),
 }

@@ -50,7 +50,11 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     assert "goes on after step" in resumed.stdout
     weights = run / "resnet18-simclr.weights.h5"
     recipe = read_recipe(weights)
-    assert (recipe["image_size"], recipe["epochs_trained"], recipe["method"]) == (64, 2, "simclr")
+    assert (recipe["preprocessing"], recipe["pictures_seen"], recipe["method"]) == (
+        "squash(64)|imagenet",
+        32,
+        "simclr",
+    )
     result = run_script(
         "1_data_preprocessor.py", "--images", dataset.images, "--captions", dataset.captions,
         "--encoder", "resnet18", "--weights", weights, "--batch-size", 6, cwd=tmp_path,
@@ -66,6 +70,13 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     )
     assert_refused(result, "method was simclr, not byol", "encoder was resnet18, not efficientnet")
     assert (run / "state.npz").read_bytes() == state
+    # Nor do other pictures, as many as before.
+    others = write_pictures(tmp_path / "others", 20, seed=1)
+    result = run_script(
+        SCRIPT, "--images", others, "--output", run, *SMALL, "--resume", cwd=tmp_path
+    )
+    assert_refused(result, "pictures_sha256 was")
+    assert (run / "state.npz").read_bytes() == state
 
 
 @pytest.mark.parametrize(
@@ -73,6 +84,8 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     [
         (("--temperature", "0"), ("--temperature", "'0' is not a number above 0")),
         (("--batch-size", "64"), ("--batch-size 64 is larger than the 20 pictures",)),
+        (("--batch-size", "1"), ("--batch-size 1", "give more")),
+        (("--method", "byol", "--small-crops", "2"), ("--small-crops", "byol")),
         (("--images", "nowhere"), ("nowhere", "no such file or folder")),
         (("--images", "empty"), ("empty", "holds no picture")),
         (("--images", "broken.zip"), ("broken.zip: one.png", "not a picture")),

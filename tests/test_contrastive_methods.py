@@ -5,20 +5,24 @@ import numpy as np
 import pytest
 from keras import ops
 
+from captioning.encoders import build_network
+from captioning.resnet import zero_last_scales
 from contrastive.byol import BYOL
-from contrastive.lars import LARS
 from contrastive.losses import unit
-from contrastive.methods import settings_for
+from contrastive.methods import groups_of
 from contrastive.moco import MoCo
+from contrastive.optimizers import LARS, SGD
 from contrastive.simclr import SimCLR
-from tests.pretext_tools import patterns, tiny_encoder, weights_of
+from tests.pretext_tools import patterns, tiny_encoder, views, weights_of
 
 JIT = keras.backend.backend() != "tensorflow"
 SMALL = {"projection": 8}
 METHODS = {
-    "simclr": lambda encoder: SimCLR(encoder, 16, **SMALL),
-    "moco": lambda encoder: MoCo(encoder, 16, queue_size=64, momentum=0.9, **SMALL),
-    "byol": lambda encoder: BYOL(encoder, 16, total_steps=20, hidden=32, **SMALL),
+    "simclr": lambda encoder: SimCLR(encoder, views(), **SMALL),
+    "moco": lambda encoder: MoCo(
+        encoder, views(16, "moco"), queue_size=64, momentum=0.9, groups=2, **SMALL
+    ),
+    "byol": lambda encoder: BYOL(encoder, views(16, "byol"), total_steps=20, hidden=32, **SMALL),
 }
 
 
@@ -71,7 +75,7 @@ def test_slow_network_follows_by_the_momentum(method):
 
 
 def test_byol_momentum_rises_towards_one():
-    model = BYOL(tiny_encoder(), 16, momentum=0.99, total_steps=10_000, hidden=16, **SMALL)
+    model = BYOL(tiny_encoder(), views(), momentum=0.99, total_steps=10_000, hidden=16, **SMALL)
     values = [float(model.momentum_at(step)) for step in (0, 100, 2000, 5000, 10_000, 20_000)]
     assert values == sorted(values)
     assert values[0] == pytest.approx(0.99)
@@ -81,13 +85,13 @@ def test_byol_momentum_rises_towards_one():
 
 def test_queue_takes_the_keys_in_turn():
     """Three batches of 16 in a queue of 32: the third overwrites the first."""
-    model = MoCo(tiny_encoder(), 16, queue_size=32, **SMALL)
+    model = MoCo(tiny_encoder(), views(), queue_size=32, **SMALL)
     start = ops.convert_to_numpy(model.queue.value)
     np.testing.assert_allclose(np.linalg.norm(start, axis=1), 1, atol=1e-5)
     expected = start.copy()
     for step in range(3):
         first, second = (patterns(16, 16, seed=10 * step + n).astype("f4") for n in (0, 1))
-        embedded = model.embed(first, second, training=True)
+        embedded = model.embed([first, second], training=True)
         slow = model.momentum_encoder(second, training=True)["pooled"]
         keys = ops.convert_to_numpy(unit(model.momentum_head(slow)))
         np.testing.assert_allclose(ops.convert_to_numpy(embedded["keys"]), keys, atol=1e-5)
@@ -114,7 +118,7 @@ def test_slow_network_normalises_by_the_batch_in_training(method):
 
 
 def test_moco_spreads_its_vectors():
-    model = MoCo(tiny_encoder(), 16, queue_size=64, momentum=0.99, **SMALL)
+    model = MoCo(tiny_encoder(), views(), queue_size=64, momentum=0.99, **SMALL)
     compiled(model)
     history = model.fit(
         ((patterns(32),) for _ in range(204)), steps_per_epoch=50, epochs=4, verbose=0
@@ -136,7 +140,7 @@ def test_byol_collapses_without_its_predictor_and_not_with_it():
     spreads = {}
     for predictor in (True, False):
         model = BYOL(
-            tiny_encoder(), 16, momentum=0.9, total_steps=10**6, hidden=32, projection=8,
+            tiny_encoder(), views(), momentum=0.9, total_steps=10**6, hidden=32, projection=8,
             predictor=predictor, seed=1,
         )  # fmt: skip
         fit(compiled(model, keras.optimizers.Adam(1e-2)), pictures, steps=150)
@@ -161,15 +165,60 @@ def test_lars_step():
     np.testing.assert_allclose(ops.convert_to_numpy(vector.value), 1.0, rtol=1e-6)
 
 
-def test_defaults_come_from_the_papers_scaled_to_the_batch():
-    nothing = dict.fromkeys(
-        ("optimizer", "learning_rate", "weight_decay", "temperature", "momentum", "queue_size")
+def test_sgd_decays_through_the_momentum():
+    """As torch.optim.SGD: the decay is part of the gradient that the momentum gathers."""
+    weight = keras.Variable(np.array([2.0, -4.0], np.float32))
+    optimizer = SGD(0.1, decay=0.5, momentum=0.9)
+    optimizer.build([weight])
+    expected, velocity = np.array([2.0, -4.0]), np.zeros(2)
+    for gradient in ([1.0, 0.0], [0.0, 3.0], [-1.0, 1.0]):
+        optimizer.apply([ops.convert_to_tensor(np.array(gradient, np.float32))])
+        velocity = 0.9 * velocity - 0.1 * (np.array(gradient) + 0.5 * expected)
+        expected = expected + velocity
+        np.testing.assert_allclose(ops.convert_to_numpy(weight.value), expected, rtol=1e-5)
+
+
+def test_moco_normalises_shuffled_groups():
+    """Keys as by hand: in the order that was drawn, a group at a time, then back in place."""
+    model = MoCo(tiny_encoder(), views(), queue_size=32, groups=4, momentum=1.0, **SMALL)
+    first, second = (patterns(16, 16, seed=seed).astype("f4") for seed in (1, 2))
+    drawn = keras.random.SeedGenerator(model.seed)
+    order = ops.convert_to_numpy(keras.random.shuffle(ops.arange(16), seed=drawn))
+    assert order.tolist() != list(range(16))
+
+    def project(encoder, head, pixels):
+        pooled = encoder(ops.convert_to_tensor(pixels), training=True)["pooled"]
+        return ops.convert_to_numpy(head(pooled))
+
+    keys = np.zeros((16, 8), np.float32)
+    for part in np.split(order, 4):
+        keys[part] = project(model.momentum_encoder, model.momentum_head, second[part])
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    queries = [project(model.encoder, model.head, part) for part in np.split(first, 4)]
+    embedded = model.embed([first, second], training=True)
+    np.testing.assert_allclose(ops.convert_to_numpy(embedded["keys"]), keys, atol=1e-5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(embedded["queries"]), np.concatenate(queries), atol=1e-4
     )
-    simclr, moco, byol = (
-        settings_for(method, batch_size=1024, pictures=40_000, **nothing)
-        for method in ("simclr", "moco", "byol")
-    )
-    assert (simclr.optimizer, simclr.learning_rate) == ("lars", pytest.approx(0.075 * 32))
-    assert (moco.optimizer, moco.learning_rate) == ("sgd", pytest.approx(0.12))
-    assert (byol.optimizer, byol.learning_rate) == ("lars", pytest.approx(0.8))
-    assert (moco.momentum, byol.momentum, moco.queue_size) == (0.999, 0.996, 9 * 1024)
+
+
+@pytest.mark.parametrize(("batch_size", "groups"), [(256, 8), (64, 4), (8, 2), (9, 1), (100, 5)])
+def test_moco_groups(batch_size, groups):
+    assert groups_of(batch_size) == groups
+
+
+def test_multi_crop_projects_every_view_of_a_picture():
+    model = SimCLR(tiny_encoder(), views(16, small_crops=3), **SMALL)
+    embedded = model(patterns(8), training=True)
+    assert ops.shape(embedded["views"]) == (2, 8, 8)
+    assert ops.shape(embedded["small"]) == (3, 8, 8)
+    losses = fit(compiled(model), patterns(32), steps=5, epochs=5)
+    assert losses[-1] < losses[0]
+
+
+def test_blocks_begin_as_their_shortcuts():
+    network = build_network("resnet18")
+    zero_last_scales(network)
+    norms = [layer for layer in network.layers if layer.name.endswith("norm")]
+    zero = {layer.name for layer in norms if not ops.convert_to_numpy(layer.gamma).any()}
+    assert zero == {f"stage{s}_block{b}_2_norm" for s in (1, 2, 3, 4) for b in (0, 1)}

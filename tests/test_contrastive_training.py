@@ -9,10 +9,11 @@ import pytest
 
 from captioning.cli import UserError
 from captioning.encoders import build_network, load_encoder, read_recipe, save_encoder
-from contrastive.methods import build_method, settings_for
-from contrastive.probe import CaptionProbe, ClassProbe
+from contrastive.methods import build_method
+from contrastive.presets import settings_for
+from contrastive.probe import CaptionProbe, ClassProbe, ridge_share, word_shares
 from contrastive.training import Run
-from tests.pretext_tools import patterns, tiny_encoder, weights_of
+from tests.pretext_tools import patterns, tiny_encoder, views, weights_of
 
 GIVEN = {
     "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": None, "temperature": None,
@@ -21,11 +22,14 @@ GIVEN = {
 
 
 def make_run(method: str, output: Path, **changes) -> Run:
-    """A new run of a tiny encoder: 40 pictures, 5 batches of 8 an epoch, 3 epochs."""
+    """A new run of a tiny encoder: 40 pictures, 5 batches of 8 a pass, 3 passes unless changed."""
     output.mkdir(exist_ok=True)
-    chosen = settings_for(method, batch_size=8, pictures=40, **{**GIVEN, **changes})
-    model = build_method(chosen, tiny_encoder(), 16, steps=15, seed=4)
-    settings = {**chosen._asdict(), "batch_size": 8, "epochs": 3, "seed": 4, "encoder": "tiny"}
+    steps = changes.pop("steps", 15)
+    chosen = settings_for(method, batch_size=8, pictures=40, epochs=3, **{**GIVEN, **changes})
+    model = build_method(
+        chosen, tiny_encoder(), views(16, method), steps=steps, batch_size=8, seed=4
+    )
+    settings = {**chosen._asdict(), "batch_size": 8, "steps": steps, "seed": 4, "encoder": "tiny"}
     return Run(model, patterns(40), output, settings, {"encoder": "tiny"}, "tiny.weights.h5")
 
 
@@ -70,11 +74,11 @@ def test_results_of_a_run(tmp_path):
     run.train(save_minutes=60)
     with open(tmp_path / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [row["pictures_seen"] for row in rows] == ["40", "80", "120"]
     assert [row["probe"] for row in rows] == ["", "0.25", "0.25"]
     assert (tmp_path / "history.png").stat().st_size > 1000
     recipe = read_recipe(tmp_path / "tiny.weights.h5")
-    assert (recipe["epochs_trained"], recipe["pictures_seen"]) == (3, 120)
+    assert recipe["pictures_seen"] == 120
     assert not list(tmp_path.glob(".*"))
 
 
@@ -87,6 +91,27 @@ def test_stop_minutes_stops_in_an_epoch_and_resumes(tmp_path):
     resumed.train(save_minutes=60)
     assert resumed.step == 15
     assert len(resumed.history) == 3
+
+
+@pytest.mark.parametrize("steps", [9, 21])
+def test_a_run_on_its_way_may_be_made_shorter_or_longer(steps, tmp_path):
+    """The learning rate then follows the new length: at its end it is 0."""
+    make_run("simclr", tmp_path).train(save_minutes=60, stop_minutes=1e-9)
+    changed = make_run("simclr", tmp_path, steps=steps)
+    changed.resume()
+    changed.train(save_minutes=60)
+    assert changed.step == steps
+    assert changed.history[-1]["pictures_seen"] == 8 * steps
+    assert float(changed.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_run_of_before_is_refused(tmp_path):
+    run = make_run("simclr", tmp_path)
+    run.settings = {**run.settings, "epochs": 3}
+    del run.settings["steps"]
+    run.save_state()
+    with pytest.raises(UserError, match=r"state\.npz: was left by an older version"):
+        make_run("simclr", tmp_path).resume()
 
 
 def test_nan_stops_and_keeps_the_last_good_state(tmp_path):
@@ -179,6 +204,32 @@ def test_caption_probe():
     pixels, labels, encoder = colours_and_encoder()
     words = np.array(["red", "green", "blue", "yellow"])
     captions = [[f"one {words[label]} thing"] for label in labels]
-    assert CaptionProbe(pixels, captions)(encoder) == 1.0
+    held_out = np.arange(80) >= 60
+    assert CaptionProbe(pixels, captions, held_out)(encoder) > 0.9
     shuffled = [captions[row] for row in np.random.default_rng(1).permutation(80)]
-    assert CaptionProbe(pixels, shuffled)(encoder) < 0.9
+    assert CaptionProbe(pixels, shuffled, held_out)(encoder) < 0.1
+
+
+def test_ridge_share_equals_a_naive_regression():
+    """Against the normal equations, with the strength that a naive search over them finds best."""
+    random = np.random.default_rng(0)
+    features = random.normal(3, 2, (50, 6))
+    targets = features @ random.normal(size=(6, 4)) + random.normal(0, 3, (50, 4))
+    x = (features - features[:40].mean(0)) / features[:40].std(0)
+    y = targets - targets[:40].mean(0)
+    found = []
+    for strength in 10.0 ** np.arange(0, 7, 0.5):
+        inverse = np.linalg.inv(x[:40].T @ x[:40] + strength * np.eye(6)) @ x[:40].T
+        hat = x[:40] @ inverse
+        error = np.square(y[:40] - hat @ y[:40]).sum() / (1 - np.trace(hat) / 40) ** 2
+        left = np.square(y[40:] - x[40:] @ inverse @ y[:40]).sum()
+        found.append((error, 1 - left / np.square(y[40:]).sum()))
+    assert ridge_share(features, targets, 40) == pytest.approx(min(found)[1], abs=1e-6)
+
+
+def test_word_shares():
+    captions = [["A dog runs.", "The dog sits"], ["a cat"], ["two dogs run, dog!"]]
+    shares = word_shares(captions, 2)
+    # "dog" comes twice among the first two pictures, the others once; "a" is one letter.
+    assert shares[0].tolist() == [1.0, 0.5, 0.5, 0.5, 0.0]
+    assert shares[2].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
