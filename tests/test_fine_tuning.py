@@ -13,6 +13,7 @@ from PIL import Image
 from captioning.encoders import ENCODERS, Encoder, build_network, load_encoder, save_encoder
 from captioning.fine_tuning import batches
 from captioning.joint import LAST_STAGE, Joint, thaw_last_stage
+from captioning.preprocessing import Preprocessing
 from captioning.vit import SelfAttention
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.decoder_tools import DECODERS
@@ -129,7 +130,7 @@ CAPTIONS = {name: [[1, 3 + number, 2], [1, 3 + number, 9, 9, 9, 2]] for number, 
 
 def pass_over(pictures, epoch: int, seed: int = 0) -> list:
     options = {"batch_size": 2, "count": 3, "seed": seed, "epoch": epoch, "unreadable": []}
-    return list(batches(pictures, CAPTIONS, 32, **options))
+    return list(batches(pictures, CAPTIONS, Preprocessing(32), **options))
 
 
 def test_a_pass_has_every_picture_once_with_captions_of_its_own(pictures):
@@ -164,7 +165,14 @@ def test_an_unreadable_picture_is_left_out(pictures):
     pictures["w"].write_bytes(b"no picture")
     unreadable = []
     found = batches(
-        pictures, CAPTIONS, 32, batch_size=2, count=3, seed=0, epoch=0, unreadable=unreadable
+        pictures,
+        CAPTIONS,
+        Preprocessing(32),
+        batch_size=2,
+        count=3,
+        seed=0,
+        epoch=0,
+        unreadable=unreadable,
     )
     assert {row[0] for _, following in found for row in following} == {3, 4, 6, 7}
     [message] = unreadable
