@@ -77,7 +77,9 @@ def ridge_share(features: np.ndarray, targets: np.ndarray, trained: int) -> floa
     """
     features = np.asarray(features, np.float64)
     mean, deviation = features[:trained].mean(axis=0), features[:trained].std(axis=0)
-    features = (features - mean) / (deviation + 1e-8)
+    # A feature that is dead on all pictures but a few held-out ones would carry these away.
+    alive = deviation > 1e-3 * deviation.max()
+    features = (features[:, alive] - mean[alive]) / deviation[alive]
     centred = targets - targets[:trained].mean(axis=0)
     left, values, right = np.linalg.svd(features[:trained], full_matrices=False)
     along = left.T @ centred[:trained]

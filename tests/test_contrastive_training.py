@@ -227,6 +227,15 @@ def test_ridge_share_equals_a_naive_regression():
     assert ridge_share(features, targets, 40) == pytest.approx(min(found)[1], abs=1e-6)
 
 
+def test_ridge_share_leaves_dead_features_out():
+    """One that moves on held-out pictures alone would weigh infinitely much."""
+    random = np.random.default_rng(0)
+    features, targets = random.normal(size=(50, 6)), random.normal(size=(50, 4))
+    dead = np.concatenate([features, np.zeros((50, 1))], axis=1)
+    dead[45:, 6] = 1.0
+    assert ridge_share(dead, targets, 40) == ridge_share(features, targets, 40)
+
+
 def test_word_shares():
     captions = [["A dog runs.", "The dog sits"], ["a cat"], ["two dogs run, dog!"]]
     shares = word_shares(captions, 2)
