@@ -8,7 +8,6 @@ from captioning.cli import (
     UserError,
     import_keras,
     positive_int,
-    report_skipped,
     run,
     seed,
 )
@@ -83,8 +82,6 @@ def main() -> None:
         references, _ = read_descriptions(source)
     split = read_split(args.split, references, seed=args.split_seed)
     ids = select(split, split=args.split, features=features, references=references)
-    missing = sorted(set(split) - set(ids))
-    report_skipped("images of the split that lack features or references", missing)
     if args.output:
         check_writable(args.output)
 

@@ -9,7 +9,6 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.datasets import image_id
 from captioning.encoders import Encoder
 from captioning.feature_files import write_features
 from captioning.files import atomic_path, write_json
@@ -51,6 +50,7 @@ def extract(
         write_json(parts / "plan.json", plan)
 
     paths = [images[one] for one in plan["images"]]
+    owner = {path: one for one, path in images.items()}
     group_size = GROUP * batch_size
     groups = [paths[i : i + group_size] for i in range(0, len(paths), group_size)]
     files = [parts / f"{number:06d}.npz" for number in range(len(groups))]
@@ -65,7 +65,7 @@ def extract(
     with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
         for number in todo:
             count = len(groups[number])
-            _extract_group(encoder, stream, files[number], count, batch_size, grid, bar)
+            _extract_group(encoder, stream, owner, files[number], count, batch_size, grid, bar)
 
     unreadable = {}
     for file in files:
@@ -83,7 +83,14 @@ def extract(
 
 
 def _extract_group(
-    encoder, stream, file: Path, count: int, batch_size: int, grid: bool, bar: tqdm
+    encoder,
+    stream,
+    owner: Mapping[Path, str],
+    file: Path,
+    count: int,
+    batch_size: int,
+    grid: bool,
+    bar: tqdm,
 ) -> None:
     ids: list[str] = []
     rows: list[np.ndarray] = []
@@ -92,7 +99,7 @@ def _extract_group(
         paths, pixels, errors = next(stream)
         if paths:
             rows.append(encoder.encode(pixels, batch_size, grid=grid))
-        ids += [image_id(path.name) for path in paths]
+        ids += [owner[path] for path in paths]
         unreadable += errors
         count -= len(paths) + len(errors)
         bar.update(len(paths) + len(errors))
@@ -101,7 +108,7 @@ def _extract_group(
             temporary,
             ids=np.array(ids, str),
             features=np.concatenate(rows or [np.empty(0)]),
-            lost=np.array([image_id(error.path.name) for error in unreadable], str),
+            lost=np.array([owner[error.path] for error in unreadable], str),
             reasons=np.array([str(error) for error in unreadable], str),
         )
 

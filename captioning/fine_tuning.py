@@ -184,7 +184,7 @@ def main() -> None:
     descriptions, rules = read_descriptions(args.descriptions)
     if not Path(args.images).is_dir():
         raise UserError(f"{args.images}: not a folder of pictures; give theirs as --images")
-    pictures, _ = find_pictures(args.images, {})
+    pictures, _ = find_pictures(args.images, {one: one for one in descriptions})
     train_ids, dev_ids = (
         select(
             read_split(split, descriptions, seed=args.split_seed),

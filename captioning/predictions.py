@@ -7,6 +7,7 @@ from pathlib import Path
 from captioning.cli import UserError
 from captioning.datasets import image_id, read_text
 from captioning.datasets.coco_results import pairs
+from captioning.datasets.names import known_id, path_id
 from captioning.files import existing_file
 
 
@@ -15,7 +16,8 @@ def read_predictions(
 ) -> dict[str, str]:
     """One caption by `image_id`, in the order of the file.
 
-    In the file an image may be called by its name, with or without suffix, or by COCO's number.
+    In the file an image may be called by its name, with or without suffix, or by COCO's number; a
+    `file` that is named as well, as by `5_test.py`, goes before that.
 
     Args:
         path: a COCO results file.
@@ -23,7 +25,8 @@ def read_predictions(
         numbers: the data set's own numbers of them, where it has any.
 
     Raises:
-        UserError: not such a file, an image twice, or one without references.
+        UserError: not such a file, an image twice, one without references, or a number that may
+            as well be another image's name.
     """
     path = existing_file(path, "predictions file")
     try:
@@ -34,10 +37,21 @@ def read_predictions(
         raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")
 
     numbered = {number: one for one, number in numbers.items()}
+    # Numbers that are one picture's by the data set and another one's by its name.
+    ambiguous = {n for n, one in numbered.items() if str(n) in known and one != str(n)}
     captions: dict[str, str] = {}
     unknown = []
-    for number, (given, caption) in enumerate(pairs(path, entries), start=1):
-        name = numbered.get(given) or image_id(str(given))
+    for number, (given, caption, file) in enumerate(pairs(path, entries), start=1):
+        name = known_id(path_id(file), known) if file else None
+        if name is None and given in ambiguous:
+            raise UserError(
+                f"{path}: image {given} may be the picture of that name or the one of that number, "
+                "which is another in --captions: names and numbers are at odds; give each entry "
+                "the picture's file as 'file'"
+            )
+        if name is None:
+            path_ = path_id(str(given))
+            name = numbered.get(given) or known_id(path_, known) or image_id(str(given))
         if name in captions:
             raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
         if name not in known:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from captioning.cli import UserError
-from captioning.datasets import image_id, results_id
+from captioning.datasets import results_id
+from captioning.datasets.names import distinct_ids
 from captioning.files import atomic_path, write_json, write_text
 from captioning.images import load_thumbnail
 
@@ -40,9 +41,10 @@ def write_captions(path: Path, results: Sequence[Captioned]) -> None:
 
 
 def _write_json(path: Path, results: Sequence[Captioned]) -> None:
+    ids = distinct_ids((str(one.path) for one in results), path)
     write_json(path, [
         {
-            "image_id": results_id(image_id(one.path.name), {}),
+            "image_id": results_id(ids[str(one.path)], {}),
             "caption": one.caption,
             "file": str(one.path),
             "log_probability": one.log_probability,

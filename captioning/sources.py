@@ -5,7 +5,7 @@ import os
 import tarfile
 import zipfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from captioning.cli import UserError
-from captioning.datasets import image_id
+from captioning.datasets.names import Excluded
 from captioning.hdf5 import open_hdf5
 from captioning.images import SUFFIXES, UnreadableImage, decode_rgb, squash
 
@@ -44,16 +44,16 @@ class Source(NamedTuple):
     items: Iterable[Item]
 
 
-def open_sources(paths: Iterable[str | Path], exclude: Collection[str] = ()) -> Source:
+def open_sources(paths: Iterable[str | Path], exclude: Iterable[str] = ()) -> Source:
     """The pictures of all `paths`: folders, zips, tars, and HDF5 files of uint8 (N, H, W, 3).
 
-    Folders are searched with all that is in them. Pictures whose `image_id` is in `exclude` are
-    left out.
+    Folders are searched with all that is in them. Pictures that `exclude` names are left out; see
+    `names.Excluded`.
 
     Raises:
         UserError: a path is missing, is none of these, is damaged or holds no picture.
     """
-    exclude = frozenset(exclude)
+    exclude = Excluded(exclude)
     sources = [_open(path, exclude) for path in map(Path, paths)]
     items = (item for source in sources for item in source.items)
     return Source(sum(source.count for source in sources), items)
@@ -113,9 +113,9 @@ def _content(item: Item) -> bytes | np.ndarray | UnreadableImage:
 # ---- the kinds of source ---------------------------------------------------------------------
 
 
-def _open(path: Path, exclude: frozenset[str]) -> Source:
+def _open(path: Path, exclude: Excluded) -> Source:
     def wanted(name: str) -> bool:
-        return _is_picture(name) and image_id(name) not in exclude
+        return _is_picture(name) and name not in exclude
 
     if path.is_dir():
         source = _folder(path, wanted)
@@ -178,7 +178,7 @@ def _tar(path: Path, wanted: Callable[[str], bool]) -> Source:
     return Source(count, items())
 
 
-def _hdf5(path: Path, exclude: frozenset[str]) -> Source:
+def _hdf5(path: Path, exclude: Excluded) -> Source:
     """All uint8 data sets (N, H, W, 3) of the file, less the pictures named in `exclude`.
 
     The names of those in `x_img` are in `x_names`, as `jigsaw/to_hdf5.py` writes them.
@@ -201,9 +201,7 @@ def _hdf5(path: Path, exclude: frozenset[str]) -> Source:
     return Source(sum(len(rows) for _, rows in found), items)
 
 
-def _rows(
-    path: Path, file: h5py.File, data: h5py.Dataset, exclude: frozenset[str]
-) -> Sequence[int]:
+def _rows(path: Path, file: h5py.File, data: h5py.Dataset, exclude: Excluded) -> Sequence[int]:
     """The rows of pictures that are not in `exclude`."""
     if not exclude:
         return range(len(data))
@@ -217,4 +215,4 @@ def _rows(
         listed = names.asstr()[:]
     except (TypeError, ValueError) as error:  # numbers, or bytes that are no UTF-8
         raise UserError(f"{path}: '{names.name[1:]}' holds no names ({error})") from error
-    return [row for row, name in enumerate(listed) if image_id(Path(name).name) not in exclude]
+    return [row for row, name in enumerate(listed) if name not in exclude]

@@ -1,7 +1,7 @@
 """Unlabelled pictures, decoded once to small squares, and batches of them."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def load_pictures(
     size: int,
     *,
     limit: int | None = None,
-    exclude: Collection[str] = (),
+    exclude: Iterable[str] = (),
     memory_limit: float = 8.0,
     spill: Path | None = None,
 ) -> Pictures:
@@ -43,7 +43,7 @@ def load_pictures(
     then mapped: training streams from it, and the system caches what fits.
 
     A broken picture is left out and named in `unreadable`. `limit` takes the first so many, and
-    `exclude` leaves out pictures by their `image_id`.
+    `exclude` leaves out those that it names.
 
     Raises:
         UserError: a path is missing or holds no picture, more pictures were unreadable than read,

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 
 from captioning.cli import UserError
-from captioning.datasets import image_id
+from captioning.datasets import find_pictures
+from captioning.datasets.names import Excluded
 from captioning.encoders import Encoder
-from captioning.images import decode_batches, list_images
+from captioning.images import decode_batches
 from captioning.text import clean
 
 NEIGHBOURS = 20
@@ -104,14 +105,17 @@ def caption_probe(
 ) -> CaptionProbe:
     """A `CaptionProbe` of the captioned pictures in a folder.
 
-    The pictures whose `image_id` is in `held_out` are, else every fourth one. At most `LARGEST`
-    others are fitted.
+    The pictures that `held_out` names (see `names.Excluded`) are, else every fourth one. At most
+    `LARGEST` others are fitted.
 
     Raises:
         UserError: fewer than 40 pictures of the folder have captions, or none are held out.
     """
-    paths = [path for path in list_images([folder]) if captions.get(image_id(path.name))]
-    out = [p for p in paths if image_id(p.name) in held_out] if held_out else paths[::4]
+    pictures, _ = find_pictures(folder, {one: one for one in captions})
+    owner = {path: one for one, path in pictures.items() if captions.get(one)}
+    paths = sorted(owner)
+    excluded = Excluded(held_out)
+    out = [path for path in paths if str(path) in excluded] if held_out else paths[::4]
     rest = sorted(set(paths) - set(out))
     if len(out) + len(rest) < 40 or not out or not rest:
         raise UserError(
@@ -125,7 +129,7 @@ def caption_probe(
         read += good
         squares.append(pixels)
     held = np.isin(np.array([str(p) for p in read]), [str(p) for p in out])
-    return CaptionProbe(np.concatenate(squares), [captions[image_id(p.name)] for p in read], held)
+    return CaptionProbe(np.concatenate(squares), [captions[owner[p]] for p in read], held)
 
 
 def encode(encoder: keras.Model, pixels: np.ndarray) -> np.ndarray:

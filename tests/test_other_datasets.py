@@ -128,4 +128,5 @@ def test_images_of_the_split_that_cannot_be_scored_are_named(pipeline, tmp_path)
     split = tmp_path / "split.txt"
     split.write_text(pipeline.data.dev.read_text() + "gone.jpg\n")
     result = run_script("3_BLEU.py", "--split", split, cwd=pipeline.work)
-    assert "skipped 1 images of the split that lack features or references: gone" in result.stdout
+    assert "skipped 1 of the 4 images of" in result.stdout
+    assert "not in the features or the references: gone" in result.stdout

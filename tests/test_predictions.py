@@ -24,13 +24,23 @@ def write(tmp_path, entries):
         ("COCO_val2014_000000000042.jpg", "42"),
         ("000000000042", "42"),
         ("17", "17"),
-        (5, "red_left"),
+        (1, "5"),
         ("5", "5"),
     ],
 )
 def test_an_image_may_be_named_or_numbered(tmp_path, given, name):
     path = write(tmp_path, [{"image_id": given, "caption": "a dog", "score": 1}])
     assert read_predictions(path, KNOWN, NUMBERS) == {name: "a dog"}
+
+
+def test_a_number_that_may_be_another_pictures_name_is_refused_unless_the_file_is_told(tmp_path):
+    """5 is the number of one picture and the name of another."""
+    entry = {"image_id": 5, "caption": "a dog"}
+    with pytest.raises(UserError, match=r"image 5 .* names and numbers are at odds"):
+        read_predictions(write(tmp_path, [entry]), KNOWN, NUMBERS)
+    for file, name in (("pictures/5.png", "5"), ("red_left.jpg", "red_left")):
+        path = write(tmp_path, [{**entry, "file": file}])
+        assert read_predictions(path, KNOWN, NUMBERS) == {name: "a dog"}
 
 
 @pytest.mark.parametrize(

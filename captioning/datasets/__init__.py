@@ -4,15 +4,16 @@ Which data set a file is of is found by looking at its content. Each has a modul
 it in the one form of `Dataset`.
 """
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioning.cli import UserError, printable
 from captioning.datasets import coco, coco_results, flickr8k, flickr30k, karpathy
 from captioning.datasets.coco import results, results_id
-from captioning.datasets.form import Dataset, image_id, parse_json, read_text
+from captioning.datasets.form import Dataset, parse_json, read_text
+from captioning.datasets.names import distinct_ids, image_id, known_id, path_id
+from captioning.datasets.splits import read_split, select
 from captioning.files import existing_file
 from captioning.images import walk_images
 
@@ -26,7 +27,6 @@ _READERS = {
     "flickr30k": flickr30k, "flickr8k": flickr8k,
 }  # fmt: skip
 DATASETS = ("auto", *_READERS)
-_DRAWN = ("train", "dev", "test")
 _JSON = re.compile(r"\s*(?:\{|\[\s*\{)")  # how an object, or a list of them, begins
 
 
@@ -85,87 +85,41 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
 def find_pictures(
     folder: str | Path, files: Mapping[str, str]
 ) -> tuple[dict[str, Path], list[str]]:
-    """Pictures in a folder and its sub-folders by `image_id`, and the names that were left out.
+    """Pictures in a folder and its sub-folders by `image_id`, and those that were left out.
 
-    Two pictures can have one id, such as `a.jpg` and `a.png`: the one that the data set names
-    (`files`, by id) is taken, else the first, and the other is left out.
+    `files` says how the data set spells each id. Two pictures can stand for one id, such as `a.jpg`
+    and `a.png`: the one that the data set names is taken, else the first, and the other left out.
+    Pictures that the data set does not know are called as `names.distinct_ids` does.
+
+    Raises:
+        UserError: two pictures of one name in different folders, and the data set does not say
+            which it means.
     """
     found: dict[str, Path] = {}
-    left_out = []
+    left_out, unknown = [], {}
     for path in walk_images(folder):
-        one = image_id(path.name)
-        if one not in found:
-            found[one] = path
-        elif _named(path, files.get(one, "")) > _named(found[one], files.get(one, "")):
-            left_out.append(found[one].name)
+        inside = path.relative_to(folder).as_posix()
+        one = known_id(path_id(inside), files)
+        if one is None:
+            unknown[inside] = path
+        elif one not in found:
             found[one] = path
         else:
-            left_out.append(path.name)
+            new, old = (_named(p, files[one]) for p in (path, found[one]))
+            if new == old and path.name == found[one].name:
+                raise UserError(
+                    f"{found[one]} and {path}: both may be the picture '{one}' of the captions; "
+                    "remove one, or say which in the captions file, by its folder"
+                )
+            left_out.append((found[one] if new > old else path).name)
+            found[one] = path if new > old else found[one]
+    by_path = {path_id(inside): path for inside, path in unknown.items()}
+    left_out += [path.name for path in unknown.values() if path not in set(by_path.values())]
+    for path_id_, one in distinct_ids(by_path, folder).items():
+        found.setdefault(one, by_path[path_id_])
     return found, left_out
 
 
 def _named(path: Path, file: str) -> int:
     """How far a data set's `val2014/name.jpg` names this path: not, by its name, or whole."""
     return (path.name == Path(file).name) + path.as_posix().endswith(f"/{file}")
-
-
-def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> list[str]:
-    """The `image_id`s of a split, without repeats.
-
-    `split` is a text file that names an image a line; a COCO captions file, for all its images;
-    `FILE.json:val` for a split of a Karpathy file; or `train`, `dev` or `test`, which are drawn
-    from `ids` (80, 10 and 10%). What is drawn follows from `seed` and the id alone, so that it
-    stays the same whichever other images there are.
-
-    Raises:
-        UserError: no such file or split, or it names no image.
-    """
-    path, _, name = str(split).rpartition(":")
-    if Path(split).is_file() or not (name and Path(path).is_file()):
-        path, name = str(split), ""
-    if path in _DRAWN and ids and not Path(path).is_file():
-        found = [one for one in ids if _drawn(one, seed) == path]
-    else:
-        text = read_text(existing_file(path, "split file", "see data/README.md"), "split file")
-        if name or _JSON.match(text):
-            found = _split_of_dataset(path, name)
-        else:
-            found = list(dict.fromkeys(map(image_id, map(str.strip, text.splitlines()))))
-    found = [one for one in found if one]
-    if not found:
-        raise UserError(f"{split}: the split names no image")
-    return found
-
-
-def _split_of_dataset(path: str, name: str) -> list[str]:
-    dataset = read_dataset(path)
-    if not name and not dataset.splits:
-        return list(dataset.files)
-    if name not in dataset.splits:
-        offered = ", ".join(f"{path}:{one}" for one in dataset.splits) or "none of its own"
-        raise UserError(f"{path}: say which of its splits; there are {offered}")
-    return dataset.splits[name]
-
-
-def _drawn(one: str, seed: int) -> str:
-    """Which split an image falls into, by a hash that is uniform over images and seeds."""
-    digest = hashlib.sha256(f"{seed} {one}".encode("utf-8", "surrogatepass")).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
-    return "train" if place < 0.8 else "dev" if place < 0.9 else "test"
-
-
-def select(ids: Iterable[str], *, split: str | Path, **sources: Mapping) -> list[str]:
-    """The ids of a split that every source (features, descriptions, ...) knows.
-
-    Raises:
-        UserError: there is none: the split belongs to other data.
-    """
-    ids = list(ids)
-    for name, source in sources.items():
-        ids = [one for one in ids if one in source]
-        if not ids:
-            raise UserError(
-                f"{split}: none of the images that this split names is in the {name}; "
-                "do they belong to the same data set?"
-            )
-    return ids

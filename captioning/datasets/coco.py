@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from captioning.cli import UserError
-from captioning.datasets.form import Dataset, entries, field, image_id
+from captioning.datasets.form import Dataset, entries, field
+from captioning.datasets.names import distinct_ids
 
 CONTENT = dict
 KNOWN = "MS COCO's captions_*.json"
@@ -30,18 +31,20 @@ def read(path: Path, content: dict[str, Any]) -> Dataset:
     Raises:
         UserError: an entry lacks something, a picture is listed twice, or a caption is of none.
     """
-    files: dict[str, str] = {}
-    by_number: dict[int, str] = {}
+    named: dict[str, int] = {}
+    numbered: set[int] = set()
     for row, image in enumerate(entries(path, content, "images")):
         name = field(path, image, "file_name", str, f"image {row}")
         number = field(path, image, "id", int, f"image {row}")
-        one = image_id(name)
-        if not one or one in files or number in by_number:
+        if not name.strip() or name in named or number in numbered:
             raise UserError(
                 f"{path}: image {row} ({name!r}, id {number}) is listed twice, or empty"
             )
-        files[one] = name
-        by_number[number] = one
+        named[name] = number
+        numbered.add(number)
+    ids = distinct_ids(named, path)
+    files = {one: name for name, one in ids.items()}
+    by_number = {number: ids[name] for name, number in named.items()}
 
     captions: dict[str, list[str]] = {one: [] for one in files}
     annotations = entries(path, content, "annotations") if "annotations" in content else []
@@ -62,5 +65,17 @@ def results_id(one: str, numbers: Mapping[str, int]) -> int | str:
 
 
 def results(captions: Iterable[tuple[str, str]], numbers: Mapping[str, int]) -> list[dict]:
-    """Captions (`image_id`, text) in COCO's results format, which its server takes."""
-    return [{"image_id": results_id(one, numbers), "caption": text} for one, text in captions]
+    """Captions (`image_id`, text) in COCO's results format, which its server takes.
+
+    Where the pictures' names are numbers, and others than theirs, each entry has its name as well.
+    """
+    named = at_odds(numbers)
+    return [
+        {"image_id": results_id(one, numbers), "caption": text, **({"file": one} if named else {})}
+        for one, text in captions
+    ]
+
+
+def at_odds(numbers: Mapping[str, int]) -> bool:
+    """Whether a data set's number of one picture is the name of another one."""
+    return any(numbers.get(str(number), number) != number for number in numbers.values())

@@ -25,14 +25,14 @@ def read(path: Path, content: list) -> Dataset:
     Raises:
         UserError: an entry lacks something, or names no picture.
     """
-    rows = ((str(given), caption) for given, caption in pairs(path, content))
+    rows = ((str(given), caption) for given, caption, _ in pairs(path, content))
     found = collect(path, "captions in COCO's results format", rows)
     numbers = {one: int(one) for one in found.captions if one.isdecimal()}
     return found._replace(numbers=numbers)
 
 
-def pairs(path: Path, content: list) -> Iterator[tuple[int | str, str]]:
-    """What each entry calls its picture, and its caption.
+def pairs(path: Path, content: list) -> Iterator[tuple[int | str, str, str]]:
+    """What each entry calls its picture, its caption, and the picture's file if it is named.
 
     Raises:
         UserError: an entry lacks one of the two.
@@ -43,4 +43,9 @@ def pairs(path: Path, content: list) -> Iterator[tuple[int | str, str]]:
             given, caption = entry.get("image_id"), entry.get("caption")
         if type(given) not in (int, str) or not isinstance(caption, str):
             raise UserError(f"{path}: entry {number} is not {{'image_id': ..., 'caption': 'text'}}")
-        yield whole(given) if isinstance(given, str) else given, whole(caption)
+        file = entry.get("file")
+        yield (
+            whole(given) if isinstance(given, str) else given,
+            whole(caption),
+            whole(file) if isinstance(file, str) else "",
+        )

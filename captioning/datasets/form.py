@@ -1,15 +1,12 @@
 """The one form that every data set is read into, and how a picture is called in it."""
 
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioning.cli import UserError
-
-_COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})", re.ASCII)
+from captioning.datasets.names import distinct_ids
 
 # What the readers use of a JSON file. The rest (addresses, licences, outlines of objects) is
 # dropped while the file is parsed, so that it never lies in memory as a whole.
@@ -37,34 +34,20 @@ class Dataset(NamedTuple):
     numbers: dict[str, int]
 
 
-def image_id(name: str) -> str:
-    """The file name up to its first dot: how every file of the pipeline names a picture.
-
-    COCO's `COCO_val2014_000000391895.jpg` and `000000391895.jpg` are the picture 391895. White
-    space would end the id in `descriptions.txt`, so it becomes `_`.
-    """
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    stem = unicodedata.normalize("NFC", last.split(".", 1)[0] or last)
-    if coco := _COCO_NAME.fullmatch(stem):
-        return str(int(coco[1]))
-    return re.sub(r"\s+", "_", stem)
-
-
 def collect(path: Path, name: str, rows: Iterable[tuple[str, str]]) -> Dataset:
     """A `Dataset` from rows of (file name, caption), for files that know no splits.
 
     Raises:
-        UserError: a row names no picture.
+        UserError: a row names no picture, or two pictures cannot be told apart.
     """
-    captions: dict[str, list[str]] = {}
-    files: dict[str, str] = {}
+    by_file: dict[str, list[str]] = {}
     for number, (file, caption) in enumerate(rows, start=1):
-        one = image_id(file)
-        if not one:
+        if not file.strip("/\\ \t"):
             raise UserError(f"{path}: caption {number} belongs to no picture ({file!r})")
-        files.setdefault(one, file)
-        captions.setdefault(one, []).append(caption)
-    return Dataset(name, captions, files, {}, {})
+        by_file.setdefault(file, []).append(caption)
+    ids = distinct_ids(by_file, path)
+    captions = {ids[file]: texts for file, texts in by_file.items()}
+    return Dataset(name, captions, {one: file for file, one in ids.items()}, {}, {})
 
 
 def read_text(path: Path, what: str) -> str:
@@ -81,14 +64,15 @@ def text_lines(path: Path, what: str) -> Iterator[str]:
         raise UserError(f"{path}: the {what} is not UTF-8 text") from error
 
 
-def parse_json(path: Path, text: str) -> dict[str, Any] | list:
-    """The object or list that a JSON file holds, without the entries that no reader uses.
+def parse_json(path: Path, text: str, *, whole: bool = False) -> dict[str, Any] | list:
+    """The object or list that a JSON file holds; unless `whole`, what no reader uses is left out.
 
     Raises:
         UserError: not JSON, or neither.
     """
     try:
-        content = json.loads(text, object_hook=lambda d: {key: d[key] for key in d.keys() & _USED})
+        hook = None if whole else lambda d: {key: d[key] for key in d.keys() & _USED}
+        content = json.loads(text, object_hook=hook)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is damaged JSON ({error})") from error
     if not isinstance(content, dict | list):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from captioning.cli import UserError
-from captioning.datasets.form import Dataset, entries, field, image_id
+from captioning.datasets.form import Dataset, entries, field
+from captioning.datasets.names import distinct_ids
 
 CONTENT = dict
 KNOWN = "Karpathy's dataset_*.json"
@@ -28,18 +29,20 @@ def read(path: Path, content: dict[str, Any]) -> Dataset:
     Raises:
         UserError: an entry lacks something, or a picture is there twice.
     """
-    files: dict[str, str] = {}
+    listed: dict[str, dict[str, Any]] = {}
+    for row, image in enumerate(entries(path, content, "images")):
+        name = field(path, image, "filename", str, f"image {row}")
+        folder = field(path, image, "filepath", str, f"image {row}") if "filepath" in image else ""
+        file = f"{folder}/{name}" if folder else name
+        if not name.strip() or file in listed:
+            raise UserError(f"{path}: image {row} ({name!r}) is listed twice, or empty")
+        listed[file] = image
+    ids = distinct_ids(listed, path)
     captions: dict[str, list[str]] = {}
     splits: dict[str, list[str]] = {}
     numbers: dict[str, int] = {}
-    for row, image in enumerate(entries(path, content, "images")):
-        where = f"image {row}"
-        name = field(path, image, "filename", str, where)
-        one = image_id(name)
-        if not one or one in files:
-            raise UserError(f"{path}: {where} ({name!r}) is listed twice, or empty")
-        folder = field(path, image, "filepath", str, where) if "filepath" in image else ""
-        files[one] = f"{folder}/{name}" if folder else name
+    for row, (file, image) in enumerate(listed.items()):
+        where, one = f"image {row}", ids[file]
         split = field(path, image, "split", str, where)
         splits.setdefault("train" if split == "restval" else split, []).append(one)
         sentences = field(path, image, "sentences", list, where)
@@ -49,4 +52,4 @@ def read(path: Path, content: dict[str, Any]) -> Dataset:
             numbers[one] = field(path, image, "cocoid", int, where)
     whole = content.get("dataset")
     name = f"Karpathy's splits of {whole}" if isinstance(whole, str) else "Karpathy's splits"
-    return Dataset(name, captions, files, splits, numbers)
+    return Dataset(name, captions, {one: file for file, one in ids.items()}, splits, numbers)

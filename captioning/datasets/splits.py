@@ -1,0 +1,213 @@
+"""Splits: which pictures train, which judge; named in files of many kinds, or drawn."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from captioning.cli import UserError, report_skipped
+from captioning.datasets import flickr8k, flickr30k
+from captioning.datasets.form import parse_json, read_text
+from captioning.datasets.names import differences, has_suffix, known_id, path_id
+from captioning.files import existing_file
+
+_DRAWN = ("train", "dev", "test")
+_JSON = re.compile(r"\s*(?:\{|\[\s*[\[{\"])")  # how it begins, where it is nothing else
+# What a column, or an entry of JSON, with pictures' names is called.
+_NAMES = ("image", "images", "filename", "file_name", "image_name", "image_id", "name", "file",
+          "path", "image_path", "id")  # fmt: skip
+_SPLITS = ("split", "set", "subset", "partition")
+
+
+def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> list[str]:
+    """The pictures of a split, without repeats.
+
+    `split` is a text file of names, one or several a line, with or without suffix and folder; a
+    csv with a column of names; JSON: a list of names or a dictionary of such; a captions file, for
+    all its pictures. Where a file holds several splits, `FILE:val` says which. `train`, `dev` or
+    `test` are drawn from `ids` (80, 10 and 10%). What is drawn follows from `seed` and the id
+    alone, so that it stays the same whichever other images there are.
+
+    Names are given as the ids that they mean, where those are among `ids`; else with all folders
+    that the file has before them.
+
+    Raises:
+        UserError: no such file or split, it names no picture, or is of a form that is not known.
+    """
+    known = dict.fromkeys(ids)
+    path, _, name = str(split).rpartition(":")
+    if Path(split).is_file() or not (name and Path(path).is_file()):
+        path, name = str(split), ""
+    if path in _DRAWN and known and not Path(path).is_file():
+        found = [one for one in known if _drawn(one, seed) == path]
+    else:
+        file = existing_file(path, "split file", "see data/README.md")
+        paths = (path_id(one.strip()) for one in _names_in(file, name, known) if one.strip())
+        found = list(dict.fromkeys(known_id(one, known) or one for one in paths))
+    if not found:
+        raise UserError(f"{split}: the split names no image")
+    return found
+
+
+def select(
+    wanted: Iterable[str], *, split: str | Path, report: bool = True, **sources: Mapping
+) -> list[str]:
+    """The ids of a split that every source (features, descriptions, ...) knows; the rest is told.
+
+    Raises:
+        UserError: there is none: the split belongs to other data.
+    """
+    wanted = list(wanted)
+    ids = wanted
+    for name, source in sources.items():
+        left = [found for one in ids if (found := known_id(one, source)) is not None]
+        if not left:
+            raise UserError(
+                f"{split}: none of the images that this split names is in the {name}; "
+                f"{differences(ids, source)}"
+            )
+        ids = left
+    if report and len(ids) < len(wanted):
+        used = set(ids)
+        lacking = [one for one in wanted if one not in used and known_id(one, used) is None]
+        report_skipped(
+            f"of the {len(wanted)} images of {split}, which are not in the "
+            f"{' or the '.join(sources)}", lacking,
+        )  # fmt: skip
+    return ids
+
+
+def _names_in(path: Path, split: str, known: Mapping[str, None]) -> Iterable[str]:
+    text = read_text(path, "split file")
+    if _JSON.match(text) or _parses(text):
+        # A data set's own file may be large: what no reader uses is left out at first.
+        if _is_dataset(parse_json(path, text)):
+            return _of_dataset(path, split)
+        return _of_json(path, parse_json(path, text, whole=True), split)
+    if flickr8k.matches(text) or flickr30k.matches(text):
+        return _of_dataset(path, split)
+    return _of_text(path, text, split, known)
+
+
+def _parses(text: str) -> bool:
+    """Whether a text that begins as a list may is JSON, and no name such as `[1].jpg`."""
+    try:
+        return text.lstrip()[:1] == "[" and isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_dataset(content: Any) -> bool:
+    keys = {"caption"} if isinstance(content, list) else {"file_name", "filename"}
+    listed = content if isinstance(content, list) else content.get("images")
+    entry = listed[0] if isinstance(listed, list) and listed else None
+    return isinstance(entry, dict) and bool(keys & entry.keys())
+
+
+def _of_dataset(path: Path, split: str) -> list[str]:
+    from captioning.datasets import read_dataset  # which imports this module
+
+    dataset = read_dataset(path)
+    if not split and not dataset.splits:
+        return list(dataset.files)
+    return _chosen(path, dataset.splits, split)
+
+
+def _chosen(path: Path, splits: Mapping[str, Any], split: str) -> Any:
+    if split not in splits:
+        offered = ", ".join(f"{path}:{one}" for one in list(splits)[:10]) or "none of its own"
+        raise UserError(f"{path}: say which of its splits; there are {offered}")
+    return splits[split]
+
+
+def _of_json(path: Path, content: Any, split: str) -> list[str]:
+    if isinstance(content, dict):
+        values = content.values()
+        if all(isinstance(value, list) for value in values):  # {"train": [...], "dev": [...]}
+            alone = next(iter(values)) if len(values) == 1 and not split else None
+            content = alone or _chosen(path, content, split)
+        elif all(isinstance(value, str) for value in values):  # {"a.jpg": "train", ...}
+            content = _chosen(path, _by_value(content.items()), split)
+        else:
+            content = list(content) if all(map(has_suffix, content)) else [None]
+    names = [_name(entry) for entry in content]
+    if None in names:
+        raise UserError(
+            f"{path}: JSON, but not of a form that is known for a split: a list of names, "
+            '{"train": [names], ...} or {name: "train", ...}'
+        )
+    return names
+
+
+def _name(entry: Any) -> str | None:
+    """The name that an entry of a JSON list gives a picture."""
+    if isinstance(entry, dict):
+        entry = next((entry[key] for key in _NAMES if key in entry), None)
+    if isinstance(entry, int) and not isinstance(entry, bool):
+        return str(entry)
+    return entry if isinstance(entry, str) else None
+
+
+def _by_value(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    splits: dict[str, list[str]] = {}
+    for name, split in pairs:
+        splits.setdefault(split.strip(), []).append(name)
+    return splits
+
+
+def _of_text(path: Path, text: str, split: str, known: Mapping[str, None]) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    cells = re.split(r"[,;\t]", lines[0]) if lines else []
+    header = [cell.strip().strip('"').lower() for cell in cells]
+    column = next((header.index(name) for name in _NAMES if name in header), None)
+    if column is not None and known_id(path_id(lines[0].strip()), known) is None:
+        return _of_table(path, lines, header, column, split)
+    if split:
+        raise UserError(f"{path}: names one split; leave out ':{split}'")
+    return [name for line in lines for name in _of_line(line.strip(), known)]
+
+
+def _of_table(
+    path: Path, lines: list[str], header: list[str], column: int, split: str
+) -> list[str]:
+    delimiter = next((mark for mark in "\t;," if mark in lines[0]), ",")
+    rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
+    which = next((header.index(name) for name in _SPLITS if name in header), None)
+    if any(len(row) <= max(column, which or 0) for row in rows):
+        raise UserError(f"{path}: has rows with fewer columns than its first line names")
+    if which is None:
+        if split:
+            raise UserError(f"{path}: has no column 'split'; leave out ':{split}'")
+        return [row[column] for row in rows[1:]]
+    return _chosen(path, _by_value((row[column], row[which]) for row in rows[1:]), split)
+
+
+def _of_line(line: str, known: Mapping[str, None]) -> list[str]:
+    """The names in a line: one, unless marks divide it into parts that are names each."""
+    if known_id(path_id(line), known) is not None:
+        return [line]
+    for marks in (r"[,;\t]", r"[,;\s]"):
+        parts = [part.strip().strip("\"'") for part in re.split(marks, line)]
+        parts = [part for part in parts if part]
+        if len(parts) > 1 and all(
+            has_suffix(one) or known_id(path_id(one), known) for one in parts
+        ):
+            return parts
+    first, *rest = line.split()
+    if has_suffix(first) and rest and all(map(str.isdecimal, rest)):  # a name and its class
+        return [first]
+    parts = [part.strip() for part in re.split(r"[,;\t]", line) if part.strip()]
+    if len(parts) > 1 and not any(re.search(r"\s", part) for part in parts):
+        return parts
+    return [line.strip("\"'") if len(line) > 1 else line]
+
+
+def _drawn(one: str, seed: int) -> str:
+    """Which split an image falls into, by a hash that is uniform over images and seeds."""
+    digest = hashlib.sha256(f"{seed} {one}".encode("utf-8", "surrogatepass")).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    return "train" if place < 0.8 else "dev" if place < 0.9 else "test"
