@@ -130,7 +130,7 @@ def main() -> None:
     from captioning.datasets import find_pictures, read_datasets
     from captioning.features import check_replaceable
     from captioning.files import check_writable
-    from captioning.text import clean
+    from captioning.text import clean_all
 
     # 1. Which pictures have captions, and which captions a picture?
     dataset = read_datasets(args.captions, args.dataset)
@@ -139,7 +139,7 @@ def main() -> None:
     if not Path(args.images).is_dir():
         raise UserError(f"{args.images}: not a folder of pictures; see data/README.md")
     images, left_out = find_pictures(args.images, dataset.files)
-    report_skipped("pictures of the same name up to its first dot as another", left_out)
+    report_skipped("pictures of the same name as another", left_out)
     report_skipped("captioned images without a picture", [i for i in captions if i not in images])
     report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
     ids = [one for one in captions if one in images][: args.limit]
@@ -183,11 +183,10 @@ def main() -> None:
         return
 
     # 3. Captions through the cleaning rules.
-    cleaned = {
-        one: [" ".join(words) for text in captions[one] if (words := clean(text, args.text_rules))]
-        for one in ids
-        if one not in unreadable
-    }
+    cleaned, left_out = clean_all(
+        {one: captions[one] for one in ids if one not in unreadable}, args.text_rules, dataset.name
+    )
+    report_skipped("captions that the rules leave empty (or that are endless), of", left_out)
     write_descriptions(args.descriptions, cleaned, args.text_rules)
     print(
         f"{args.descriptions}: {sum(map(len, cleaned.values()))} captions, {args.text_rules} rules"

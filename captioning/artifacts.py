@@ -14,9 +14,7 @@ from captioning.files import (
     write_text,
 )
 from captioning.safe_pickle import KerasTokenizer, load_pickle
-from captioning.text import END, START, TEXT_RULES, Vocabulary
-
-LONGEST_CAPTION = 10_000  # words that a model or a tokenizer may claim
+from captioning.text import END, LONGEST_CAPTION, START, TEXT_RULES, Vocabulary
 
 # ---- descriptions ----------------------------------------------------------------------------
 

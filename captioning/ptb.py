@@ -14,9 +14,20 @@ together without a space, such as "Jr.I".
 """
 
 import re
+import unicodedata
 
-# The lexer's letters and digits: not superscripts, fractions, circled digits; accents may be apart.
-_W = r"(?:[^\W_²³¹¼-¾\u2070-\u2099\u2150-\u218b\u2460-\u24ff\u2776-\u2793]|[\u0300-\u036f])"
+# The lexer's letters and digits: not superscripts, fractions, circled digits. The combining signs
+# that it knows (vowels of Hindi, Thai or vowelled Arabic are such) are letters.
+_SIGNS = (
+    r"\u02c2-\u02c5\u02d2-\u02df\u02e5-\u02ff\u0300-\u036f\u0375\u0378\u0379\u0384\u0385\u03f6\u0483-"
+    r"\u0487\u055a-\u055f\u058a\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0615-\u061a\u064b-\u065e"
+    r"\u0670\u06d6-\u06ed\u06fd\u06fe\u070f\u0711\u0730-\u074c\u07a6-\u07b0\u07eb-\u07f3\u0900-\u0903"
+    r"\u093c\u093e-\u094e\u0951-\u0955\u0962\u0963\u0981-\u0983\u09bc\u09be-\u09c4\u09c7\u09c8\u09cb-\u09cd"
+    r"\u09d7\u09e2\u09e3\u0a01-\u0a03\u0a3c\u0a3e-\u0a4f\u0a81-\u0a83\u0abc\u0abe-\u0acf\u0b82\u0bbe-\u0bc2"
+    r"\u0bc6-\u0bc8\u0bca-\u0bcd\u0c01-\u0c03\u0c3e-\u0c56\u0d3e-\u0d44\u0d46-\u0d48\u0e31\u0e34-\u0e3a"
+    r"\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd\u1885\u1886"
+)
+_W = rf"(?:[^\W_²³¹¼-¾\u2070-\u2099\u2150-\u218b\u2460-\u24ff\u2776-\u2793]|[{_SIGNS}])"
 _L = rf"(?:(?!\d){_W})"
 _WORD = rf"{_L}{_W}*(?:[.!?]{_L}{_W}*)*"  # "sits.the" is one word: a missing space stays missing
 _QUOTE = "['’‘‛`]"  # as an apostrophe, only inside a word
@@ -104,11 +115,15 @@ _RULES = [
 _PLAIN = re.compile("(?!cannot|gonna|wanna|gotta|gimme|lemme)[a-z]+(?= )", re.IGNORECASE)
 
 # The lexer deletes what it cannot read: controls, emoji, joiners, most currencies and Roman
-# numerals, and Unicode hyphens outside a word.
+# numerals, Unicode hyphens outside a word, and combining signs that it does not know as letters.
+_LOST_SIGNS = "".join(
+    sign for sign in map(chr, range(0x300, 0x10000))
+    if unicodedata.category(sign)[0] == "M" and not re.match(_W, sign)
+)  # fmt: skip
 _UNREADABLE = re.compile(
     r"[\x7f-\x9f\u200b-\u200f\u2012\u2024\u2025\u2027-\u202e\u203c\u203d\u2043\u2045-\u206f\u20a1-"
     r"\u20a3\u20a5-\u20ab\u20ad-\u20f0\u2160-\u218b\ufe00-\ufe0f\ufeff\U00010000-\U0010ffff]"
-    r"|(?<!\w)[\u2010\u2011]|[\u2010\u2011](?!\w)"
+    rf"|(?<!\w)[\u2010\u2011]|[\u2010\u2011](?!\w)|[{_LOST_SIGNS}]"
 )
 _RESPELLED = """
     [→-lsb- ]→-rsb- {→-lcb- }→-rcb- &amp;→& &lt;→< &gt;→> €→$ ¤→$ ₠→$ £→# ¢→cents ¼→1/4 ½→1/2 ¾→3/4

@@ -1,6 +1,8 @@
 """Captions as words: cleaning rules and the vocabulary."""
 
+import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +13,17 @@ from captioning.ptb import ptb_tokenize
 
 START, END = "startseq", "endseq"
 TEXT_RULES = ("seed", "ptb")
+LONGEST_CAPTION = 10_000  # words, with start and end, that a model or a tokenizer may claim
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# Typographic quotes and dashes, as a keyboard has them; between words without spaces, too.
+_KEYBOARD = str.maketrans({**dict.fromkeys("’‘‛′ʼ", "'"), **dict.fromkeys("“”„‟″«»", '"'),
+                           **dict.fromkeys("‐‑", "-"), **dict.fromkeys("–—―…", " ")})  # fmt: skip
+_JOINERS = "\u200c\u200d"  # inside words of Persian and of India's languages
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+)
 # The toolkit's tokenizer spells brackets this way; nobody wants to read one in a caption.
 _BRACKETS = {"-lrb-", "-rrb-", "-lsb-", "-rsb-", "-lcb-", "-rcb-"}
 
@@ -21,15 +32,71 @@ def clean(caption: str, rules: str) -> list[str]:
     """Split a caption into words.
 
     `seed` is the original pipeline's cleaning: lower case, punctuation stripped, words of one
-    letter or with a non-letter dropped. `ptb` is the COCO toolkit's: lower case, Penn Treebank
-    tokens without punctuation, so that "a" stays and "man's" becomes "man 's".
+    letter or with a non-letter dropped. Typographic quotes count as those of a keyboard, other
+    scripts' punctuation as punctuation, and the signs of their vowels as letters. `ptb` is the
+    COCO toolkit's: lower case, Penn Treebank tokens without punctuation, so that "a" stays and
+    "man's" becomes "man 's".
     """
     if rules == "seed":
-        words = (word.translate(_NO_PUNCTUATION) for word in caption.lower().split())
-        return [word for word in words if len(word) > 1 and word.isalpha()]
+        words = (_bare(word) for word in caption.lower().translate(_KEYBOARD).split())
+        return [word for word in words if len(word) > 1 and _is_letters(word)]
     if rules == "ptb":
         return [word for word in ptb_tokenize(caption) if word not in _BRACKETS]
     raise ValueError(f"unknown text rules '{rules}', expected one of {TEXT_RULES}")
+
+
+def _bare(word: str) -> str:
+    """A word without punctuation, of any script."""
+    word = word.translate(_NO_PUNCTUATION)
+    if word.isalpha():
+        return word
+    return "".join(sign for sign in word if unicodedata.category(sign)[0] != "P")
+
+
+def _is_letters(word: str) -> bool:
+    """Whether a word is of letters, and of the signs over and under them."""
+    if word.isalpha():
+        return True
+    return word[:1].isalpha() and all(
+        sign.isalpha() or unicodedata.category(sign)[0] == "M" or sign in _JOINERS for sign in word
+    )
+
+
+def clean_all(
+    captions: Mapping[str, Sequence[str]], rules: str, source: object
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Cleaned captions by `image_id`, and the ids of those that were left out, one a caption.
+
+    Left out are captions that cleaning empties, or of more words than any model takes.
+
+    Raises:
+        UserError: none is left, or they lack spaces between words; the message names the `source`.
+    """
+    cleaned: dict[str, list[str]] = {}
+    left_out: list[str] = []
+    for one, texts in captions.items():
+        for text in texts:
+            words = clean(text, rules)
+            if 0 < len(words) <= LONGEST_CAPTION - 2:
+                cleaned.setdefault(one, []).append(" ".join(words))
+            else:
+                left_out.append(one)
+    hint = "put a space between two words (Japanese, Chinese and Thai are written without)"
+    if not cleaned:
+        raise UserError(f"{source}: the rules {rules} leave no word of any caption; {hint}")
+    if _lacks_spaces(text.split() for texts in cleaned.values() for text in texts):
+        raise UserError(f"{source}: most captions are one word without a space; {hint}")
+    return cleaned, left_out
+
+
+def _lacks_spaces(captions: Iterable[Sequence[str]]) -> bool:
+    """Whether most of these cleaned captions are one word, of a script written without spaces."""
+    whole = total = 0
+    for words in captions:
+        words = [word for word in words if any(map(str.isalpha, word))]
+        total += 1
+        whole += len(words) == 1 and len(words[0]) > 3 and bool(_WITHOUT_SPACES.search(words[0]))
+    return 2 * whole > total
 
 
 @dataclass(frozen=True)
@@ -105,7 +172,7 @@ def build_vocabulary(
     `min_count` times are left out.
 
     Raises:
-        UserError: none of the images has a caption.
+        UserError: none of the images has a caption, or one is longer than any model may say.
     """
     counts: Counter[str] = Counter()
     longest = 0
@@ -113,6 +180,11 @@ def build_vocabulary(
         for caption in descriptions.get(image_id, ()):
             words = [START, *caption.split(), END]
             counts.update(words)
+            if len(words) > LONGEST_CAPTION:
+                raise UserError(
+                    f"image {image_id} has a caption of {len(words) - 2} words, and models take "
+                    f"{LONGEST_CAPTION - 2} at most; take its line out of the descriptions file"
+                )
             longest = max(longest, len(words))
     if not counts:
         raise UserError("no image of the training split has a caption in the descriptions file")

@@ -92,6 +92,33 @@ def test_kaggle_csv_with_quotes_commas_and_byte_order_mark(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("image,caption,id\na.jpg,a dog runs,0\na.jpg,two,1\n", ["a dog runs", "two"]),
+        ('image,caption,split\na.jpg,"a dog, running",train\n', ["a dog, running"]),
+        ("split,image,caption\ntrain,a.jpg,a dog, running\n", ["a dog, running"]),
+        ("caption,image\na dog,x/a.jpg\n", ["a dog"]),
+        ("image;caption\na.jpg;a dog, running\n", ["a dog, running"]),
+        ("filename\ttext\na.jpg\ta dog\n", ["a dog"]),
+        ("image,caption1,caption2,id\na.jpg,one,two,7\n", ["one", "two"]),
+        ("image_name,comment_number,comment,lang\na.jpg,0,a dog,en\n", ["a dog"]),
+    ],
+)
+def test_csv_goes_by_its_header(tmp_path, text, expected):
+    (tmp_path / "c.csv").write_text(text)
+    assert read_captions(tmp_path / "c.csv") == {"a": expected}
+
+
+@pytest.mark.parametrize(
+    "text", ["image,caption,id\na.jpg,a dog, running,0\n", "image,caption,id\na.jpg,a dog\n"]
+)
+def test_a_csv_row_of_other_columns_is_refused(tmp_path, text):
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(UserError, match=r"line 2 has [24] columns, and the first line names 3"):
+        read_captions(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "\n\n", "hello\n", "<html>", '{"images": []}', "{}", "[1]", "a.jpg\tx", '{"images": [1]}'],
 )

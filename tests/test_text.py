@@ -1,7 +1,7 @@
 import pytest
 
 from captioning.cli import UserError
-from captioning.text import Vocabulary, build_vocabulary, clean
+from captioning.text import Vocabulary, build_vocabulary, clean, clean_all
 
 
 @pytest.mark.parametrize(
@@ -14,12 +14,47 @@ from captioning.text import Vocabulary, build_vocabulary, clean
         ),
         ("A T-shirt (red) !", ["tshirt", "red"], ["a", "t-shirt", "red"]),
         ("...", [], []),
+        (
+            "A dog’s “red” ball…here",
+            ["dogs", "red", "ball", "here"],
+            ["a", "dog", "'s", "red", "ball", "here"],
+        ),
+        ("दो कुत्ते घास पर हैं।", ["दो", "कुत्ते", "घास", "पर", "हैं"], ["दो", "कुत्ते", "घास", "पर", "हैं", "।"]),
+        ("একটি ছোট ছেলে", ["একটি", "ছোট", "ছেলে"], ["একটি", "ছোট", "ছেলে"]),
+        ("ஒரு சிறுவன் ஓடுகிறான்", ["ஒரு", "சிறுவன்", "ஓடுகிறான்"], ["ஒரு", "சிறுவன்", "ஓடுகிறான்"]),
+        ("เด็กชาย วิ่ง", ["เด็กชาย", "วิ่ง"], ["เด็กชาย", "วิ่ง"]),
+        ("وَلَدٌ صَغِيرٌ، يَجْرِي", ["وَلَدٌ", "صَغِيرٌ", "يَجْرِي"], ["وَلَدٌ", "صَغِيرٌ", "،", "يَجْرِي"]),
+        ("ಒಬ್ಬ ಹುಡುಗ", ["ಒಬ್ಬ", "ಹುಡುಗ"], ["ಒಬ", "ಬ", "ಹ", "ಡ", "ಗ"]),  # as the Java toolkit has it
         ("", [], []),
     ],
 )
 def test_cleaning_rules(caption, seed, ptb):
     assert clean(caption, "seed") == seed
     assert clean(caption, "ptb") == ptb
+
+
+def test_captions_that_cleaning_empties_are_named():
+    cleaned, left_out = clean_all({"1": ["A dog", "!"], "2": ["7"], "3": ["w " * 9999]}, "ptb", "c")
+    assert cleaned == {"1": ["a dog"], "2": ["7"]}
+    assert left_out == ["1", "3"]
+    assert clean_all({"1": ["A dog"], "2": ["7"]}, "seed", "c") == ({"1": ["dog"]}, ["2"])
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["...", "1"], ["犬が草の上を走る。"] * 3, ["一只狗在草地上奔跑"] * 2, ["เด็กชายกำลังวิ่ง"]],
+)
+@pytest.mark.parametrize("rules", ["seed", "ptb"])
+def test_captions_without_words_or_spaces_are_refused(texts, rules):
+    texts = ["...", "?"] if texts[0] == "..." else texts
+    with pytest.raises(UserError, match=r"my\.csv: .*space between two words"):
+        clean_all({"1": texts}, rules, "my.csv")
+
+
+def test_a_caption_longer_than_any_model_takes_is_refused():
+    assert build_vocabulary({"1": ["a " * 9998]}, ["1"], "ptb").max_length == 10_000
+    with pytest.raises(UserError, match="image 1 has a caption of 9999 words"):
+        build_vocabulary({"1": ["a " * 9999]}, ["1"], "ptb")
 
 
 def test_vocabulary_numbers_words_as_keras_2_did():

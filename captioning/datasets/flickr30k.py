@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captioning.cli import UserError
-from captioning.datasets import flickr8k
+from captioning.datasets import flickr8k, tables
 from captioning.datasets.form import Dataset, collect
 
 CONTENT = str
@@ -36,7 +36,7 @@ def read(path: Path, text: str) -> Dataset:
     if header is None:
         rows = flickr8k.token_rows(path, text)
     elif header[1] == ",":
-        rows = flickr8k.csv_rows(path, text, 2)
+        rows = tables.rows(path, text, tables.header_of(header[0]))
     else:
         rows = _bar_rows(path, text)
     return collect(path, "Flickr30k", rows)

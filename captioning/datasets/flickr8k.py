@@ -1,18 +1,17 @@
-"""Flickr8k: its token file, and Kaggle's csv of the same captions."""
+"""Flickr8k: its token file, and Kaggle's csv of the same captions, or anybody's own."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from captioning.cli import UserError
+from captioning.datasets import tables
 from captioning.datasets.form import Dataset, collect
 
 CONTENT = str
 KNOWN = (
     "Flickr8k's Flickr8k.token.txt ('name.jpg#0<TAB>caption' a line) and "
-    "Kaggle's captions.txt ('image,caption' in the first line, then name.jpg,caption as csv)"
+    "csv such as Kaggle's captions.txt ('image,caption' in the first line, then name.jpg,caption)"
 )
 TOKEN_LINE = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<caption>.*)")
 
@@ -25,7 +24,7 @@ def first_line(text: str) -> str:
 def matches(text: str) -> bool:
     """Whether the first line is one of this data set's files'."""
     first = first_line(text)
-    return _is_csv(first) or TOKEN_LINE.fullmatch(first) is not None
+    return tables.header_of(first) is not None or TOKEN_LINE.fullmatch(first) is not None
 
 
 def read(path: Path, text: str) -> Dataset:
@@ -34,12 +33,12 @@ def read(path: Path, text: str) -> Dataset:
     Raises:
         UserError: a line has another form.
     """
-    rows = csv_rows(path, text, 1) if _is_csv(first_line(text)) else token_rows(path, text)
-    return collect(path, "Flickr8k", rows)
-
-
-def _is_csv(first: str) -> bool:
-    return [field.strip().lower() for field in first.split(",")[:2]] == ["image", "caption"]
+    header = tables.header_of(first_line(text))
+    if header is None:
+        return collect(path, "Flickr8k", token_rows(path, text))
+    # Kaggle's file has these two columns; others are of data sets of anybody's own.
+    kaggle = header.columns == ["image", "caption"]
+    return collect(path, "Flickr8k" if kaggle else "csv", tables.rows(path, text, header))
 
 
 def token_rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
@@ -51,21 +50,3 @@ def token_rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
         if not match:
             raise UserError(f"{path}: line {number} is not 'name.jpg#0<TAB>caption'")
         yield match["name"], match["caption"]
-
-
-def csv_rows(path: Path, text: str, caption: int) -> Iterator[tuple[str, str]]:
-    """(file name, caption) of a csv file after its first line, the caption from that column on.
-
-    An unquoted caption may hold commas itself: what follows the columns before it is one caption.
-    """
-    reader = csv.reader(io.StringIO(text.lstrip(), newline=""), strict=True)
-    try:
-        next(reader)
-        for row in reader:
-            if not row:
-                continue
-            if len(row) <= caption or not row[0].strip():
-                raise UserError(f"{path}: line {reader.line_num} has no file name and caption")
-            yield row[0].strip(), ",".join(row[caption:])
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: {error}") from error

@@ -13,14 +13,11 @@ from captioning.cli import UserError, report_skipped
 from captioning.datasets import flickr8k, flickr30k
 from captioning.datasets.form import parse_json, read_text
 from captioning.datasets.names import differences, has_suffix, known_id, path_id
+from captioning.datasets.tables import NAMES, SPLITS
 from captioning.files import existing_file
 
 _DRAWN = ("train", "dev", "test")
 _JSON = re.compile(r"\s*(?:\{|\[\s*[\[{\"])")  # how it begins, where it is nothing else
-# What a column, or an entry of JSON, with pictures' names is called.
-_NAMES = ("image", "images", "filename", "file_name", "image_name", "image_id", "name", "file",
-          "path", "image_path", "id")  # fmt: skip
-_SPLITS = ("split", "set", "subset", "partition")
 
 
 def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> list[str]:
@@ -146,7 +143,7 @@ def _of_json(path: Path, content: Any, split: str) -> list[str]:
 def _name(entry: Any) -> str | None:
     """The name that an entry of a JSON list gives a picture."""
     if isinstance(entry, dict):
-        entry = next((entry[key] for key in _NAMES if key in entry), None)
+        entry = next((entry[key] for key in NAMES if key in entry), None)
     if isinstance(entry, int) and not isinstance(entry, bool):
         return str(entry)
     return entry if isinstance(entry, str) else None
@@ -163,7 +160,7 @@ def _of_text(path: Path, text: str, split: str, known: Mapping[str, None]) -> li
     lines = [line for line in text.splitlines() if line.strip()]
     cells = re.split(r"[,;\t]", lines[0]) if lines else []
     header = [cell.strip().strip('"').lower() for cell in cells]
-    column = next((header.index(name) for name in _NAMES if name in header), None)
+    column = next((header.index(name) for name in NAMES if name in header), None)
     if column is not None and known_id(path_id(lines[0].strip()), known) is None:
         return _of_table(path, lines, header, column, split)
     if split:
@@ -176,7 +173,7 @@ def _of_table(
 ) -> list[str]:
     delimiter = next((mark for mark in "\t;," if mark in lines[0]), ",")
     rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
-    which = next((header.index(name) for name in _SPLITS if name in header), None)
+    which = next((header.index(name) for name in SPLITS if name in header), None)
     if any(len(row) <= max(column, which or 0) for row in rows):
         raise UserError(f"{path}: has rows with fewer columns than its first line names")
     if which is None:
