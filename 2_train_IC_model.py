@@ -73,7 +73,7 @@ def main() -> None:
     from captioning.artifacts import read_descriptions
     from captioning.datasets import read_split, select
     from captioning.features import check_kind, read_features, read_views
-    from captioning.files import check_writable
+    from captioning.files import check_writable, hold
     from captioning.text import build_vocabulary
 
     features = read_features(args.features)
@@ -101,6 +101,8 @@ def main() -> None:
     from captioning.distribution import use_all_devices
 
     share = use_all_devices()
+    if share.process == 0:
+        hold(output_dir)
     train_batches, dev_batches = (
         CaptionBatches(
             features,

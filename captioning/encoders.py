@@ -4,6 +4,7 @@ Each encoder knows its own preprocessing: how a picture becomes the uint8 RGB sq
 is `Encoder.preprocessing`, and the normalisation is part of the network.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -204,7 +205,7 @@ def load_encoder(
             "give --weights FILE with weights that were trained.",
             file=sys.stderr,
         )
-        info |= {"weights": f"random, seed {seed}", "weights_sha256": None}
+        info |= {"weights": f"random, seed {seed}", "weights_sha256": _digest(network)}
     return Encoder(network, info, wanted)
 
 
@@ -277,6 +278,14 @@ def _load_solver(path: str | Path | None, dtype: str) -> Encoder:
     info = {"encoder": "jigsaw", "dtype": dtype, "image_size": size,
             "weights": path.name, "weights_sha256": sha256(path)}  # fmt: skip
     return Encoder(picture_network(solver), info)
+
+
+def _digest(network: keras.Model) -> str:
+    """Of weights that are in no file."""
+    digest = hashlib.sha256()
+    for weight in network.weights:
+        digest.update(ops.convert_to_numpy(weight.value).tobytes())
+    return digest.hexdigest()
 
 
 def _assign(network: keras.Model, by_layer: dict[str, list[np.ndarray]], path: Path) -> None:

@@ -1,6 +1,8 @@
 """Stage 1: pictures through the encoder into the features file, in pieces that survive a kill."""
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ from tqdm import tqdm
 from captioning.cli import UserError
 from captioning.encoders import Encoder
 from captioning.feature_files import write_features
-from captioning.files import atomic_path, write_json
+from captioning.files import atomic_path, sole_writer, write_json
 from captioning.images import UnreadableImage, decode_batches
 from captioning.views import view as square_of
 
@@ -36,15 +38,31 @@ def extract(
     of the whole pictures, or of another `view` of them; see `captioning.views`.
 
     Finished groups of batches lie in `<output>.parts/` until the file is complete. With `resume`
-    those of a killed run with the same pictures and encoder are kept.
+    those of a killed run are kept, if it was of the same pictures (by path, size and time of each)
+    and of the same encoder; it is said if not.
 
     Raises:
-        UserError: more pictures were unreadable than read.
+        UserError: more pictures were unreadable than read, or another run writes `output`.
     """
+    with sole_writer(output):
+        return _extract(encoder, images, output, batch_size, resume, grid, view)
+
+
+def _extract(
+    encoder: Encoder, images: Mapping[str, Path], output: Path,
+    batch_size: int, resume: bool, grid: bool, view: int,
+) -> dict[str, str]:  # fmt: skip
     parts = Path(f"{output}.parts")
     info = {**encoder.info, "view": view} if view else encoder.info
-    plan = {**info, "grid": grid, "batch_size": batch_size, "images": sorted(images)}
-    if not (resume and _read_plan(parts) == plan):
+    plan = {
+        **info, "grid": grid, "batch_size": batch_size, "images": sorted(images),
+        "pictures_sha256": _digest(images),
+    }  # fmt: skip
+    before = _read_plan(parts) if resume else {}
+    if before != plan:
+        if before:
+            changed = ", ".join(name for name in plan if before.get(name) != plan[name])
+            print(f"{parts}: is of a run with other {changed}; starts again")
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
         write_json(parts / "plan.json", plan)
@@ -80,6 +98,17 @@ def extract(
     write_features(output, _parts(files), info, rows=rows)
     shutil.rmtree(parts)
     return unreadable
+
+
+def _digest(images: Mapping[str, Path]) -> str:
+    """What tells other pictures, or changed ones, from these."""
+    digest = hashlib.sha256()
+    for one in sorted(images):
+        status = os.stat(images[one])
+        where = os.path.realpath(images[one])
+        digest.update(f"{one}\0{where}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(
+            "utf-8", "surrogateescape"))  # fmt: skip
+    return digest.hexdigest()
 
 
 def _extract_group(

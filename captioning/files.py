@@ -1,6 +1,8 @@
 """Files: atomic writing, digests, and where an artifact is taken from."""
 
+import atexit
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -90,6 +92,61 @@ def check_writable(path: str | os.PathLike) -> None:
             f"{path}: cannot write there ({error.strerror}); choose a folder that exists "
             "and that you may write to"
         ) from error
+
+
+@contextlib.contextmanager
+def sole_writer(path: str | os.PathLike) -> Iterator[None]:
+    """Keep other runs from writing the file, or into the folder, `path` while the block lasts.
+
+    The system lets go of the lock when its process ends, however it ends. Where there are no such
+    locks (Windows), nothing is kept from anybody.
+
+    Raises:
+        UserError: another process has it; the message says which.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = Path(path)
+    lock = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+    while True:
+        file = open(lock, "a+")  # noqa: SIM115 - it is held, and closed below
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            owner = file.read(20).strip()
+            file.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise UserError(
+                f"{path}: another run (process {owner or 'unknown'}) is writing there; wait for "
+                "it, stop it, or give this one another name or folder"
+            ) from error
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
+                break
+        file.close()  # the run before has just ended, and taken the file along
+    try:
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        file.close()
+
+
+_held = contextlib.ExitStack()
+atexit.register(_held.close)
+
+
+def hold(path: str | os.PathLike) -> None:
+    """`sole_writer` until the process ends: what a script calls for the folder that it fills."""
+    _held.enter_context(sole_writer(path))
 
 
 def find_artifact(name: str) -> Path | None:

@@ -178,7 +178,7 @@ def main() -> None:
     args = parse_arguments()
     from captioning.artifacts import read_descriptions
     from captioning.datasets import find_pictures, read_split, select
-    from captioning.files import check_writable, sha256
+    from captioning.files import check_writable, hold, sha256
 
     # 1. Pictures, captions, and which of them train and which judge.
     descriptions, rules = read_descriptions(args.descriptions)
@@ -199,6 +199,7 @@ def main() -> None:
     output = Path(args.output_dir)
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
+    hold(output)
 
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()

@@ -45,7 +45,9 @@ def encoder_of(
             f"(its image vectors have {model.feature_size} numbers)"
         )
     recorded = str(record.get("weights") or "")
-    if weights is None and record.get("weights_sha256") and recorded != "supervised":
+    seeded = re.fullmatch(r"random, seed (\d+)", recorded)
+    in_a_file = record.get("weights_sha256") and recorded != "supervised" and not seeded
+    if weights is None and in_a_file:
         beside = model_path.with_name(Path(recorded).name)  # the record may come from a stranger
         weights = beside if beside.is_file() else find_artifact(beside.name)
         if weights is None:
@@ -53,7 +55,6 @@ def encoder_of(
                 f"{model_path}: was trained on {name} with {recorded}, which is neither beside it, "
                 "nor here, nor in Pre-trained/; give --weights"
             )
-    seeded = re.fullmatch(r"random, seed (\d+)", recorded)
     seed = int(seeded[1]) if seeded else 0
     wanted = record.get("preprocessing")
     encoder = load_encoder(

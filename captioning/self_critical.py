@@ -146,7 +146,7 @@ def main() -> None:
     from captioning.artifacts import read_descriptions
     from captioning.datasets import read_split, select
     from captioning.features import read_features
-    from captioning.files import atomic_path, check_writable
+    from captioning.files import atomic_path, check_writable, hold
 
     # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
     features = read_features(args.features)
@@ -163,6 +163,7 @@ def main() -> None:
     output = Path(args.output_dir)
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
+    hold(output)
 
     keras = import_keras()
     from captioning import training

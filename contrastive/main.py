@@ -137,6 +137,7 @@ def main() -> None:
 
     # 1. Pictures as uint8 squares.
     from captioning.datasets import read_captions, read_split
+    from captioning.files import hold
     from contrastive.data import load_pictures
 
     exclude = {one for file in args.exclude for one in read_split(file)}
@@ -154,6 +155,8 @@ def main() -> None:
             "lower it"
         )
     output.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0":
+        hold(output)
     count = len(pictures.pixels)
     steps = args.epochs * (count // args.batch_size)
     if args.pictures_seen:

@@ -76,6 +76,7 @@ def main() -> None:
     output = Path(args.output)
 
     # 1. Puzzles: pictures, permutations and sizes.
+    from captioning.files import hold
     from jigsaw.hdf5 import SPLITS, open_split
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
     from jigsaw.permutations import read_permutations
@@ -95,6 +96,7 @@ def main() -> None:
             "lower it, or make a larger file"
         )
     output.mkdir(parents=True, exist_ok=True)
+    hold(output)
     print(
         f"{counts['train']} pictures of {picture_size} px, {len(permutations)} permutations of "
         f"{args.tiles} tiles; crop {crop}, cells {cell}, tiles {tile} px"

@@ -54,7 +54,7 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     from captioning.datasets import read_split
-    from captioning.files import check_writable
+    from captioning.files import check_writable, hold
     from captioning.sources import open_sources
     from jigsaw.hdf5 import convert
 
@@ -62,6 +62,7 @@ def main() -> None:
     if output.suffix not in (".hdf5", ".h5"):
         raise UserError(f"{output}: end the name in .hdf5")
     check_writable(output)
+    hold(output)
     exclude = {one for file in args.exclude for one in read_split(file)}
     rows, unreadable = convert(
         open_sources(args.images, exclude), output,

@@ -80,6 +80,11 @@ def test_seed_makes_random_weights_repeatable(pictures):
     assert not np.allclose(features[0], features[2])
 
 
+def test_random_weights_of_another_seed_have_another_digest():
+    digests = [load_encoder("resnet18", seed=s).info["weights_sha256"] for s in (1, 1, 2)]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_random_weights_are_loudly_called_so(capsys):
     load_encoder("resnet50")
     assert "RANDOM" in capsys.readouterr().err

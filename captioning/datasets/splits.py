@@ -64,8 +64,8 @@ def select(
         left = [found for one in ids if (found := known_id(one, source)) is not None]
         if not left:
             raise UserError(
-                f"{split}: none of the images that this split names is in the {name}; "
-                f"{differences(ids, source)}"
+                f"{split}: none of the images that this split names is in the {name} (do they "
+                f"belong to the same data set?): {differences(ids, source)}"
             )
         ids = left
     if report and len(ids) < len(wanted):
