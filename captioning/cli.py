@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import re
 import sys
@@ -99,6 +100,10 @@ def run(main: Callable[[], None]) -> NoReturn:
     Everything else is a bug of ours and keeps its traceback.
     """
     name = os.path.basename(sys.argv[0])
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no 'é' gets '\xe9', not an error after all the work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:
@@ -124,21 +129,41 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(2)
 
 
-def import_keras():
-    """Import Keras without the notices that TensorFlow prints while it loads.
+BACKENDS = ("tensorflow", "jax")
 
-    They are written to the file descriptor before any logging level applies, so the descriptor
-    is turned aside for the import, and shown only if the import fails.
+
+def import_keras():
+    """Import Keras as this project needs it, whatever the user's environment says.
+
+    Notebooks set a plot backend that exists in them only, and `~/.keras/keras.json` may ask for
+    another layout, precision or backend: what is kept of all that is `KERAS_BACKEND`.
+
+    The notices that TensorFlow prints while it loads are written to the file descriptor before any
+    logging level applies, so the descriptor is turned aside for the import, and shown only if the
+    import fails.
+
+    Raises:
+        UserError: the backend is none that is supported, or is not installed.
     """
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in BACKENDS:
+        raise UserError(
+            f"KERAS_BACKEND={backend}: is not supported; set it to {' or '.join(BACKENDS)}, or to "
+            "nothing"
+        )
+    os.environ["KERAS_BACKEND"], os.environ["MPLBACKEND"] = backend, "Agg"
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
+        os.environ.pop(name, None)
+    home = os.environ.get("KERAS_HOME")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as notices:
+    with tempfile.TemporaryFile() as notices, tempfile.TemporaryDirectory() as nowhere:
         os.dup2(notices.fileno(), 2)
+        os.environ["KERAS_HOME"] = nowhere  # without a keras.json in it
         try:
             import keras
         except ModuleNotFoundError as error:
-            backend = os.environ.get("KERAS_BACKEND", "tensorflow")
             if error.name not in (backend, "keras"):
                 raise
             raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
@@ -149,4 +174,6 @@ def import_keras():
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            os.environ.pop("KERAS_HOME")
+            os.environ.update({} if home is None else {"KERAS_HOME": home})
     return keras

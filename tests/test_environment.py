@@ -1,0 +1,77 @@
+"""What a user's environment says, and what of it counts."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, assert_refused, run_script
+
+PICTURE = ROOT / "examples" / "cat.jpg"
+# What Jupyter, Colab and Kaggle set in every shell.
+NOTEBOOK = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1",
+    "PYDEVD_USE_FRAME_EVAL": "NO", "TERM": "xterm-color", "CLICOLOR": "1", "PAGER": "cat",
+    "GIT_PAGER": "cat", "FORCE_COLOR": "1", "TF2_BEHAVIOR": "1", "TF_USE_LEGACY_KERAS": "1",
+    "COLAB_GPU": "", "ENABLE_DIRECTORYPREFETCHER": "1", "CUDA_MODULE_LOADING": "LAZY",
+    "KERAS_BACKEND": "",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def caption(tmp_path_factory) -> str:
+    """The last line of stage 5 in an environment as it is."""
+    result = run_script("5_test.py", PICTURE, cwd=tmp_path_factory.mktemp("plain"))
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1]
+
+
+def test_a_notebooks_environment_changes_nothing(caption, tmp_path):
+    result = run_script("5_test.py", PICTURE, cwd=tmp_path, **NOTEBOOK)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == caption
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1,
+                    "backend": "torch", "max_epochs": 1, "nnx_enabled": True}),
+        json.dumps({"floatx": "float8", "backend": "theano"}),
+        "no json",
+    ],
+)  # fmt: skip
+def test_a_keras_json_changes_nothing(content, caption, tmp_path):
+    home = tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    (home / ".keras" / "keras.json").write_text(content)
+    result = run_script("5_test.py", PICTURE, cwd=tmp_path, HOME=home, KERAS_HOME=home / ".keras")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == caption
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy", "TensorFlow", "theano"])
+def test_a_backend_that_is_not_supported_is_refused(backend, tmp_path):
+    result = run_script("5_test.py", PICTURE, cwd=tmp_path, KERAS_BACKEND=backend)
+    assert_refused(result, f"KERAS_BACKEND={backend}", "tensorflow or jax")
+
+
+def test_limits_for_trials_of_keras_do_not_cut_a_training_short(pipeline, tmp_path):
+    result = run_script(
+        "2_train_IC_model.py", "--train-split", pipeline.data.train, "--dev-split",
+        pipeline.data.dev, "--epochs", 2, "--output-dir", tmp_path, cwd=pipeline.work,
+        KERAS_MAX_EPOCHS="1", KERAS_MAX_STEPS_PER_EPOCH="1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
+
+
+def test_a_terminal_that_does_not_know_a_letter_gets_it_spelled_out(tmp_path):
+    code = "from captioning.cli import run; run(lambda: print('caf\\u00e9 \\u8305'))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False,
+        env={"PATH": "", "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == b"caf\\xe9 \\u8305\n"
