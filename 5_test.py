@@ -44,7 +44,7 @@ def main() -> None:
         tokenizer_beside,
         tokenizer_for,
     )
-    from captioning.pictures import caption_and_print, encoder_of
+    from captioning.pictures import caption_and_print, check_all_captioned, encoder_of
 
     model_path = Path(args.model) if args.model else find_captioner()
     tokenizer = tokenizer_for(model_path, args.tokenizer) or tokenizer_beside(model_path)
@@ -52,10 +52,11 @@ def main() -> None:
     model = load_captioner(model_path, tokenizer)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
 
-    results = caption_and_print(model, encoder, images, beam_width=args.beam_width)
+    results, failed = caption_and_print(model, encoder, images, beam_width=args.beam_width)
     for output in outputs:
         report.write_captions(output, results)
         print(f"wrote {output}")
+    check_all_captioned(results, failed)
 
 
 if __name__ == "__main__":

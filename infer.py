@@ -39,18 +39,19 @@ def main() -> None:
     import_keras()
     from captioning import heatmaps
     from captioning.captioners import find_captioner, load_captioner, tokenizer_for
-    from captioning.pictures import caption_and_print, encoder_of
+    from captioning.pictures import caption_and_print, check_all_captioned, encoder_of
 
     model_path = Path(args.model_path) if args.model_path else find_captioner()
     model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
     if args.attention:
         heatmaps.check_looks(model, model_path)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
-    results = caption_and_print(model, encoder, images, beam_width=args.beam_width)
+    results, failed = caption_and_print(model, encoder, images, beam_width=args.beam_width)
     if args.attention:
         looks = [heatmaps.attend(model, encoder, one.path, one.caption) for one in results]
         heatmaps.draw(looks, args.attention)
         print(f"{args.attention}: where the model looked for each word")
+    check_all_captioned(results, failed)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Stage 1: pictures through the encoder into the features file, in pieces that survive a kill."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -104,10 +105,11 @@ def _digest(images: Mapping[str, Path]) -> str:
     """What tells other pictures, or changed ones, from these."""
     digest = hashlib.sha256()
     for one in sorted(images):
-        status = os.stat(images[one])
-        where = os.path.realpath(images[one])
-        digest.update(f"{one}\0{where}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(
-            "utf-8", "surrogateescape"))  # fmt: skip
+        line = [one, os.path.realpath(images[one])]
+        with contextlib.suppress(OSError):  # a picture that is not there will be named later
+            status = os.stat(images[one])
+            line += [str(status.st_size), str(status.st_mtime_ns)]
+        digest.update("\0".join([*line, "\n"]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

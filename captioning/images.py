@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import re
 import stat
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
@@ -17,7 +19,14 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from captioning import jpeg
 from captioning.cli import UserError, printable
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif",
+            ".tiff"}  # fmt: skip
+# How files of these kinds begin: what tells a picture whose name has no suffix.
+_BEGINNING = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*",
+    re.DOTALL,
+)
+BEGINNING = 16  # bytes that tell
 # The content counts, not the suffix. Pillow reads more, some of it by running other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -183,10 +192,38 @@ def _grey_scale(image: Image.Image) -> float:
     return 1 / 257 if largest > 255 else 1.0
 
 
-def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
-    """Picture files in a folder and its sub-folders by their suffix, a folder's own first, sorted.
+def is_hidden(name: str) -> bool:
+    """Whether a path has a part that no user put there: a hidden file or folder, or a Mac's."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
-    Links are followed; a folder that several lead to is visited once.
+
+def is_picture(name: str, beginning: Callable[[], bytes]) -> bool:
+    """Whether a file is one of the kinds that are read: by its suffix, else by its content.
+
+    `beginning` reads the first `BEGINNING` bytes, which only names without a suffix need.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    # What follows a dot in `frame.0001` or `photo of 3.5.2012` is no suffix.
+    if suffix and not suffix[1:].isdecimal():
+        return suffix in SUFFIXES
+    return _BEGINNING.match(beginning()) is not None
+
+
+def _beginning(path: str | os.PathLike) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(BEGINNING)
+    except OSError:
+        return b""
+
+
+def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
+    """Picture files in a folder and its sub-folders, a folder's own first, sorted by name.
+
+    They are known by their suffix, and where they have none by their content. Links are followed;
+    a folder that several lead to is visited once. What is hidden is left out.
     """
     waiting, visited = [Path(folder)], set()
     while waiting:
@@ -196,17 +233,18 @@ def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
             continue
         visited.add((place.st_dev, place.st_ino))
         with os.scandir(current) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            listed = (entry for entry in listing if not is_hidden(entry.name))
+            entries = sorted(listed, key=lambda entry: entry.name)
         yield from (
             Path(entry)
             for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
+            if not entry.is_dir() and is_picture(entry.name, partial(_beginning, entry))
         )
         waiting += [Path(entry) for entry in reversed(entries) if entry.is_dir()]
 
 
 def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
-    """Picture files among `paths`; of a folder, those in it by their suffix, sorted by name.
+    """Picture files among `paths`; of a folder, those in it and its sub-folders.
 
     Raises:
         UserError: a path does not exist, or a folder holds no picture.
@@ -214,7 +252,7 @@ def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            inside = list(walk_images(path))
             if not inside:
                 raise UserError(f"{path}: holds no picture ({', '.join(sorted(SUFFIXES))})")
             found += inside

@@ -95,11 +95,13 @@ def caption_pictures(
 
 def caption_and_print(
     model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
-) -> list[Captioned]:
-    """`caption_pictures` for a terminal: print each caption when it is found, and what is skipped.
+) -> tuple[list[Captioned], list[str]]:
+    """`caption_pictures` for a terminal: print each caption when it is found.
+
+    Returns the captions, and why there is none of the other pictures.
 
     Raises:
-        UserError: more pictures failed than were captioned.
+        UserError: there is none at all.
     """
     results, unreadable = [], []
     for result in caption_pictures(model, encoder, paths, beam_width=beam_width):
@@ -108,8 +110,21 @@ def caption_and_print(
             print(f"{printable(result.path)}: {result.caption}")
         else:
             unreadable.append(str(result))
-    if len(unreadable) > len(results):
+    if not results:
         raise UserError(f"{len(unreadable)} of {len(paths)} pictures failed; {unreadable[0]}")
-    for message in unreadable:
+    return results, unreadable
+
+
+def check_all_captioned(results: Sequence[Captioned], unreadable: Sequence[str]) -> None:
+    """Name the pictures that failed, after what there is has been written.
+
+    Raises:
+        UserError: there are some.
+    """
+    for message in unreadable[:-1]:
         print(f"skipped: {printable(message)}", file=sys.stderr)
-    return results
+    if unreadable:
+        raise UserError(
+            f"{len(unreadable)} of {len(results) + len(unreadable)} pictures failed; the others "
+            f"have their captions; skipped: {unreadable[-1]}"
+        )

@@ -7,6 +7,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -18,7 +19,16 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.datasets.names import Excluded
 from captioning.hdf5 import open_hdf5
-from captioning.images import SUFFIXES, UnreadableImage, decode_rgb, squash
+from captioning.images import (
+    BEGINNING,
+    SUFFIXES,
+    UnreadableImage,
+    decode_rgb,
+    is_hidden,
+    is_picture,
+    squash,
+    walk_images,
+)
 
 LARGEST_FILE = 200 << 20  # bytes; no photograph is larger, but a hostile archive's member may be
 GROUP = 8  # pictures that a thread decodes in a row: handing over each alone costs some of its time
@@ -114,11 +124,12 @@ def _content(item: Item) -> bytes | np.ndarray | UnreadableImage:
 
 
 def _open(path: Path, exclude: Excluded) -> Source:
-    def wanted(name: str) -> bool:
-        return _is_picture(name) and name not in exclude
+    def wanted(name: str, beginning: Callable[[], bytes]) -> bool:
+        hidden = is_hidden(name)
+        return not hidden and is_picture(name, beginning) and name not in exclude
 
     if path.is_dir():
-        source = _folder(path, wanted)
+        source = _folder(path, exclude)
     elif not path.exists():
         raise UserError(f"{path}: no such file or folder")
     elif zipfile.is_zipfile(path):
@@ -134,22 +145,27 @@ def _open(path: Path, exclude: Excluded) -> Source:
     return source
 
 
-def _is_picture(name: str) -> bool:
-    path = PurePosixPath(name)
-    # "._x.jpg" and __MACOSX/ are what archivers on a Mac add.
-    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-    return path.suffix.lower() in SUFFIXES and not hidden
-
-
-def _folder(path: Path, wanted: Callable[[str], bool]) -> Source:
-    files = sorted(p for p in path.rglob("*") if wanted(p.name) and p.is_file())
+def _folder(path: Path, exclude: Excluded) -> Source:
+    files = [file for file in walk_images(path) if str(file) not in exclude]
     items = (Item(str(p), p.relative_to(path).as_posix(), p.read_bytes) for p in files)
     return Source(len(files), items)
 
 
-def _zip(path: Path, wanted: Callable[[str], bool]) -> Source:
+def _zip(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Source:
     archive = zipfile.ZipFile(path)
-    members = [info for info in archive.infolist() if wanted(info.filename)]
+
+    def beginning(info: zipfile.ZipInfo) -> bytes:
+        try:
+            with archive.open(info) as member:
+                return member.read(BEGINNING)
+        except Exception:  # damaged, encrypted, or of a method that is not known
+            return b""
+
+    members = [
+        info
+        for info in archive.infolist()
+        if not info.is_dir() and wanted(info.filename, partial(beginning, info))
+    ]
 
     def read(info: zipfile.ZipInfo) -> bytes:
         if info.file_size > LARGEST_FILE:
@@ -160,9 +176,13 @@ def _zip(path: Path, wanted: Callable[[str], bool]) -> Source:
     return Source(len(members), items)
 
 
-def _tar(path: Path, wanted: Callable[[str], bool]) -> Source:
+def _tar(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Source:
     def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-        return (m for m in archive if m.isfile() and wanted(m.name) and m.size < LARGEST_FILE)
+        for m in archive:
+            if m.isfile() and m.size < LARGEST_FILE:
+                member = archive.extractfile(m)
+                if wanted(m.name, lambda member=member: member.read(BEGINNING)):
+                    yield m
 
     def items() -> Iterator[Item]:
         with tarfile.open(path) as archive:

@@ -2,9 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +24,7 @@ from captioning.images import (
     load_thumbnail,
     walk_images,
 )
+from captioning.sources import open_sources
 
 from . import corpus
 from .conftest import ROOT
@@ -73,6 +78,19 @@ def test_damage_that_pillow_reads_over_is_seen():
     assert "marker" in jpeg.damage(noisy)
     for name in ("baseline.jpg", "progressive.jpg", "restarts.jpg", "exif6.jpg", "cmyk.jpg"):
         assert jpeg.damage(GOOD[name].content) is None
+
+
+@pytest.mark.parametrize("junk", [b"\xff\x00", b"\0\0", b"\0", b"any bytes", b"\xff\x00" * 50])
+@pytest.mark.parametrize("name", ["baseline.jpg", "progressive.jpg"])
+def test_stray_bytes_between_segments_change_no_pixel(name, junk, tmp_path):
+    """Before tables, frame and scan, as viewers and Pillow pass over them."""
+    whole = GOOD[name].content
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    expected = load_rgb(tmp_path / "whole.jpg")
+    for marker in (b"\xff\xdb", b"\xff\xc4", b"\xff\xda"):
+        place = whole.index(marker)
+        (tmp_path / "junk.jpg").write_bytes(whole[:place] + junk + whole[place:])
+        np.testing.assert_array_equal(load_rgb(tmp_path / "junk.jpg"), expected)
 
 
 def test_what_follows_the_end_of_a_jpeg_is_not_looked_at():
@@ -194,3 +212,55 @@ def test_nobody_waits_for_a_pipe(tmp_path):
     thread.start()
     thread.join(10)
     assert "pipe.jpg: is no file" in outcome[0]
+
+
+# ---- which files are pictures ----------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """Pictures under all sorts of names, in folders that are hidden, linked and in a circle."""
+    png, jpeg = GOOD["plain.png"].content, GOOD["baseline.jpg"].content
+    root = tmp_path / "tree"
+    for name, content in {
+        "a.JPG": jpeg, "b.jfif": jpeg, "c.jpe": jpeg, "d.TIF": png, "e": png, "frame.0001": jpeg,
+        "notes": b"text", "notes.txt": b"text", "._a.JPG": b"mac", ".hidden.png": png,
+        ".ipynb_checkpoints/a.JPG": jpeg, "__MACOSX/a.JPG": jpeg, "in/f.png": png,
+    }.items():  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "g.png").write_bytes(png)
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "h.png").symlink_to(root / "in" / "f.png")
+    (root / "in" / "circle").symlink_to(root)
+    (root / "broken").symlink_to("nowhere")
+    return root
+
+
+FOUND = ["a.JPG", "b.jfif", "c.jpe", "d.TIF", "e", "frame.0001", "h.png", "in/f.png",
+         "linked/g.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize("search", [walk_images, lambda folder: list_images([folder])])
+def test_hidden_files_are_left_out_and_links_followed(tree, search):
+    assert [path.relative_to(tree).as_posix() for path in search(tree)] == FOUND
+
+
+def test_the_pretext_stage_finds_the_same_pictures(tree):
+    source = open_sources([tree])
+    assert [item.member for item in source.items] == FOUND
+    assert source.count == len(FOUND)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_archives_leave_out_what_is_hidden_and_look_into_what_has_no_suffix(tree, kind):
+    (tree / "in" / "circle").unlink()
+    path = shutil.make_archive(str(tree.parent / "all"), kind, tree.parent, "tree/in")
+    with zipfile.ZipFile(path, "a") if kind == "zip" else tarfile.open(path, "a") as archive:
+        add = archive.write if kind == "zip" else archive.add
+        hidden = ("._a.JPG", ".ipynb_checkpoints/a.JPG", "__MACOSX/a.JPG")
+        for name in ("e", "notes", *hidden, "a.JPG"):
+            add(tree / name, f"tree/{name}")
+    members = {item.member for item in open_sources([path]).items}
+    assert {one.removeprefix("./") for one in members} == {"tree/in/f.png", "tree/e", "tree/a.JPG"}

@@ -84,6 +84,25 @@ def test_stage_5_captions_pictures_in_every_format(pipeline):
     assert Image.open(pipeline.work / "captions.png").width > 1000
 
 
+def test_captions_are_written_although_a_picture_among_few_is_broken(pipeline, tmp_path):
+    """The exit status and the last line say that something failed; ids tell equal names apart."""
+    for name in ("a/1.jpg", "b/1.jpg"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(pipeline.data.images / pipeline.data.names[0], tmp_path / name)
+    for name in ("2.jpg", "3.jpg", "4.jpg"):
+        (tmp_path / "b" / name).write_bytes(b"broken")
+    result = run_script(
+        "5_test.py", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "c.json",
+        cwd=pipeline.work,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "3 of 5 pictures failed; the others have their captions" in result.stderr
+    captions = json.loads((tmp_path / "c.json").read_text())
+    assert [one["image_id"] for one in captions] == ["a/1", "b/1"]
+    result = run_script("infer.py", "--image-path", tmp_path / "b" / "2.jpg", cwd=pipeline.work)
+    assert_refused(result, "1 of 1 pictures failed", "2.jpg")
+
+
 def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_path):
     result = run_script("5_test.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
