@@ -91,6 +91,7 @@ def parse_arguments():
     )
     add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
     add("--batch-size", type=positive_int, default=32, help="pictures a step")
+    add("--workers", type=positive_int, help="threads that read ahead; default: one a core")
     add(
         "--dtype",
         choices=("float32", "bfloat16"),
@@ -174,6 +175,7 @@ def main() -> None:
         unreadable = extract(
             encoder, wanted, Path(args.features),
             batch_size=args.batch_size, resume=args.resume, grid=args.grid, view=args.view,
+            workers=args.workers,
         )  # fmt: skip
         report_skipped("unreadable pictures", list(unreadable.values()))
         count = len(wanted) - len(unreadable)

@@ -5,7 +5,15 @@ import tempfile
 from pathlib import Path
 
 from captioning import recipes
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run, seed
+from captioning.cli import (
+    ArgumentParser,
+    UserError,
+    import_keras,
+    natural,
+    positive_int,
+    run,
+    seed,
+)
 
 
 def parse_arguments():
@@ -41,7 +49,7 @@ def parse_arguments():
     )
     add(
         "--patience",
-        type=int,
+        type=natural,
         default=3,
         help="stop early when the development loss has not improved for so many epochs; 0: never",
     )
@@ -136,7 +144,8 @@ def main() -> None:
         keras.utils.set_random_seed(args.seed)
         model = recipes.build(args, features, vocabulary, args.epochs * len(train_batches))
         if share.process == 0:
-            training.begin_run(output_dir, settings)
+            # The features are not compared: they may lie elsewhere when a run is resumed.
+            training.begin_run(output_dir, {**settings, "features": str(args.features)})
     print(
         f"{args.decoder}: {len(train_ids)} images, {len(vocabulary)} words, captions of at most "
         f"{vocabulary.max_length}; {len(history)} epochs already trained"

@@ -22,6 +22,11 @@ def parse_arguments():
         help="leave out words that come fewer times, as 2_train_IC_model.py was told to; default: "
         "what it took for the model beside --output, else 1",
     )
+    add(
+        "--features",
+        help="pictures without features do not count, as in 2_train_IC_model.py; default: what it "
+        "took for the model beside --output, if that is still there",
+    )
     add("--output", default="tokenizer.pkl", help="a pickle of plain data, safe to share")
     return parser.parse_args()  # fmt: skip
 
@@ -30,15 +35,22 @@ def main() -> None:
     args = parse_arguments()
     from captioning.artifacts import read_descriptions, write_tokenizer
     from captioning.datasets import read_split, select
+    from captioning.features import read_features
     from captioning.files import check_writable
-    from captioning.recipes import trained_min_count
+    from captioning.recipes import trained_setting
     from captioning.text import build_vocabulary
 
     check_writable(args.output)
     descriptions, text_rules = read_descriptions(args.descriptions)
     split = read_split(args.train_split, descriptions, seed=args.split_seed)
-    ids = select(split, split=args.train_split, descriptions=descriptions)
-    min_count = args.min_count or trained_min_count(Path(args.output).parent)
+    # As stage 2 does: a picture that could not be read has captions, perhaps, and no features.
+    folder = Path(args.output).parent
+    features = args.features or trained_setting(folder, "features", str)
+    sources = {"descriptions": descriptions}
+    if features and (args.features or Path(features).exists()):
+        sources["features"] = read_features(features)
+    ids = select(split, split=args.train_split, **sources)
+    min_count = args.min_count or max(1, trained_setting(folder, "min_count", int) or 1)
     vocabulary = build_vocabulary(descriptions, ids, text_rules, min_count)
     write_tokenizer(args.output, vocabulary)
     print(

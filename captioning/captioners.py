@@ -15,25 +15,34 @@ from captioning.files import PRETRAINED, existing_file, find_artifact
 from captioning.original import load_original
 from captioning.safe_keras import check_keras_file
 
+SHIPPED = "model-ensemble.keras"
 _KNOWN = frozenset(f"captioning>{kind.__name__}" for kind in (*DECODERS.values(), Ensemble))
 
 
 def find_captioner() -> Path:
-    """The model that stage 2 left in the working folder, else the newest in `Pre-trained/`.
+    """The model that stage 2 left in the working folder, else the one in `Pre-trained/`.
+
+    There a model that somebody has added goes before the one that ships.
 
     Raises:
-        UserError: there is none in either place.
+        UserError: there is none in either place, or several that have been added.
     """
     trained = Path("checkpoints/best_model.keras")
     if trained.is_file():
         return trained
-    shipped = [*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")]
-    if not shipped:
+    found = sorted([*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")])
+    added = [path for path in found if path.name != SHIPPED]
+    if len(added) > 1:
+        raise UserError(
+            f"{PRETRAINED}: holds {len(added)} models of your own ("
+            f"{', '.join(path.name for path in added[:5])}); say which with --model"
+        )
+    if not found:
         raise UserError(
             f"no model: neither {trained} nor {PRETRAINED.name}/model-*.keras exists; "
             "train one with 2_train_IC_model.py or give --model"
         )
-    return max(shipped, key=lambda path: path.stat().st_mtime)
+    return (added or found)[0]
 
 
 def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | None:

@@ -33,6 +33,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """An argparse type: what random generators start from."""
     if not text.isdecimal() or int(text) >= 2**32:

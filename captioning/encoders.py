@@ -120,7 +120,8 @@ class Encoder:
 
         Returns:
             Vectors (n, D), float32; with `grid`, L = h * w vectors a picture, row by row of the
-            grid, (n, L, D), float16, as they are stored.
+            grid, (n, L, D), float16. Stage 5 gets them so, too: rounded as in the file that the
+            decoder was trained on, so that a picture has the same caption by either way.
 
         Raises:
             UserError: the encoder has no grid, or one of numbers that half precision cannot hold.

@@ -30,6 +30,7 @@ def extract(
     resume: bool,
     grid: bool = False,
     view: int = 0,
+    workers: int | None = None,
 ) -> dict[str, str]:
     """Write the features of `images` (by `image_id`) to `output`.
 
@@ -46,12 +47,12 @@ def extract(
         UserError: more pictures were unreadable than read, or another run writes `output`.
     """
     with sole_writer(output):
-        return _extract(encoder, images, output, batch_size, resume, grid, view)
+        return _extract(encoder, images, output, batch_size, resume, grid, view, workers)
 
 
 def _extract(
     encoder: Encoder, images: Mapping[str, Path], output: Path,
-    batch_size: int, resume: bool, grid: bool, view: int,
+    batch_size: int, resume: bool, grid: bool, view: int, workers: int | None,
 ) -> dict[str, str]:  # fmt: skip
     parts = Path(f"{output}.parts")
     info = {**encoder.info, "view": view} if view else encoder.info
@@ -77,7 +78,7 @@ def _extract(
     todo = [number for number, file in enumerate(files) if not file.exists()]
     todo_paths = [path for number in todo for path in groups[number]]
     stream = decode_batches(
-        todo_paths, encoder.preprocessing.size, batch_size,
+        todo_paths, encoder.preprocessing.size, batch_size, workers,
         square_of=lambda path: square_of(view, path.name, encoder.preprocessing.square),
     )  # fmt: skip
     done = len(paths) - sum(len(groups[number]) for number in todo)

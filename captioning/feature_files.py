@@ -108,7 +108,7 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
 def _read_h5(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     import h5py
 
-    from captioning.hdf5 import check_hdf5
+    from captioning.hdf5 import check_hdf5, why_not
 
     try:
         with h5py.File(path, "r") as file:
@@ -140,8 +140,9 @@ def _read_h5(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except Exception as error:  # h5py raises by where in the file it stumbles
+        why = why_not(path, error)
         raise UserError(
-            f"{path}: not a features file (HDF5 with 'image_id' and 'features')"
+            f"{path}: not a features file (HDF5 with 'image_id' and 'features'); it {why}"
         ) from error
 
 

@@ -206,6 +206,7 @@ def main() -> None:
     from captioning import training
     from captioning.captioners import check_text_rules, load_trained
     from captioning.joint import Joint, thaw_last_stage
+    from captioning.optimizers import AdamW
     from captioning.pictures import encoder_of
     from captioning.state import check_settings, load_state, read_record, save_state
 
@@ -220,7 +221,7 @@ def main() -> None:
     model = Joint(encoder.network, decoder, args.captions)
     steps = args.epochs * -(-len(train) // args.batch_size)
     model.compile(
-        optimizer=keras.optimizers.AdamW(
+        optimizer=AdamW(
             training.learning_rate_schedule(args.learning_rate, steps),
             weight_decay=0.01,
             global_clipnorm=1.0,

@@ -5,7 +5,9 @@ to parts of other files put together. And it can claim a size that it does not h
 aside in memory when the data set is read (in Keras: CVE-2026-1669 and CVE-2026-0897).
 """
 
+import errno
 import math
+import os
 from pathlib import Path
 
 import h5py
@@ -30,8 +32,26 @@ def open_hdf5(path: str | Path, *, sizes: bool = True) -> h5py.File:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # h5py raises by where in the file it stumbles
-        raise UserError(f"{path}: is no HDF5 file, or cut short; make it again") from error
+        raise UserError(f"{path}: {why_not(path, error)}") from error
     return file
+
+
+def why_not(path: str | Path, error: Exception) -> str:
+    """Why a file cannot be opened, from what HDF5 said of it.
+
+    A file that another program is writing must not be taken for a damaged one, and made again.
+    """
+    if getattr(error, "errno", None) in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+        if os.access(path, os.R_OK):
+            return "is open in another program, which is writing it; wait until that has closed it"
+        return "may not be read; give yourself the permission"
+    told = str(error).lower()
+    if "already open for write" in told or "swmr" in told or "consistency flag" in told:
+        return (
+            "was not closed by the program that wrote it, or is still open there; wait for that, "
+            "or, if it has died, repair the file with 'h5clear -s'"
+        )
+    return "is no HDF5 file, or cut short; make it again"
 
 
 def check_hdf5(file: h5py.File, *, sizes: bool = True) -> None:

@@ -267,14 +267,14 @@ def decode_batches(
     paths: Sequence[Path],
     size: int,
     batch_size: int,
-    workers: int = 2,
+    workers: int | None = None,
     square_of: Callable[[Path], Callable[[Image.Image, int], Image.Image]] = lambda path: squash,
 ) -> Iterator[tuple[list[Path], np.ndarray, list[UnreadableImage]]]:
     """Yield (paths, uint8 pixels (n, size, size, 3), unreadable) for each `batch_size` of paths.
 
-    Threads decode two batches ahead of the one in use, so that the network does not wait. An
-    unreadable file is left out of its batch and reported with it. `square_of` says by what each
-    picture becomes a square.
+    Threads, as many as there are cores or `workers`, decode two batches ahead of the one in use, so
+    that the network does not wait. An unreadable file is left out of its batch and reported with
+    it. `square_of` says by what each picture becomes a square.
     """
 
     def load(path: Path) -> np.ndarray | UnreadableImage:
@@ -285,7 +285,7 @@ def decode_batches(
             return error
 
     batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         waiting: deque = deque()
         try:
             for number, batch in enumerate(batches):

@@ -10,11 +10,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from captioning.artifacts import LONGEST_CAPTION, read_tokenizer
+from captioning.artifacts import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders import MergeDecoder
 from captioning.hdf5 import check_hdf5
-from captioning.text import Vocabulary
+from captioning.text import LONGEST_CAPTION, Vocabulary
 
 
 def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:

@@ -124,13 +124,13 @@ def settings_path(folder: Path) -> Path:
     return folder / "checkpoints" / "training_settings.json"
 
 
-def trained_min_count(folder: Path) -> int:
-    """The `--min-count` of the model that was trained into `folder`; 1 if that is not known."""
+def trained_setting(folder: Path, name: str, kind: type) -> Any:
+    """What the model that was trained into `folder` was trained with; None if it is not known."""
     try:
-        settings = json.loads(settings_path(folder).read_bytes())
-        return max(1, int(settings["min_count"]))
+        value = json.loads(settings_path(folder).read_bytes())[name]
     except (OSError, ValueError, KeyError, TypeError):
-        return 1
+        return None
+    return value if type(value) is kind else None
 
 
 def build(args: argparse.Namespace, features, vocabulary, steps: int):
@@ -138,6 +138,7 @@ def build(args: argparse.Namespace, features, vocabulary, steps: int):
     import keras
 
     from captioning.captioners import DECODERS
+    from captioning.optimizers import AdamW
     from captioning.training import learning_rate_schedule
 
     options: dict[str, Any] = {
@@ -157,7 +158,7 @@ def build(args: argparse.Namespace, features, vocabulary, steps: int):
     if args.schedule == "cosine":
         rate = learning_rate_schedule(rate, steps, args.warmup)
     model.compile(
-        optimizer=keras.optimizers.AdamW(
+        optimizer=AdamW(
             rate, weight_decay=args.weight_decay, global_clipnorm=args.clip_norm or None
         ),
         jit_compile=keras.backend.backend() != "tensorflow",

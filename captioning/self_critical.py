@@ -69,12 +69,10 @@ def draw(model, features: np.ndarray, samples: int, seed) -> np.ndarray:
     state = [ops.repeat(part, samples, axis=0) for part in state]
     words = np.full(len(features) * samples, vocabulary.start, np.int32)
     open_ends, tokens = np.ones(len(words), bool), []
-    for step in range(vocabulary.max_length - 1):
+    for _ in range(vocabulary.max_length - 1):
         logits, state = model.step(ops.convert_to_tensor(words), context, state)
         drawn = random.categorical(ops.cast(logits, "float32") + never, 1, seed=seed)
         words = ops.convert_to_numpy(drawn)[:, 0].astype(np.int32)
-        if step == vocabulary.max_length - 2:
-            words[:] = vocabulary.end
         tokens.append(np.where(open_ends, words, 0))
         open_ends &= words != vocabulary.end
         if not open_ends.any():
@@ -90,8 +88,13 @@ def advantages(rewards: np.ndarray) -> np.ndarray:
 
 
 def words_of(model, tokens: np.ndarray) -> list[str]:
-    """A caption's words as they are scored: with the end word, so that a half sentence loses."""
-    return [*model.vocabulary.decode(tokens).split(), END]
+    """A caption's words as they are scored: with the end word if it was drawn.
+
+    So a sentence that was cut off at the greatest length loses, and no end is rewarded that the
+    model did not say.
+    """
+    ended = model.vocabulary.end in tokens
+    return [*model.vocabulary.decode(tokens).split(), *([END] if ended else [])]
 
 
 def scorer(descriptions: Mapping[str, Sequence[str]], ids: Sequence[str]) -> CiderD:

@@ -24,7 +24,9 @@ def view(
     if number == 0:
         return whole
     random = np.random.default_rng([number, *image_id(name).encode("utf-8", "surrogateescape")])
-    area, ratio = random.uniform(LEAST_AREA, 1), random.uniform(LEAST_AREA, 1 / LEAST_AREA)
+    area = random.uniform(LEAST_AREA, 1)
+    # Uniform in its logarithm, so that wide parts come as often as high ones.
+    ratio = math.exp(random.uniform(math.log(LEAST_AREA), -math.log(LEAST_AREA)))
     place, mirrored = random.uniform(size=2), random.uniform() < 0.5
 
     def part(image: Image.Image, size: int) -> Image.Image:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from captioning.optimizers import AdamW
 from captioning.training import learning_rate_schedule
 from contrastive.byol import BYOL
 from contrastive.moco import MoCo
@@ -56,6 +57,4 @@ def _optimizer(settings: Settings, steps: int) -> keras.optimizers.Optimizer:
         return LARS(schedule, decay=decay)
     if settings.optimizer == "sgd":
         return SGD(schedule, decay=decay)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
+    return AdamW(schedule, weight_decay=decay)

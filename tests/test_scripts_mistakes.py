@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
@@ -234,3 +235,64 @@ def test_where_a_model_looked_that_does_not_look_or_in_another_format(pipeline, 
 )
 def test_wrong_arguments(script, arguments, part, tmp_path):
     assert_refused(run_script(script, *arguments, cwd=tmp_path), part)
+
+
+def test_a_patience_below_0_is_refused(pipeline):
+    result = run_script(SCRIPTS[1], "--patience", -1, cwd=pipeline.work)
+    assert_refused(result, "--patience", "'-1' is not a whole number of at least 0")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04\xff\xfe", "a zip archive or a spreadsheet"), (b"\x1f\x8b\x08\xff", "gzip"),
+        (b"\xff\xfea\0b\0", "UTF-16; save it as UTF-8"), (b"\x80\x04\x95\xff", "a pickle"),
+        ("caf\u00e9.jpg#0\tA caf\u00e9 .\n".encode("cp1252"), "another encoding"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"), (b"\xff\xd8\xff\xe0", "a picture"),
+    ],
+)  # fmt: skip
+def test_a_captions_file_that_is_no_text_is_called_what_it_is(content, told, dataset, tmp_path):
+    (tmp_path / "captions.bin").write_bytes(content)
+    result = extract(dataset, tmp_path, captions="captions.bin")
+    assert_refused(result, "captions.bin", "not UTF-8 text", told)
+
+
+@pytest.mark.parametrize("kind", ["features", "pictures"])
+def test_an_hdf5_file_that_is_being_written_is_not_called_damaged(kind, tmp_path):
+    """Who follows the advice to make it again would lose what the other program writes."""
+    path = tmp_path / "some.h5"
+    with h5py.File(path, "w") as file:
+        file["pictures"] = np.zeros((2, 8, 8, 3), np.uint8)
+        file.flush()
+        if kind == "pictures":
+            result = run_script("contrastive/main.py", "--images", path, cwd=tmp_path)
+        else:
+            (tmp_path / "descriptions.txt").write_text("a dog\n")
+            (tmp_path / "s").write_text("a\n")
+            result = run_script(
+                "2_train_IC_model.py", "--features", path, "--train-split", "s", cwd=tmp_path
+            )
+    assert_refused(result, "some.h5", "is open in another program", "wait")
+    assert "make it again" not in result.stderr
+
+
+def test_stage_4_counts_the_captions_that_stage_2_counts(dataset, tmp_path):
+    """The sharded way: captions are cleaned apart, and a picture with words of its own is broken."""
+    with dataset.captions.open("a") as file:
+        file.write(f"{dataset.names[1]}#2\tUnheard-of words\n")
+    (dataset.images / dataset.names[1]).write_bytes(b"broken")
+    data = ("--images", dataset.images, "--captions", dataset.captions)
+    for more in (("--only", "captions"), ("--shard", "1/2"), ("--shard", "2/2")):
+        result = run_script(SCRIPTS[0], *data, "--batch-size", 6, *more, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert "unheardof" in (tmp_path / "descriptions.txt").read_text()
+    splits = ("--train-split", dataset.train, "--dev-split", dataset.dev)
+    commands = (
+        (SCRIPTS[1], "--features", "features", *splits, "--epochs", 1),
+        (SCRIPTS[3], "--train-split", dataset.train),
+        (SCRIPTS[4], dataset.images / dataset.names[0]),
+    )
+    for command in commands:
+        result = run_script(*command, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert "tokenizer tokenizer.pkl" in result.stdout

@@ -10,7 +10,7 @@ import pytest
 
 from captioning.cider import CiderD
 from captioning.features import Features
-from captioning.self_critical import advantages, draw, judge, scorer, steps
+from captioning.self_critical import advantages, draw, judge, scorer, steps, words_of
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.decoder_tools import NAMES, features_for, tiny
 
@@ -42,15 +42,26 @@ def test_first_words_are_drawn_as_often_as_the_model_says(name):
         np.testing.assert_allclose(found, expected[image], atol=4 * np.sqrt(0.25 / 4000))
 
 
-def test_captions_end_once_and_in_time():
+def test_captions_end_once_or_are_cut_off():
     model = tiny("merge", WORDS, 7)
     drawn = draw(model, features_for(model, 3), 50, keras.random.SeedGenerator(1))
-    assert drawn.shape[1] <= 6
-    for row in drawn:
-        end = row.tolist().index(model.vocabulary.end)
-        assert (row[:end] > 0).all()
-        assert not row[end + 1 :].any()
+    assert drawn.shape[1] == 6
+    ended = [row for row in drawn.tolist() if model.vocabulary.end in row]
+    for row in ended:
+        end = row.index(model.vocabulary.end)
+        assert all(row[:end])
+        assert not any(row[end + 1 :])
+    cut = [row for row in drawn.tolist() if model.vocabulary.end not in row]
+    assert ended and cut
+    assert all(map(all, cut))
     assert model.vocabulary.start not in drawn
+
+
+def test_an_end_that_was_not_drawn_is_not_rewarded():
+    model = tiny("merge", WORDS, 7)
+    a, end = model.vocabulary.word_index["a"], model.vocabulary.end
+    assert words_of(model, np.array([a, a, end, 0])) == ["a", "a", "endseq"]
+    assert words_of(model, np.array([a, a, a, a])) == ["a", "a", "a", "a"]
 
 
 def test_advantage_is_the_reward_less_the_mean_of_the_others():

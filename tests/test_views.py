@@ -50,3 +50,10 @@ def test_a_view_follows_from_its_number_and_the_picture():
     assert np.array_equal(pixels(1, "a.jpg"), pixels(1, "a.png"))  # one image_id
     assert not np.array_equal(pixels(1, "a.jpg"), pixels(1, "b.jpg"))
     assert not np.array_equal(pixels(1, "a.jpg"), pixels(2, "a.jpg"))
+
+
+def test_wide_parts_come_as_often_as_high_ones():
+    """The ratio is uniform in its logarithm; of a square picture, so is width to height."""
+    boxes = [box_of(view(1, f"{n}.jpg")(ramp(256, 256), 256)) for n in range(600)]
+    wide = np.mean([width > height for width, height, _ in boxes])
+    assert 0.44 < wide < 0.56

@@ -61,7 +61,24 @@ def text_lines(path: Path, what: str) -> Iterator[str]:
         with open(path, encoding="utf-8-sig") as file:
             yield from file
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the {what} is not UTF-8 text") from error
+        with open(path, "rb") as file:
+            kind = kind_of(file.read(8))
+        raise UserError(f"{path}: the {what} is not UTF-8 text, but {kind}") from error
+
+
+def kind_of(beginning: bytes) -> str:
+    """What a file that is no text is, by how it begins, and what to do about it."""
+    kinds = {
+        b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as csv",
+        b"\x1f\x8b": "compressed by gzip; unpack it", b"BZ": "compressed by bzip2; unpack it",
+        b"\xfd7zXZ": "compressed by xz; unpack it", b"\x89HDF": "an HDF5 file",
+        b"\xd0\xcf\x11\xe0": "a spreadsheet or document; save it as csv", b"%PDF": "a PDF",
+        b"\xff\xd8\xff": "a picture", b"\x89PNG": "a picture", b"SQLite": "a database",
+        b"\xff\xfe": "UTF-16; save it as UTF-8", b"\xfe\xff": "UTF-16; save it as UTF-8",
+        b"PAR1": "a Parquet file; save it as csv", b"\x80": "a pickle, perhaps",
+    }  # fmt: skip
+    found = (told for start, told in kinds.items() if beginning.startswith(start))
+    return next(found, "of another encoding, perhaps, or no text at all; save it as UTF-8")
 
 
 def parse_json(path: Path, text: str, *, whole: bool = False) -> dict[str, Any] | list:
