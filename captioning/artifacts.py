@@ -64,10 +64,14 @@ def write_tokenizer(path: str | Path, vocabulary: Vocabulary) -> None:
         pickle.dump(plain, file, protocol=4)
 
 
-def read_tokenizer(path: str | Path, max_length: int | None = None) -> Vocabulary:
+def read_tokenizer(
+    path: str | Path, max_length: int | None = None, outputs: int | None = None
+) -> Vocabulary:
     """Read `tokenizer.pkl`: ours, or one that pickles Keras 2's `Tokenizer` object.
 
-    The latter does not know the longest caption; `max_length` (the model's) fills it in.
+    The latter does not know the longest caption; `max_length` (the model's) fills it in. And it
+    may have been told to use its commonest words only (`num_words`): if that is as many as the
+    model's `outputs`, the others are left out.
 
     Raises:
         UserError: no such file, a hostile or damaged one, or no consistent word index in it.
@@ -87,6 +91,8 @@ def read_tokenizer(path: str | Path, max_length: int | None = None) -> Vocabular
             raise ValueError
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: its words are not numbered 1 to {len(index)}") from error
+    if outputs is not None and state.get("num_words") == outputs < len(words) + 1:
+        words = words[: outputs - 1]
     longest = state.get("max_length", max_length)
     if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
         raise UserError(f"{path}: does not say how long a caption gets (max_length)")

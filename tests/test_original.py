@@ -1,5 +1,6 @@
 """The original pipeline's own artifacts, made by Keras 2 code (`tf_keras`)."""
 
+import json
 import pickle
 import shutil
 import sys
@@ -7,6 +8,7 @@ import types
 from itertools import pairwise
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -120,6 +122,166 @@ def test_tokenizer_of_other_captions_is_refused_with_both_sizes(original, tmp_pa
     path.write_bytes(pickle.dumps({"word_index": index, "max_length": 5}))
     with pytest.raises(UserError, match=f"has 3 words.*{len(original.index)}"):
         load_captioner(original.model, path)
+
+
+def variant(**options):
+    """The tutorial's network with other options; a smaller one than that."""
+    from tf_keras import layers, models
+
+    use = {
+        "mask": True, "image": "relu", "merge": "relu", "lstm": {}, "before": [], "between": [],
+        "head": [], "join": layers.add, "units": 16, "image_first": [], "dropout": {},
+    } | options  # fmt: skip
+    image, prefix = layers.Input((12,)), layers.Input((LONGEST,))
+    x = layers.Dropout(0.5)(image, **use["dropout"])
+    for layer in use["image_first"]:
+        x = layer(x)
+    x = layers.Dense(16, activation=use["image"])(x)
+    y = layers.Embedding(WORDS + 1, 16, mask_zero=use["mask"])(prefix)
+    for layer in use["before"]:
+        y = layer(y)
+    y = layers.LSTM(use["units"], **use["lstm"])(layers.Dropout(0.5)(y))
+    for layer in use["between"]:
+        y = layer(y)
+    z = layers.Dense(16, activation=use["merge"])(use["join"]([x, y]))
+    for layer in use["head"]:
+        z = layer(z)
+    return models.Model([image, prefix], layers.Dense(WORDS + 1, activation="softmax")(z))
+
+
+WORDS = 7  # of CAPTIONS, with start and end
+
+
+def options_of_the_merge_architecture() -> dict:
+    from tf_keras import layers
+
+    return {
+        "no mask": {"mask": False},
+        "two LSTMs": {"before": [layers.LSTM(16, return_sequences=True)]},
+        "two LSTMs, no mask": {"before": [layers.LSTM(9, return_sequences=True)], "mask": False},
+        "tanh": {"image": "tanh"}, "elu and linear": {"image": "elu", "merge": None},
+        "LSTM relu": {"lstm": {"activation": "relu"}},
+        "old sigmoid": {"lstm": {"recurrent_activation": "hard_sigmoid"}},
+        "no bias": {"lstm": {"use_bias": False}},
+        "backwards": {"lstm": {"go_backwards": True}},
+        "backwards, no mask": {"lstm": {"go_backwards": True}, "mask": False},
+        "normalised": {"image_first": [layers.BatchNormalization()],
+                       "between": [layers.BatchNormalization(epsilon=1e-2)]},
+        "another width": {"units": 24, "join": layers.concatenate},
+        "further dense": {"head": [layers.Dense(10, activation="tanh"), layers.Dropout(0.1)]},
+        "dense after": {"units": 8, "between": [layers.Dense(16)]},
+        "activation": {"image": None, "image_first": [layers.Activation("softsign")]},
+        "noise": {"before": [layers.SpatialDropout1D(0.2), layers.GaussianNoise(0.3)]},
+    }  # fmt: skip
+
+
+def saved(model, folder, name="model.h5"):
+    """The model with weights that matter, in a file, and a tokenizer beside it."""
+    random = np.random.default_rng(3)
+    for weight in model.weights:
+        low = 0.5 if "variance" in weight.name else -0.7
+        weight.assign(random.uniform(low, 0.9, weight.shape))
+    model.save(folder / name)
+    index = {word: number for number, word in enumerate(
+        ["startseq", "endseq", "red", "dog", "runs", "mat", "sits"], start=1)}  # fmt: skip
+    (folder / "tokenizer.pkl").write_bytes(pickle.dumps({"word_index": index}))
+    return folder / name, folder / "tokenizer.pkl"
+
+
+def assert_same_predictions(model, captioner):
+    random = np.random.default_rng(8)
+    vectors = random.normal(size=(5, 12)).astype(np.float32)
+    tokens = random.integers(1, WORDS + 1, (5, LONGEST - 1))
+    logits = np.array(captioner.next_words({"features": vectors, "tokens": tokens}))
+    ours = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    for length in range(1, LONGEST):
+        padded = np.pad(tokens[:, :length], ((0, 0), (LONGEST - length, 0)))
+        expected = model.predict([vectors, padded], verbose=0)
+        np.testing.assert_allclose(ours[:, length - 1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", options_of_the_merge_architecture())
+def test_the_merge_architecture_with_other_options_predicts_as_keras_2(name, tmp_path):
+    model = variant(**options_of_the_merge_architecture()[name])
+    captioner = load_captioner(*saved(model, tmp_path))
+    assert_same_predictions(model, captioner)
+    vectors = np.random.default_rng(9).normal(size=(3, 12)).astype(np.float32)
+    assert len(generate(captioner, vectors, beam_width=2)) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mask": False}, {"lstm": {"recurrent_activation": "hard_sigmoid"}}, {"image": "gelu"}],
+)
+def test_an_h5_of_keras_3_predicts_as_keras_3(options, tmp_path):
+    import keras
+    from keras import layers
+
+    use = {"mask": True, "lstm": {}, "image": "relu"} | options
+    image, prefix = keras.Input((12,)), keras.Input((LONGEST,))
+    x = layers.Dense(16, use["image"])(layers.Dropout(0.5)(image))
+    y = layers.Embedding(WORDS + 1, 16, mask_zero=use["mask"])(prefix)
+    y = layers.LSTM(16, **use["lstm"])(layers.Dropout(0.5)(y))
+    z = layers.Dense(16, "relu")(layers.add([x, y]))
+    model = keras.Model([image, prefix], layers.Dense(WORDS + 1, "softmax")(z))
+    assert_same_predictions(model, load_captioner(*saved(model, tmp_path)))
+
+
+def networks_that_are_not_understood() -> dict:
+    from tf_keras import layers
+
+    return {
+        "gru": {"before": [layers.GRU(16, return_sequences=True, name="gru")]},
+        "bidirectional": {"before": [layers.Bidirectional(
+            layers.LSTM(8, return_sequences=True), name="bidirectional")]},
+        "lambda": {"between": [layers.Lambda(lambda x: x * 2, name="lambda")]},
+        "norm": {"head": [layers.LayerNormalization(name="norm")]},
+        "conv": {"before": [layers.Conv1D(16, 2, padding="causal", name="conv")]},
+        "leaky": {"head": [layers.LeakyReLU(name="leaky")]},
+        "product": {"join": lambda both: layers.Multiply(name="product")(both)},
+        "dropout": {"dropout": {"training": True}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", networks_that_are_not_understood())
+def test_a_layer_that_is_not_understood_is_named(name, tmp_path):
+    model = variant(**networks_that_are_not_understood()[name])
+    with pytest.raises(UserError, match=rf"model\.h5: its layer '{name}[^']*' \("):
+        load_captioner(*saved(model, tmp_path))
+
+
+def test_a_tokenizer_that_was_told_to_use_its_commonest_words(tmp_path):
+    """Keras 2's `num_words`: the others are in it, and not in the model."""
+    model = variant()
+    path, tokenizer = saved(model, tmp_path)
+    index = pickle.loads(tokenizer.read_bytes())["word_index"] | {"cat": 8, "tree": 9}
+    tokenizer.write_bytes(pickle.dumps({"word_index": index, "num_words": WORDS + 1}))
+    captioner = load_captioner(path, tokenizer)
+    assert captioner.vocabulary.words == tuple(index)[:WORDS]
+    assert_same_predictions(model, captioner)
+    tokenizer.write_bytes(pickle.dumps({"word_index": index}))
+    with pytest.raises(UserError, match=r"has 9 words.*trained with 7"):
+        load_captioner(path, tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["circle", "width", "units", "words"])
+def test_a_description_that_the_weights_do_not_bear_out_is_refused(kind, tmp_path):
+    """None of these may loop, or set memory aside for what is not in the file."""
+    path, tokenizer = saved(variant(image="tanh"), tmp_path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if kind == "circle" and layer["class_name"] == "Dropout":
+                layer["inbound_nodes"][0][0][0] = layer["name"]
+            if kind == "width" and layer["config"].get("batch_input_shape") == [None, 12]:
+                layer["config"]["batch_input_shape"] = [None, 10**9]
+            if kind == "words" and layer["config"].get("batch_input_shape") == [None, LONGEST]:
+                layer["config"]["batch_input_shape"] = [None, 10**9]
+            if kind == "units" and layer["class_name"] == "LSTM":
+                layer["config"]["units"] = 10**9
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(UserError, match=r"model\.h5"):
+        load_captioner(path, tokenizer)
 
 
 def test_another_network_in_an_h5_is_refused(tmp_path, original):

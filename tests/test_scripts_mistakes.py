@@ -277,7 +277,7 @@ def test_an_hdf5_file_that_is_being_written_is_not_called_damaged(kind, tmp_path
 
 
 def test_stage_4_counts_the_captions_that_stage_2_counts(dataset, tmp_path):
-    """The sharded way: captions are cleaned apart, and a picture with words of its own is broken."""
+    """The sharded way, with captions cleaned apart: one picture is broken, and has own words."""
     with dataset.captions.open("a") as file:
         file.write(f"{dataset.names[1]}#2\tUnheard-of words\n")
     (dataset.images / dataset.names[1]).write_bytes(b"broken")
