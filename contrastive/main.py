@@ -43,7 +43,11 @@ def parse_arguments():
         help="split files whose pictures are left out of --images, such as a development split",
     )
     add("--encoder", choices=ENCODERS, default="resnet18", help="what is trained")
-    add("--image-size", type=positive_int, default=64, help="side of the views in pixels")
+    add(
+        "--image-size", type=positive_int, default=64,
+        help="side of the views in pixels; may be raised on the way, with --resume and the same "
+        "--stored-size and --feature-size",
+    )  # fmt: skip
     add(
         "--stored-size", type=positive_int,
         help="side of the pictures that views are cropped from; default: 1.5 x --image-size",

@@ -105,6 +105,21 @@ def test_a_run_on_its_way_may_be_made_shorter_or_longer(steps, tmp_path):
     assert float(changed.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
 
 
+def test_views_may_grow_on_the_way(tmp_path):
+    """Weights and optimizer go on as they were; nothing of them depends on the views' size."""
+    make_run("simclr", tmp_path).train(save_minutes=60, stop_minutes=1e-9)
+    grown = make_run("simclr", tmp_path)
+    model = build_method(
+        settings_for("simclr", batch_size=8, pictures=40, epochs=3, **GIVEN),
+        tiny_encoder(), views(24), steps=15, batch_size=8, seed=4,
+    )  # fmt: skip
+    grown.model, grown.settings = model, {**grown.settings, "image_size": 24}
+    grown.resume()
+    assert grown.step == 1
+    grown.train(save_minutes=60)
+    assert grown.step == 15
+
+
 def test_a_run_of_before_is_refused(tmp_path):
     run = make_run("simclr", tmp_path)
     run.settings = {**run.settings, "epochs": 3}
