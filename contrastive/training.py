@@ -21,8 +21,8 @@ COLUMNS = (
     "pictures_seen", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds",
 )  # fmt: skip
 # What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
-# The rate falls along a cosine over `steps`, whose end may be moved while the run is on its way, and
-# small views first, then larger ones, see more pictures in the same time than large ones alone.
+# The rate falls along a cosine over `steps`, whose end may be moved while the run is under way.
+# Small views first, then larger ones, see more pictures in the same time than large ones alone.
 MAY_CHANGE = ("learning_rate", "weight_decay", "temperature", "steps", "image_size")
 NOTHING = {"loss": 0.0, "spread": 0.0, "steps": 0, "seconds": 0.0}
 DIVERGED = "lower --learning-rate (or raise --temperature) and go on with --resume"
