@@ -40,8 +40,8 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
     path = existing_file(path, "descriptions file", "make it with 1_data_preprocessor.py")
     descriptions: dict[str, list[str]] = {}
     for line in text_lines(path, "descriptions file"):
-        one, _, caption = line.strip().partition(" ")
-        words = [word for word in caption.split() if word not in (START, END)]
+        one, *words = line.split() or [""]  # some write a tab after the id
+        words = [word for word in words if word not in (START, END)]
         if words:
             descriptions.setdefault(one, []).append(" ".join(words))
     if not descriptions:

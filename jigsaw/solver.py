@@ -9,8 +9,9 @@ from keras import layers, ops
 
 from captioning.captioners import load_keras_file
 from captioning.cli import UserError
-from captioning.encoders import IMAGENET, build_network
+from captioning.encoders import build_network
 from captioning.files import existing_file
+from captioning.preprocessing import SCALES
 from jigsaw.image_preprocessing.image_transform import JigsawCreator
 
 ENCODERS = ("resnet50", "resnet18", "alexnet")
@@ -58,7 +59,7 @@ class JigsawSolver(keras.Model):
         self.trunk = build_network(encoder, dtype=precision, seed=seed)
         # The trunk is made for pixels: tiles, normalised already, are given the mean and deviation
         # that it takes off again.
-        mean, deviation = IMAGENET
+        mean, deviation = SCALES["imagenet"]
         self.to_pixels = layers.Rescaling(scale=deviation, offset=mean)
         width = self.tile_count * self.trunk.output["pooled"].shape[-1]
         # The paper's dense layers have no batch normalisation. Without it, and with a softmax that

@@ -257,6 +257,11 @@ def test_descriptions_come_back_with_their_rules(tmp_path):
     assert read_descriptions(path) == ({"a": ["a dog", "dogs"], "b": ["çedilla"]}, "ptb")
 
 
+def test_descriptions_may_have_a_tab_after_the_id(tmp_path):
+    (tmp_path / "d.txt").write_text("a\tdog runs\nb cat\n\n \n")
+    assert read_descriptions(tmp_path / "d.txt")[0] == {"a": ["dog runs"], "b": ["cat"]}
+
+
 def test_descriptions_of_the_original_are_taken_for_its_rules(tmp_path):
     path = tmp_path / "descriptions.txt"
     path.write_text("a startseq dog runs endseq\nb\n\n")

@@ -8,8 +8,9 @@ import pytest
 
 from captioning.checkpoints import read_checkpoint
 from captioning.cli import UserError
-from captioning.encoders import IMAGENET, build_network, load_encoder
+from captioning.encoders import build_network, load_encoder
 from captioning.layouts import fit
+from captioning.preprocessing import SCALES
 
 torch = pytest.importorskip("torch")
 networks = pytest.importorskip("tests.torch_networks")
@@ -27,7 +28,7 @@ def vit():
 
 def features(network, pixels: np.ndarray) -> np.ndarray:
     """What PyTorch makes of uint8 pixels (B, H, W, 3)."""
-    mean, deviation = (np.array(v, np.float32) for v in IMAGENET)
+    mean, deviation = (np.array(v, np.float32) for v in SCALES["imagenet"])
     x = ((pixels - mean) / deviation).transpose(0, 3, 1, 2)
     with torch.no_grad():
         return network(torch.from_numpy(np.ascontiguousarray(x))).numpy()

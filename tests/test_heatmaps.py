@@ -7,6 +7,7 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.generation import generate
 from captioning.heatmaps import Attended, attend, draw, lit
+from captioning.preprocessing import Preprocessing
 from tests.decoder_tools import features_for, tiny
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -21,7 +22,9 @@ def photograph(tmp_path):
 
 def encoder_giving(features) -> SimpleNamespace:
     """An encoder that sees the same in every picture."""
-    return SimpleNamespace(info={"image_size": 32}, encode_few=lambda pixels, grid: features)
+    return SimpleNamespace(
+        preprocessing=Preprocessing(32), encode_few=lambda pixels, grid: features
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["attention", "transformer"])
