@@ -13,6 +13,7 @@ from captioning.cli import (
     seed,
     shard,
 )
+from captioning.datasets import DATASETS
 
 
 def parse_arguments():
@@ -33,7 +34,7 @@ def parse_arguments():
     )
     add(
         "--dataset",
-        choices=("auto", "flickr8k", "flickr30k", "coco", "coco-results", "karpathy"),
+        choices=DATASETS,
         default="auto",
         help="whose captions these are; auto goes by what is in the file",
     )
@@ -121,15 +122,15 @@ def main() -> None:
             args.only = "features"
     stem = f"features-view{args.view}" if args.view else "features"
     if args.shard:
-        from captioning.features import shard_path
+        from captioning.features.reading import shard_path
 
         args.features = shard_path(args.features or stem, *args.shard)
     args.features = args.features or stem + (".h5" if args.grid else ".pkl")
     if args.grid and Path(args.features).suffix not in (".h5", ".hdf5"):
         raise UserError(f"{args.features}: grids are kept in HDF5; give a name that ends in .h5")
-    from captioning.artifacts import write_descriptions
     from captioning.datasets import find_pictures, read_datasets
-    from captioning.features import check_replaceable
+    from captioning.datasets.descriptions import write_descriptions
+    from captioning.features.reading import check_replaceable
     from captioning.files import check_writable
     from captioning.text import clean_all
 
@@ -163,8 +164,8 @@ def main() -> None:
     unreadable: dict[str, str] = {}
     if args.only != "captions":
         import_keras()
-        from captioning.encoders import load_encoder
-        from captioning.extraction import extract
+        from captioning.encoders.loading import load_encoder
+        from captioning.features.extraction import extract
 
         encoder = load_encoder(
             args.encoder, args.weights,

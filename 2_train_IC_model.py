@@ -4,7 +4,6 @@
 import tempfile
 from pathlib import Path
 
-from captioning import recipes
 from captioning.cli import (
     ArgumentParser,
     UserError,
@@ -14,6 +13,8 @@ from captioning.cli import (
     run,
     seed,
 )
+from captioning.decoders.table import TABLE
+from captioning.training import recipes
 
 
 def parse_arguments():
@@ -78,15 +79,15 @@ def main() -> None:
     output_dir = Path(args.output_dir)
 
     # 1. The hand-off files of stage 1, and which images train and which judge.
-    from captioning.artifacts import read_descriptions
     from captioning.datasets import read_split, select
-    from captioning.features import check_kind, read_features, read_views
+    from captioning.datasets.descriptions import read_descriptions
+    from captioning.features.reading import check_kind, read_features, read_views
     from captioning.files import check_writable, hold
     from captioning.text import build_vocabulary
 
     features = read_features(args.features)
     decoder = f"the {args.decoder} decoder"
-    check_kind(features, args.features, grid=args.decoder != "merge", reader=decoder)
+    check_kind(features, args.features, grid=TABLE[args.decoder].grid, reader=decoder)
     views = read_views(args.views, features, args.features)
     descriptions, text_rules = read_descriptions(args.descriptions)
     ids = {
@@ -103,10 +104,10 @@ def main() -> None:
 
     # 2. The model, new or as the last epoch left it.
     keras = import_keras()
-    from captioning import report, training
-    from captioning.caption_batches import CaptionBatches
-    from captioning.captioners import check_features, load_keras_file
+    from captioning.decoders.loading import check_features, load_decoder
     from captioning.distribution import use_all_devices
+    from captioning.training import plots, teacher_forcing
+    from captioning.training.batches import CaptionBatches
 
     share = use_all_devices()
     if share.process == 0:
@@ -129,23 +130,23 @@ def main() -> None:
     names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit",
              "train_split", "dev_split", "split_seed", "views")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
-    if args.resume and training.resumable(output_dir, settings):
-        model = load_keras_file(training.state_path(output_dir), compile=True)
-        check_features(model, training.state_path(output_dir), features, args.features)
+    if args.resume and teacher_forcing.resumable(output_dir, settings):
+        model = load_decoder(teacher_forcing.state_path(output_dir), compile=True)
+        check_features(model, teacher_forcing.state_path(output_dir), features, args.features)
         if (model.vocabulary, model.feature_shape) != (vocabulary, features.shape):
             raise UserError(
-                f"{training.state_path(output_dir)}: was trained on other features or "
+                f"{teacher_forcing.state_path(output_dir)}: was trained on other features or "
                 "descriptions; start again without --resume"
             )
         epochs = int(model.optimizer.iterations) // len(train_batches)
-        history = training.read_history(output_dir / "history.csv", epochs)
+        history = teacher_forcing.read_history(output_dir / "history.csv", epochs)
         train_batches.start_epoch(epochs)
     else:
         keras.utils.set_random_seed(args.seed)
         model = recipes.build(args, features, vocabulary, args.epochs * len(train_batches))
         if share.process == 0:
             # The features are not compared: they may lie elsewhere when a run is resumed.
-            training.begin_run(output_dir, {**settings, "features": str(args.features)})
+            teacher_forcing.begin_run(output_dir, {**settings, "features": str(args.features)})
     print(
         f"{args.decoder}: {len(train_ids)} images, {len(vocabulary)} words, captions of at most "
         f"{vocabulary.max_length}; {len(history)} epochs already trained"
@@ -154,7 +155,7 @@ def main() -> None:
     # 3. Teacher forcing, then what a person wants to see of it.
     with tempfile.TemporaryDirectory() as scratch:
         # Saving takes all processes of a job, but one file is enough.
-        history = training.train(
+        history = teacher_forcing.train(
             model, train_batches, dev_batches,
             epochs=args.epochs, patience=args.patience, history=history,
             output_dir=output_dir if share.process == 0 else Path(scratch),
@@ -162,10 +163,10 @@ def main() -> None:
         )  # fmt: skip
     if share.process != 0:
         return
-    report.plot_history(output_dir / "history.png", history)
-    best = training.best_row(history)
+    plots.plot_history(output_dir / "history.png", history)
+    best = teacher_forcing.best_row(history)
     print(f"best epoch {best['epoch']}: development loss {best['val_loss']:.3f} per word")
-    print(f"{output_dir / training.model_name(best)}, also checkpoints/best_model.keras")
+    print(f"{output_dir / teacher_forcing.model_name(best)}, also checkpoints/best_model.keras")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,8 @@
 
 from pathlib import Path
 
-from captioning.cli import (
-    ArgumentParser,
-    UserError,
-    import_keras,
-    positive_int,
-    run,
-    seed,
-)
+from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run, seed
+from captioning.datasets import DATASETS
 
 
 def parse_arguments():
@@ -47,7 +41,7 @@ def parse_arguments():
     )
     add(
         "--dataset",
-        choices=("auto", "flickr8k", "flickr30k", "coco", "coco-results", "karpathy"),
+        choices=DATASETS,
         default="auto",
         help="whose captions these are; auto goes by what is in the file",
     )
@@ -57,16 +51,21 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.artifacts import read_descriptions
     from captioning.datasets import read_datasets, read_split, results, select
-    from captioning.features import find_features, read_features
+    from captioning.datasets.descriptions import read_descriptions
+    from captioning.features.reading import find_features, read_features
     from captioning.files import check_writable, find_artifact, write_json
 
     # 1. What to score, and against which references.
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
     import_keras()
-    from captioning.captioners import check_features, find_captioner, load_captioner, tokenizer_for
+    from captioning.decoders.loading import (
+        check_features,
+        find_captioner,
+        load_captioner,
+        tokenizer_for,
+    )
 
     model_path = Path(args.model) if args.model else find_captioner()
     model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
@@ -86,8 +85,8 @@ def main() -> None:
         check_writable(args.output)
 
     # 2. One caption an image, all decoded together.
-    from captioning import metrics
-    from captioning.generation import generate
+    from captioning.decoders.search import generate
+    from captioning.evaluation import bleu
 
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
     hypotheses = generate(model, features.of(ids), beam_width=args.beam_width)
@@ -96,22 +95,22 @@ def main() -> None:
         write_json(args.output, results(captions.items(), numbers))
 
     # 3. The score, and what one caption for all images would get.
-    tokens = metrics.tokenise_all(references, args.protocol)
-    hypothesis = {one: metrics.tokenise(text, args.protocol) for one, text in captions.items()}
+    tokens = bleu.tokenise_all(references, args.protocol)
+    hypothesis = {one: bleu.tokenise(text, args.protocol) for one, text in captions.items()}
     inside = set(split)
     outside = {one: texts for one, texts in tokens.items() if one not in inside}
     rows = [(f"model, beam width {args.beam_width}", hypothesis)]
     if outside:
-        constant = metrics.constant_caption(outside)
+        constant = bleu.constant_caption(outside)
         rows.append(("constant caption", dict.fromkeys(ids, constant)))
     print(f"protocol {args.protocol}, split {args.split}, {len(ids)} images")
     print(f"{'':24}" + "".join(f"  BLEU-{n}" for n in (1, 2, 3, 4)))
     for name, candidate in rows:
-        figures = metrics.bleu(tokens, candidate, args.protocol)
+        figures = bleu.bleu(tokens, candidate, args.protocol)
         print(f"{name:24}" + "".join(f"  {figure:.4f}" for figure in figures))
     if outside:
         print(f"(the constant caption: {' '.join(constant)})")
-    words = metrics.statistics(captions.values())
+    words = bleu.statistics(captions.values())
     print(
         f"{words['distinct']} distinct captions, {words['mean_length']:.1f} words each, "
         f"{words['repeating']:.1%} repeat themselves"

@@ -33,12 +33,13 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.artifacts import read_descriptions, write_tokenizer
     from captioning.datasets import read_split, select
-    from captioning.features import read_features
+    from captioning.datasets.descriptions import read_descriptions
+    from captioning.decoders.tokenizer import write_tokenizer
+    from captioning.features.reading import read_features
     from captioning.files import check_writable
-    from captioning.recipes import trained_setting
     from captioning.text import build_vocabulary
+    from captioning.training.recipes import trained_setting
 
     check_writable(args.output)
     descriptions, text_rules = read_descriptions(args.descriptions)

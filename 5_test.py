@@ -27,24 +27,25 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning import report
     from captioning.files import EXAMPLES, check_writable
-    from captioning.images import list_images
+    from captioning.images.folders import list_images
+    from captioning.output import captions
 
     images = list_images(args.images or [EXAMPLES])
     outputs = [Path(output) for output in args.output]
     for output in outputs:
-        report.check_output(output)
+        captions.check_output(output)
         check_writable(output)
 
     import_keras()
-    from captioning.captioners import (
+    from captioning.decoders.loading import (
+        encoder_of,
         find_captioner,
         load_captioner,
         tokenizer_beside,
         tokenizer_for,
     )
-    from captioning.pictures import caption_and_print, check_all_captioned, encoder_of
+    from captioning.output.captioning import caption_and_print, check_all_captioned
 
     model_path = Path(args.model) if args.model else find_captioner()
     tokenizer = tokenizer_for(model_path, args.tokenizer) or tokenizer_beside(model_path)
@@ -54,7 +55,7 @@ def main() -> None:
 
     results, failed = caption_and_print(model, encoder, images, beam_width=args.beam_width)
     for output in outputs:
-        report.write_captions(output, results)
+        captions.write_captions(output, results)
         print(f"wrote {output}")
     check_all_captioned(results, failed)
 

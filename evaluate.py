@@ -15,6 +15,7 @@ from captioning.cli import (
     run,
     seed,
 )
+from captioning.datasets import DATASETS
 
 
 def parse_arguments():
@@ -53,7 +54,7 @@ def parse_arguments():
     )
     add(
         "--dataset",
-        choices=("auto", "flickr8k", "flickr30k", "coco", "coco-results", "karpathy"),
+        choices=DATASETS,
         default="auto",
         help="whose captions these are; auto goes by what is in the file",
     )
@@ -93,8 +94,13 @@ def parse_arguments():
 def load_models(args) -> list:
     """(path, model, features' path, features) for each model; a file for several is read once."""
     import_keras()
-    from captioning.captioners import check_features, find_captioner, load_captioner, tokenizer_for
-    from captioning.features import find_features, read_features
+    from captioning.decoders.loading import (
+        check_features,
+        find_captioner,
+        load_captioner,
+        tokenizer_for,
+    )
+    from captioning.features.reading import find_features, read_features
 
     paths = list(map(Path, args.model_path or [find_captioner()]))
     models = []
@@ -118,9 +124,9 @@ def caption_by_models(args, models: list, ids: list[str], references: dict) -> l
     """The captions of each model, all images decoded together."""
     if not models:  # then nothing here needs TensorFlow
         return []
-    from captioning.evaluation import Candidate
+    from captioning.decoders.search import generate
+    from captioning.evaluation.figures import Candidate
     from captioning.files import sha256
-    from captioning.generation import generate
 
     # Grids are gigabytes, so only for a record that is kept.
     digests = {
@@ -144,12 +150,12 @@ def main() -> None:
     args = parse_arguments()
     if args.spread and len(args.model_path or []) < 2:
         raise UserError("--spread: one model has none; give two or more with --model-path")
-    from captioning.coco_metrics import CocoToolkit
     from captioning.datasets import read_datasets, read_split, select
-    from captioning.evaluation import Candidate, baselines, record, spread, table
-    from captioning.evaluation_page import find_pictures, write_page
+    from captioning.evaluation.coco_toolkit import CocoToolkit
+    from captioning.evaluation.figures import Candidate, baselines, record, spread, table
+    from captioning.evaluation.predictions import choose, read_predictions
     from captioning.files import check_writable, sha256, write_json
-    from captioning.predictions import choose, read_predictions
+    from captioning.output.evaluation_page import find_pictures, write_page
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)

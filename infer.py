@@ -26,7 +26,7 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     from captioning.files import check_writable
-    from captioning.images import list_images
+    from captioning.images.folders import list_images
 
     images = list_images(args.image_path)
     if args.attention:
@@ -37,9 +37,14 @@ def main() -> None:
         check_writable(args.attention)
 
     import_keras()
-    from captioning import heatmaps
-    from captioning.captioners import find_captioner, load_captioner, tokenizer_for
-    from captioning.pictures import caption_and_print, check_all_captioned, encoder_of
+    from captioning.decoders.loading import (
+        encoder_of,
+        find_captioner,
+        load_captioner,
+        tokenizer_for,
+    )
+    from captioning.output import heatmaps
+    from captioning.output.captioning import caption_and_print, check_all_captioned
 
     model_path = Path(args.model_path) if args.model_path else find_captioner()
     model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))

@@ -17,10 +17,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from captioning.artifacts import write_descriptions
 from captioning.cli import ArgumentParser, UserError, positive_int, run
-from captioning.datasets import find_pictures, image_id, read_captions, read_datasets, read_split
-from captioning.images import walk_images
+from captioning.datasets import find_pictures, read_captions, read_datasets, read_split
+from captioning.datasets.descriptions import write_descriptions
+from captioning.images.folders import walk_images
+from captioning.images.names import image_id
 from captioning.text import clean
 from tests import dataset_formats as formats
 

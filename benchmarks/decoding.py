@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from captioning.cli import ArgumentParser, import_keras, positive_int, run
-from captioning.features import Features, read_features
+from captioning.features.reading import Features, read_features
 
 DECODERS = ("merge", "attention", "transformer")
 WORDS = 7_500  # about as many as Flickr8k's training captions have
@@ -34,11 +34,11 @@ PLACES, SIZE = 49, 1280  # efficientnet_lite0's grid
 def new_model(name: str, longest: int, **options):
     """A decoder with random weights, whose captions have up to `longest` words."""
     import_keras()
-    from captioning.captioners import DECODERS
+    from captioning.decoders.table import decoder_class
 
     words = ["startseq", "endseq", *(f"word{number}" for number in range(WORDS - 2))]
     grid = {} if name == "merge" else {"positions": PLACES}
-    return DECODERS[name](SIZE, words, longest + 2, **grid, **options)
+    return decoder_class(name)(SIZE, words, longest + 2, **grid, **options)
 
 
 def made_up(name: str, images: int) -> np.ndarray:
@@ -64,7 +64,7 @@ def timed(work) -> dict[str, float]:
 def search(name: str, images: int, runs: list[tuple[int, int]]) -> list[dict]:
     """Seconds of beam search over `images`, for each (beam width, length of the captions)."""
     import_keras()
-    from captioning.generation import generate
+    from captioning.decoders.search import generate
 
     features, results = made_up(name, images), []
     for width, longest in runs:
@@ -79,8 +79,8 @@ def search(name: str, images: int, runs: list[tuple[int, int]]) -> list[dict]:
 def search_trained(path: str, features_path: str, images: int, width: int) -> dict:
     """The same of a trained model over real features, captions as long as they come."""
     import_keras()
-    from captioning.captioners import check_features, load_captioner
-    from captioning.generation import generate
+    from captioning.decoders.loading import check_features, load_captioner
+    from captioning.decoders.search import generate
 
     features, model = read_features(features_path), load_captioner(path)
     check_features(model, Path(path), features, Path(features_path))
@@ -98,8 +98,8 @@ def search_trained(path: str, features_path: str, images: int, width: int) -> di
 def training(name: str, dtype: str, steps: int, batch_size: int) -> dict:
     """Captions a second of training on captions as long as Flickr8k's, and the compilation."""
     keras = import_keras()
-    from captioning.caption_batches import CaptionBatches
     from captioning.text import Vocabulary
+    from captioning.training.batches import CaptionBatches
 
     model = new_model(name, 35, tied=name != "merge", label_smoothing=0.1 * (name != "merge"),
                       dtype=dtype)  # fmt: skip

@@ -88,7 +88,7 @@ def jobs(data: Path) -> dict[str, Job]:
 
 def features_differ(one: Path, other: Path) -> list[str]:
     """Names of images whose features differ in any bit."""
-    from captioning.features import read_features
+    from captioning.features.reading import read_features
 
     first, second = (read_features(folder / "features.pkl") for folder in (one, other))
     if set(first) != set(second):
@@ -132,7 +132,7 @@ def broken_files(folder: Path) -> list[str]:
 
     import h5py
 
-    from captioning.features import read_features
+    from captioning.features.reading import read_features
 
     def read_data(_: str, part: h5py.Group | h5py.Dataset) -> None:
         if isinstance(part, h5py.Dataset):

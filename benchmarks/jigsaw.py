@@ -82,7 +82,7 @@ def plain_squares(paths: list[Path], size: int) -> None:
 
 def conversion(args, paths: list[Path], output: Path) -> dict[str, float]:
     """Pictures a second of ours, to the HDF5 file `output`, and of Pillow alone."""
-    from captioning.sources import open_sources
+    from captioning.images.sources import open_sources
     from jigsaw.hdf5 import convert
 
     cores = os.cpu_count()
@@ -189,7 +189,7 @@ def permutation_sets(folder: Path) -> None:
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.images import list_images
+    from captioning.images.folders import list_images
 
     paths = list_images([args.images])[: args.count]
     with tempfile.TemporaryDirectory() as folder:

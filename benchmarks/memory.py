@@ -40,7 +40,10 @@ def peak() -> int:
 def only_imports(rows: int, kind: str) -> int:
     """What the program has before it reads anything."""
     import_keras()
-    from captioning import captioners, encoders, extraction, training  # noqa: F401
+    import captioning.decoders.loading
+    import captioning.encoders.loading  # noqa: F401
+    from captioning.features import extraction  # noqa: F401
+    from captioning.training import teacher_forcing  # noqa: F401
 
     return peak()
 
@@ -49,8 +52,8 @@ def stage_1(rows: int, kind: str) -> int:
     """Find so many pictures, read them and write their features."""
     keras = import_keras()
     from captioning.datasets import find_pictures
-    from captioning.encoders import Encoder
-    from captioning.extraction import extract
+    from captioning.encoders.encoder import Encoder
+    from captioning.features.extraction import extract
 
     pixels = keras.Input((None, None, 3))
     pooled = keras.layers.Dense(SIZE)(keras.layers.GlobalAveragePooling2D()(pixels))
@@ -74,11 +77,11 @@ def stage_1(rows: int, kind: str) -> int:
 def stage_2(rows: int, kind: str) -> int:
     """Read so many features and five captions each, and train for some steps."""
     keras = import_keras()
-    from captioning.artifacts import read_descriptions
-    from captioning.caption_batches import CaptionBatches
-    from captioning.captioners import DECODERS
-    from captioning.features import read_features
+    from captioning.datasets.descriptions import read_descriptions
+    from captioning.decoders.table import decoder_class
+    from captioning.features.reading import read_features
     from captioning.text import build_vocabulary
+    from captioning.training.batches import CaptionBatches
 
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -96,7 +99,7 @@ def stage_2(rows: int, kind: str) -> int:
             features, descriptions, list(features), vocabulary, batch_size=128, seed=0
         )
         grid = {"positions": PLACES} if kind == "grid" else {}
-        model = DECODERS["attention" if grid else "merge"](
+        model = decoder_class("attention" if grid else "merge")(
             SIZE, vocabulary.words, vocabulary.max_length, **grid
         )
         model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)

@@ -20,9 +20,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from captioning.cli import ArgumentParser, import_keras, positive_int, run
-from captioning.datasets import image_id, read_captions, read_split
-from captioning.features import Features
-from captioning.images import decode_batches, list_images, load_rgb
+from captioning.datasets import read_captions, read_split
+from captioning.features.reading import Features
+from captioning.images.folders import list_images
+from captioning.images.names import image_id
+from captioning.images.reading import decode_batches, load_rgb
 from captioning.text import build_vocabulary, clean
 
 FOLDER = Path("data/flickr8k")
@@ -42,7 +44,7 @@ def rate(count: int, work) -> float:
 def extraction(encoder_name: str, images: int, singles: int, batch_size: int) -> dict:
     """Images a second: bare network, ours in both precisions, and one at a time."""
     import_keras()
-    from captioning.encoders import load_encoder
+    from captioning.encoders.loading import load_encoder
 
     paths = list_images([FOLDER / "Flicker8k_Dataset"])[:images]
     pixels = np.stack([load_rgb(path, 224) for path in paths[:batch_size]])
@@ -94,8 +96,8 @@ def load_text(train_images: int):
 def ours_training(dtype: str) -> dict:
     """Captions a second, and peak memory, of one pass a caption."""
     keras = import_keras()
-    from captioning.caption_batches import CaptionBatches
-    from captioning.decoders import MergeDecoder
+    from captioning.decoders.merge import MergeDecoder
+    from captioning.training.batches import CaptionBatches
 
     descriptions, ids, vocabulary, features = load_text(6000)
     batches = CaptionBatches(features, descriptions, ids, vocabulary, batch_size=128, seed=0)
@@ -145,8 +147,8 @@ def peak_memory() -> float:
 def decoding(singles: int) -> dict:
     """Seconds for 1,000 images, greedily: ours, and `predict` per word on a few of them."""
     keras = import_keras()
-    from captioning.captioners import find_captioner, load_captioner
-    from captioning.generation import generate
+    from captioning.decoders.loading import find_captioner, load_captioner
+    from captioning.decoders.search import generate
 
     model = load_captioner(find_captioner())
     vocabulary, shape = model.vocabulary, model.feature_shape
@@ -184,7 +186,7 @@ def decoding(singles: int) -> dict:
 def first_forward_pass(_) -> float:
     """Seconds of an encoder's first pass over one picture."""
     import_keras()
-    from captioning.encoders import load_encoder
+    from captioning.encoders.loading import load_encoder
 
     encoder = load_encoder("efficientnet_lite0")
     started = time.perf_counter()

@@ -36,7 +36,7 @@ def parse_arguments():
 
 def ours(args, pictures: np.ndarray) -> Callable[[], None]:
     """A whole step of ours."""
-    from captioning.encoders import build_network
+    from captioning.encoders.table import build_network
     from contrastive.data import batches
     from contrastive.methods import build_method
     from contrastive.presets import settings_for, views_for
@@ -57,7 +57,7 @@ def bare(args) -> Callable[[], None]:
     """Forward and backward pass of the same encoder on both views at once, compiled alike."""
     import keras
 
-    from captioning.encoders import build_network
+    from captioning.encoders.table import build_network
 
     encoder = build_network("resnet18", dtype=args.dtype)
     shape = (2 * args.batch_size, args.image_size, args.image_size, 3)

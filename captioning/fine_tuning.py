@@ -9,11 +9,9 @@ gradients of a decoder that knows nothing would spoil the encoder. The weights t
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from captioning.cli import (
     ArgumentParser,
@@ -25,9 +23,6 @@ from captioning.cli import (
     run,
     seed,
 )
-
-JUDGED = 50  # pictures that are encoded together to judge
-ROUND = 4  # lengths of captions are rounded up to it, because each is a graph to compile
 
 
 def parse_arguments():
@@ -63,121 +58,10 @@ def parse_arguments():
     return parser.parse_args()  # fmt: skip
 
 
-def batches(
-    images: Mapping[str, Path],
-    captions: Mapping[str, Sequence[list[int]]],
-    preprocessing,
-    *,
-    batch_size: int,
-    count: int,
-    seed: int,
-    epoch: int,
-    unreadable: list[str],
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """One pass over `images`, in an order, views and captions that follow from seed and epoch.
-
-    Yields ({"pixels": (n, size, size, 3), "tokens": (n * count, T)}, next words (n * count, T)): a
-    picture's `count` captions are neighbours, and shorter ones end in 0. Two pictures of three are
-    seen in part (`captioning.views`). An unreadable picture is left out, and added to `unreadable`.
-    """
-    from captioning.images import decode_batches
-    from captioning.views import view
-
-    random = np.random.default_rng((seed, epoch))
-    owner = {path: one for one, path in images.items()}
-    paths = list(owner)
-    random.shuffle(paths)
-    looks = dict(zip(paths, random.integers(3, size=len(paths)), strict=True))  # 0: the whole
-
-    def square_of(path: Path):
-        number = int(looks[path] and 2 * epoch + looks[path])
-        return view(number, path.name, preprocessing.square)
-
-    for read, pixels, errors in decode_batches(
-        paths, preprocessing.size, batch_size, square_of=square_of
-    ):
-        unreadable += map(str, errors)
-        chosen: list[list[int]] = []
-        for path in read:
-            own = captions[owner[path]]
-            chosen += [own[n] for n in np.resize(random.permutation(len(own)), count)]
-        if chosen:
-            longest = max(map(len, chosen)) - 1
-            tokens = np.zeros((len(chosen), longest + -longest % ROUND + 1), np.int32)
-            for row, words in zip(tokens, chosen, strict=True):
-                row[: len(words)] = words
-            yield {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
-
-
-def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unknown: bool) -> float:
-    """The decoder's loss a word on pictures as they are encoded now, whose features fit memory."""
-    from captioning.caption_batches import CaptionBatches
-    from captioning.features import Features
-    from captioning.images import decode_batches
-
-    owner, wanted = {path: one for one, path in pictures.items()}, encoder.preprocessing
-    ids: list[str] = []
-    rows = []
-    for read, pixels, _ in decode_batches(
-        list(owner), wanted.size, JUDGED, square_of=lambda path: wanted.square
-    ):
-        if read:
-            ids += [owner[path] for path in read]
-            rows.append(encoder.encode(pixels, JUDGED, grid=decoder.grid))
-    if not rows:
-        raise UserError(f"{next(iter(owner))}: like all pictures that judge, it cannot be read")
-    features = Features(ids, np.concatenate(rows), encoder.info)
-    judged = CaptionBatches(
-        features, captions, ids, decoder.vocabulary, batch_size=128, keep_unknown=keep_unknown
-    )
-    return float(decoder.evaluate(judged, verbose=0, return_dict=True)["token_loss"])
-
-
-def train_epoch(model, passed: Iterator, pictures: int, epoch: int) -> float:
-    """One pass of training; the mean loss a word, without label smoothing and penalty.
-
-    Raises:
-        UserError: the loss is no longer a number.
-    """
-    loss = 0.0
-    model.reset_metrics()
-    with tqdm(total=pictures, unit="picture", desc=f"epoch {epoch + 1}") as bar:
-        for inputs, following in passed:
-            logs = model.train_on_batch(inputs, following, return_dict=True)
-            loss = float(logs["token_loss"])  # the mean since the reset
-            if not np.isfinite(loss):
-                raise UserError(f"the loss is {loss}; lower --learning-rate")
-            bar.update(len(inputs["pixels"]))
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-    return loss
-
-
-def keep(output: Path, encoder, decoder) -> None:
-    """Write encoder and decoder beside each other, the latter with a record of the former.
-
-    Both are complete before either takes the place of an older one: they go by a digest.
-    """
-    from captioning.encoders import save_encoder
-    from captioning.files import atomic_path, sha256
-
-    name = encoder.info["encoder"]
-    weights = output / f"{name}-captions.weights.h5"
-    recipe = {"encoder": name, "image_size": encoder.preprocessing.size,
-              "preprocessing": str(encoder.preprocessing),
-              "from": encoder.info["weights"]}  # fmt: skip
-    finished = output / f".{weights.name}"
-    save_encoder(encoder.network, finished, recipe)
-    record = {**encoder.info, "dtype": "float32", "weights": weights.name,
-              "weights_sha256": sha256(finished)}  # fmt: skip
-    with atomic_path(output / "best_model.keras") as temporary:
-        decoder.copy_with(dtype="float32", encoder=record).save(temporary)
-        finished.replace(weights)
-
-
 def main() -> None:
     args = parse_arguments()
-    from captioning.artifacts import read_descriptions
     from captioning.datasets import find_pictures, read_split, select
+    from captioning.datasets.descriptions import read_descriptions
     from captioning.files import check_writable, hold, sha256
 
     # 1. Pictures, captions, and which of them train and which judge.
@@ -203,12 +87,12 @@ def main() -> None:
 
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
-    from captioning import training
-    from captioning.captioners import check_text_rules, load_trained
-    from captioning.joint import Joint, thaw_last_stage
-    from captioning.optimizers import AdamW
-    from captioning.pictures import encoder_of
-    from captioning.state import check_settings, load_state, read_record, save_state
+    from captioning.decoders.loading import check_text_rules, encoder_of, load_trained
+    from captioning.training import teacher_forcing
+    from captioning.training.fine_tuning import batches, judge, keep, train_epoch
+    from captioning.training.joint import Joint, thaw_last_stage
+    from captioning.training.optimizers import AdamW
+    from captioning.training.state import check_settings, load_state, read_record, save_state
 
     trained = load_trained(args.model, output)
     check_text_rules(trained, args.model, rules, args.descriptions)
@@ -222,7 +106,7 @@ def main() -> None:
     steps = args.epochs * -(-len(train) // args.batch_size)
     model.compile(
         optimizer=AdamW(
-            training.learning_rate_schedule(args.learning_rate, steps),
+            teacher_forcing.learning_rate_schedule(args.learning_rate, steps),
             weight_decay=0.01,
             global_clipnorm=1.0,
         ),
@@ -274,14 +158,14 @@ def main() -> None:
         history.append(row)
         report_skipped("unreadable pictures", sorted(unreadable))
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
-        training.write_history(output / "history.csv", history)
-        if training.best_row(history) is row:
+        teacher_forcing.write_history(output / "history.csv", history)
+        if teacher_forcing.best_row(history) is row:
             keep(output / "checkpoints", encoder, decoder)
         try:
             save_state(state, model, {"settings": settings, "history": history})
         except FloatingPointError as error:
             raise UserError(f"{error}; lower --learning-rate") from error
-    print(f"best epoch {training.best_row(history)['epoch']}: {output / 'checkpoints'}")
+    print(f"best epoch {teacher_forcing.best_row(history)['epoch']}: {output / 'checkpoints'}")
 
 
 if __name__ == "__main__":

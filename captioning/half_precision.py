@@ -10,27 +10,10 @@ from pathlib import Path
 import h5py
 
 from captioning.cli import ArgumentParser, import_keras, run
+from captioning.encoders.weights import half_copy
 from captioning.files import atomic_path, existing_file
 
 _WEIGHTS = "model.weights.h5"  # inside a .keras file
-
-
-def half_copy(source: h5py.File, target: h5py.File) -> None:
-    """Copy an HDF5 file, its float32 matrices and kernels as float16.
-
-    Vectors stay as they are: they are small, and a variance may exceed what float16 holds.
-    """
-
-    def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset):
-            halve = item.ndim > 1 and item.dtype == "float32"
-            copied = target.create_dataset(name, data=item[()].astype("f2") if halve else item[()])
-        else:
-            copied = target.require_group(name)
-        copied.attrs.update(item.attrs)
-
-    target.attrs.update(source.attrs)
-    source.visititems(copy)
 
 
 def halve_model(source: str | Path, target: str | Path) -> None:
@@ -56,7 +39,7 @@ def main() -> None:
     parser.add_argument("target", help="the .keras file to write")
     args = parser.parse_args()
     import_keras()
-    from captioning.captioners import load_captioner
+    from captioning.decoders.loading import load_captioner
 
     load_captioner(existing_file(args.source, "model"))  # which refuses what is no decoder of ours
     halve_model(args.source, args.target)

@@ -1,6 +1,7 @@
 """Self-critical training: a decoder learns from its own captions, by what CIDEr-D says of them.
 
-    python -m captioning.self_critical --model checkpoints/best_model.keras --features features.h5
+    python -m captioning.self_critical --model checkpoints/best_model.keras \
+        --features features.h5
 
 Teacher forcing never shows a decoder its own mistakes, and does not ask for what it is scored by.
 Here it draws captions of the training images, each is scored against the images' own captions, and
@@ -9,13 +10,11 @@ arXiv 1612.00563) with the mean of an image's other samples as the baseline (Luo
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from captioning.cider import CiderD
 from captioning.cli import (
     ArgumentParser,
     UserError,
@@ -25,9 +24,6 @@ from captioning.cli import (
     run,
     seed,
 )
-from captioning.text import END
-
-COLUMNS = ("epoch", "reward", "val_cider", "seconds")
 
 
 def parse_arguments():
@@ -55,100 +51,15 @@ def parse_arguments():
     return parser.parse_args()  # fmt: skip
 
 
-def draw(model, features: np.ndarray, samples: int, seed) -> np.ndarray:
-    """Captions drawn from the model, word by word: tokens (N * samples, T), 0 after the end word.
-
-    The captions of an image are neighbours. `seed` is a `keras.random.SeedGenerator`.
-    """
-    from keras import ops, random
-
-    vocabulary = model.vocabulary
-    never = np.zeros(model.outputs, np.float32)
-    never[[0, vocabulary.start]] = -1e9
-    context, state = model.start(ops.convert_to_tensor(features))
-    state = [ops.repeat(part, samples, axis=0) for part in state]
-    words = np.full(len(features) * samples, vocabulary.start, np.int32)
-    open_ends, tokens = np.ones(len(words), bool), []
-    for _ in range(vocabulary.max_length - 1):
-        logits, state = model.step(ops.convert_to_tensor(words), context, state)
-        drawn = random.categorical(ops.cast(logits, "float32") + never, 1, seed=seed)
-        words = ops.convert_to_numpy(drawn)[:, 0].astype(np.int32)
-        tokens.append(np.where(open_ends, words, 0))
-        open_ends &= words != vocabulary.end
-        if not open_ends.any():
-            break
-    return np.stack(tokens, axis=1)
-
-
-def advantages(rewards: np.ndarray) -> np.ndarray:
-    """Each reward (N, samples) less the mean of the image's other rewards."""
-    count = rewards.shape[1]
-    others = (rewards.sum(axis=1, keepdims=True) - rewards) / (count - 1)
-    return rewards - others
-
-
-def words_of(model, tokens: np.ndarray) -> list[str]:
-    """A caption's words as they are scored: with the end word if it was drawn.
-
-    So a sentence that was cut off at the greatest length loses, and no end is rewarded that the
-    model did not say.
-    """
-    ended = model.vocabulary.end in tokens
-    return [*model.vocabulary.decode(tokens).split(), *([END] if ended else [])]
-
-
-def scorer(descriptions: Mapping[str, Sequence[str]], ids: Sequence[str]) -> CiderD:
-    """CIDEr-D against the descriptions of these images."""
-    return CiderD({one: [[*text.split(), END] for text in descriptions[one]] for one in ids})
-
-
-def steps(
-    model, features, ids: Sequence[str], reward: CiderD, *,
-    samples: int, batch_size: int, seed: int, epoch: int,
-) -> Iterator[float]:  # fmt: skip
-    """Train on one pass over `ids`; yield the mean reward of every step's captions."""
-    import keras
-
-    order = np.random.default_rng((seed, epoch)).permutation(len(ids))
-    generator = keras.random.SeedGenerator((seed * 1000 + epoch) % 2**32)  # JAX takes 32 bits
-    start = model.vocabulary.start
-    for first in range(0, len(order), batch_size):
-        chosen = [ids[number] for number in order[first : first + batch_size]]
-        grids = features.of(chosen)[:]
-        drawn = draw(model, grids, samples, generator)
-        rewards = np.array(
-            [
-                reward.score(chosen[number // samples], words_of(model, row))
-                for number, row in enumerate(drawn)
-            ]
-        ).reshape(-1, samples)
-        # A new length is a new graph to compile, so there are few of them.
-        drawn = np.pad(drawn, ((0, 0), (0, -drawn.shape[1] % 4)))
-        before = np.pad(drawn[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-        weights = np.broadcast_to(advantages(rewards).reshape(-1, 1), drawn.shape)
-        inputs = {"features": np.repeat(grids, samples, axis=0), "tokens": before}
-        model.train_on_batch(inputs, drawn, sample_weight=weights.astype(np.float32))
-        yield float(rewards.mean())
-
-
-def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:
-    """Mean CIDEr-D of greedy captions."""
-    from captioning.generation import generate
-
-    found = generate(model, features.of(ids))
-    pairs = zip(ids, found, strict=True)
-    return float(np.mean([reward.score(one, [*got.caption.split(), END]) for one, got in pairs]))
-
-
 def main() -> None:
     args = parse_arguments()
     if args.samples < 2:
         raise UserError(
             "--samples 1: a caption is judged by the others of its image; give 2 or more"
         )
-    from captioning.artifacts import read_descriptions
     from captioning.datasets import read_split, select
-    from captioning.features import read_features
+    from captioning.datasets.descriptions import read_descriptions
+    from captioning.features.reading import read_features
     from captioning.files import atomic_path, check_writable, hold
 
     # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
@@ -169,25 +80,26 @@ def main() -> None:
     hold(output)
 
     keras = import_keras()
-    from captioning import training
-    from captioning.captioners import (
+    from captioning.decoders.loading import (
         check_features,
         check_text_rules,
-        load_keras_file,
+        load_decoder,
         load_trained,
     )
+    from captioning.training import teacher_forcing
+    from captioning.training.self_critical import COLUMNS, judge, scorer, steps
 
     names = ("model", "features", "descriptions", "train_split", "dev_split",
              "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
-    state, history = training.state_path(output), []
+    state, history = teacher_forcing.state_path(output), []
     trained = load_trained(args.model, output)
     check_features(trained, args.model, features, args.features)
-    if args.resume and training.resumable(output, settings):
-        model = load_keras_file(state, compile=True)
+    if args.resume and teacher_forcing.resumable(output, settings):
+        model = load_decoder(state, compile=True)
         check_features(model, state, features, args.features)
         done = int(model.optimizer.iterations) // -(-len(train_ids) // args.batch_size)
-        history = training.read_history(output / "history.csv", done, COLUMNS)
+        history = teacher_forcing.read_history(output / "history.csv", done, COLUMNS)
     else:
         check_text_rules(trained, args.model, rules, args.descriptions)
         # Without dropout, so that what is made more probable is what was drawn.
@@ -197,7 +109,7 @@ def main() -> None:
             optimizer=keras.optimizers.Adam(args.learning_rate, global_clipnorm=1.0),
             jit_compile=keras.backend.backend() != "tensorflow",
         )
-        training.begin_run(output, settings)
+        teacher_forcing.begin_run(output, settings)
     train_reward, dev_reward = scorer(descriptions, train_ids), scorer(descriptions, dev_ids)
     before = judge(trained, features, dev_ids, dev_reward)
     print(f"{args.dev_split}: CIDEr-D {before:.3f} before the first epoch")
@@ -220,7 +132,7 @@ def main() -> None:
         }  # fmt: skip
         history.append(row)
         print("reward {reward:.3f}, development CIDEr-D {val_cider:.3f}".format(**row))
-        training.write_history(output / "history.csv", history, COLUMNS)
+        teacher_forcing.write_history(output / "history.csv", history, COLUMNS)
         if row["val_cider"] == max(one["val_cider"] for one in history):
             with atomic_path(output / "checkpoints" / "best_model.keras") as temporary:
                 model.copy_with().save(temporary)  # never compiled, so without the optimizer

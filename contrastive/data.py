@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.images import UnreadableImage
-from captioning.sources import decode, open_sources
+from captioning.images.reading import UnreadableImage
+from captioning.images.sources import decode, open_sources
 
 
 class Pictures(NamedTuple):

@@ -18,9 +18,9 @@ from captioning.cli import (
     seed,
     share,
 )
+from captioning.encoders.table import trained_by
 from contrastive.presets import METHODS, OPTIMIZERS
 
-ENCODERS = ("resnet18", "resnet50", "vit_small", "efficientnet_lite0")
 PAPER = (
     "lars at 0.075 x sqrt(batch) for simclr (arXiv 2002.05709), sgd at 0.03 x batch / 256 for moco "
     "(2003.04297), lars at 0.45 (100 epochs) to 0.2 (1,000) x batch / 256 for byol (2006.07733)"
@@ -42,7 +42,7 @@ def parse_arguments():
         metavar="FILE",
         help="split files whose pictures are left out of --images, such as a development split",
     )
-    add("--encoder", choices=ENCODERS, default="resnet18", help="what is trained")
+    add("--encoder", choices=trained_by("contrastive"), default="resnet18", help="what is trained")
     add(
         "--image-size", type=positive_int, default=64,
         help="side of the views in pixels; may be raised on the way, with --resume and the same "
@@ -169,8 +169,8 @@ def main() -> None:
     # 2. The method around a new encoder.
     import_keras()
     from captioning.distribution import use_all_devices
-    from captioning.encoders import build_network, preprocessing_of
-    from captioning.resnet import zero_last_scales
+    from captioning.encoders.networks.resnet import zero_last_scales
+    from captioning.encoders.table import build_network, preprocessing_of
     from contrastive import presets, training
     from contrastive.methods import build_method
     from contrastive.probe import ClassProbe, caption_probe
@@ -216,7 +216,7 @@ def main() -> None:
         "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip
     recipe = {**settings, "image_size": feature_size, "view_size": size,
-              "preprocessing": str(preprocessing_of(args.encoder, feature_size)),
+              "preprocessing": str(preprocessing_of(args.encoder)._replace(size=feature_size)),
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.Run(

@@ -5,8 +5,7 @@ from typing import Any
 
 import keras
 
-from captioning.optimizers import AdamW
-from captioning.training import learning_rate_schedule
+from captioning.training.optimizers import AdamW, learning_rate_schedule
 from contrastive.byol import BYOL
 from contrastive.moco import MoCo
 from contrastive.optimizers import LARS, SGD

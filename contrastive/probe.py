@@ -12,9 +12,9 @@ import numpy as np
 
 from captioning.cli import UserError
 from captioning.datasets import find_pictures
-from captioning.datasets.names import Excluded
-from captioning.encoders import Encoder
-from captioning.images import decode_batches
+from captioning.encoders.encoder import Encoder
+from captioning.images.names import Excluded
+from captioning.images.reading import decode_batches
 from captioning.text import clean
 
 NEIGHBOURS = 20

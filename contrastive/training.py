@@ -11,10 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.encoders import save_encoder
-from captioning.report import plot_curves
-from captioning.state import check_settings, load_state, read_record, save_state
-from captioning.training import write_history
+from captioning.encoders.weights import save_encoder
+from captioning.training.plots import plot_curves
+from captioning.training.state import check_settings, load_state, read_record, save_state
+from captioning.training.teacher_forcing import write_history
 from contrastive.data import batches
 
 COLUMNS = (

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file, write_json
-from captioning.hdf5 import open_hdf5
-from captioning.images import UnreadableImage
-from captioning.sources import Item, Source, decode
+from captioning.images.reading import UnreadableImage
+from captioning.images.sources import Item, Source, decode
+from captioning.untrusted.hdf5 import open_hdf5
 
 SPLITS = ("train", "val", "test")
 PART = 256  # pictures that are written together: what a killed run loses at most

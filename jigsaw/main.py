@@ -16,6 +16,7 @@ from captioning.cli import (
     seed,
     share,
 )
+from captioning.encoders.table import trained_by
 
 SHOWN = 4  # solved and unsolved puzzles in the picture
 
@@ -31,7 +32,7 @@ def parse_arguments():
     )  # fmt: skip
     add("--tiles", type=positive_int, default=9, help="of a puzzle: 4, 9 or 16")
     add(
-        "--encoder", choices=("resnet50", "resnet18", "alexnet"), default="resnet50",
+        "--encoder", choices=trained_by("jigsaw"), default="resnet50",
         help="the trunk, which every tile goes through; alexnet is the fastest on a CPU",
     )  # fmt: skip
     add(
@@ -104,10 +105,10 @@ def main() -> None:
 
     # 2. The network, new or as a run left it.
     import_keras()
+    from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver
     from jigsaw import training
     from jigsaw.DataGenerator import DataGenerator
     from jigsaw.schedule import WarmUpAdam
-    from jigsaw.solver import JigsawSolver, load_solver
 
     train, val, test = (
         DataGenerator(

@@ -55,7 +55,7 @@ def main() -> None:
     args = parse_arguments()
     from captioning.datasets import read_split
     from captioning.files import check_writable, hold
-    from captioning.sources import open_sources
+    from captioning.images.sources import open_sources
     from jigsaw.hdf5 import convert
 
     output = Path(args.output)

@@ -11,16 +11,16 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.encoders import save_encoder
+from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
+from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path, write_json
-from captioning.report import plot_curves
-from captioning.state import check_settings, load_state, read_record, save_state
-from captioning.training import best_row, write_history
+from captioning.training.plots import plot_curves
+from captioning.training.state import check_settings, load_state, read_record, save_state
+from captioning.training.teacher_forcing import best_row, write_history
 from jigsaw.DataGenerator import DataGenerator
 from jigsaw.image_preprocessing.image_transform import normalise
 from jigsaw.puzzle_picture import draw_puzzles
 from jigsaw.schedule import exhausted, rate_after
-from jigsaw.solver import JigsawSolver, copy_of
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 METRICS = ("loss", "accuracy")

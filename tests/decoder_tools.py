@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from captioning.captioners import DECODERS
-from captioning.decoders import Decoder
+from captioning.decoders.base import Decoder
+from captioning.decoders.table import DECODERS, decoder_class
 
-NAMES = tuple(DECODERS)
+NAMES = DECODERS
 SIZE, PLACES = 5, 4
 TINY = {
     "merge": {"units": 16},
@@ -18,7 +18,7 @@ TINY = {
 def tiny(name: str, words: list[str], max_length: int, seed: int = 3, **options) -> Decoder:
     """A decoder of few units with random weights, without dropout unless it is asked for."""
     keras.utils.set_random_seed(seed)
-    return DECODERS[name](SIZE, words, max_length, **{"dropout": 0.0, **TINY[name], **options})
+    return decoder_class(name)(SIZE, words, max_length, **{"dropout": 0.0, **TINY[name], **options})
 
 
 def features_for(model: Decoder, images: int, seed: int = 4) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One of several processes that train together; run by `test_contrastive_backends.py`.
+"""One of several processes that train together; run by `contrastive/test_backends.py`.
 
 Arguments: output folder, methods. Process 0 writes the history of each to a folder of its own.
 """

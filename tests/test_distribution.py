@@ -4,7 +4,7 @@ import pytest
 
 from captioning import distribution
 from captioning.cli import UserError
-from captioning.training import read_history
+from captioning.training.teacher_forcing import read_history
 from tests.conftest import ROOT
 from tests.jax_processes import finish, needs_jax, start, start_two
 

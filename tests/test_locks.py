@@ -125,7 +125,7 @@ def test_features_of_other_pictures_of_the_same_names_are_not_mixed(dataset, tmp
     """Killed on one folder, resumed on another: all vectors are those of the other."""
     from PIL import Image
 
-    from captioning.features import read_features
+    from captioning.features.reading import read_features
 
     other = tmp_path / "other"
     other.mkdir()

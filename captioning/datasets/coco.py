@@ -11,9 +11,10 @@ from typing import Any
 
 from captioning.cli import UserError
 from captioning.datasets.form import Dataset, entries, field
-from captioning.datasets.names import distinct_ids
+from captioning.images.names import distinct_ids
 
 CONTENT = dict
+USED = {"annotations", "caption", "file_name", "id", "image_id", "images"}
 KNOWN = "MS COCO's captions_*.json"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 

@@ -10,6 +10,7 @@ from captioning.cli import UserError
 from captioning.datasets.form import Dataset, collect, whole
 
 CONTENT = list
+USED = {"caption", "file", "image_id"}
 KNOWN = "a list of {'image_id', 'caption'}, which is COCO's results format"
 
 

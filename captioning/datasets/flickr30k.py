@@ -9,6 +9,7 @@ from captioning.datasets import flickr8k, tables
 from captioning.datasets.form import Dataset, collect
 
 CONTENT = str
+USED: set[str] = set()
 KNOWN = (
     "Flickr30k's results.csv ('image_name| comment_number| comment' in the first line, with '|' "
     "or commas) and results_20130124.token"

@@ -9,6 +9,7 @@ from captioning.datasets import tables
 from captioning.datasets.form import Dataset, collect
 
 CONTENT = str
+USED: set[str] = set()
 KNOWN = (
     "Flickr8k's Flickr8k.token.txt ('name.jpg#0<TAB>caption' a line) and "
     "csv such as Kaggle's captions.txt ('image,caption' in the first line, then name.jpg,caption)"

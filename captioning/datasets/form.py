@@ -1,19 +1,12 @@
 """The one form that every data set is read into, and how a picture is called in it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioning.cli import UserError
-from captioning.datasets.names import distinct_ids
-
-# What the readers use of a JSON file. The rest (addresses, licences, outlines of objects) is
-# dropped while the file is parsed, so that it never lies in memory as a whole.
-_USED = {
-    "annotations", "caption", "cocoid", "dataset", "file_name", "filename", "filepath", "id",
-    "image_id", "images", "raw", "sentences", "split",
-}  # fmt: skip
+from captioning.images.names import distinct_ids
 
 
 class Dataset(NamedTuple):
@@ -81,14 +74,18 @@ def kind_of(beginning: bytes) -> str:
     return next(found, "of another encoding, perhaps, or no text at all; save it as UTF-8")
 
 
-def parse_json(path: Path, text: str, *, whole: bool = False) -> dict[str, Any] | list:
-    """The object or list that a JSON file holds; unless `whole`, what no reader uses is left out.
+def parse_json(path: Path, text: str, used: Collection[str] | None = None) -> dict[str, Any] | list:
+    """The object or list that a JSON file holds, of objects only the keys that are `used`.
+
+    The rest (addresses, licences, outlines of objects) is dropped while the file is parsed, so
+    that it never lies in memory as a whole.
 
     Raises:
         UserError: not JSON, or neither.
     """
     try:
-        hook = None if whole else lambda d: {key: d[key] for key in d.keys() & _USED}
+        keys = frozenset(used or ())
+        hook = (lambda d: {key: d[key] for key in d.keys() & keys}) if keys else None
         content = json.loads(text, object_hook=hook)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is damaged JSON ({error})") from error

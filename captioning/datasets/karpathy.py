@@ -10,9 +10,10 @@ from typing import Any
 
 from captioning.cli import UserError
 from captioning.datasets.form import Dataset, entries, field
-from captioning.datasets.names import distinct_ids
+from captioning.images.names import distinct_ids
 
 CONTENT = dict
+USED = {"cocoid", "dataset", "filename", "filepath", "images", "raw", "sentences", "split"}
 KNOWN = "Karpathy's dataset_*.json"
 
 

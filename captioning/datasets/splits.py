@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from captioning.cli import UserError, report_skipped
-from captioning.datasets import flickr8k, flickr30k
 from captioning.datasets.form import parse_json, read_text
-from captioning.datasets.names import differences, has_suffix, known_id, path_id
+from captioning.datasets.reading import USED, read_dataset, reader_of
 from captioning.datasets.tables import NAMES, SPLITS
 from captioning.files import existing_file
+from captioning.images.names import differences, has_suffix, known_id, path_id
 
 _DRAWN = ("train", "dev", "test")
 _JSON = re.compile(r"\s*(?:\{|\[\s*[\[{\"])")  # how it begins, where it is nothing else
@@ -82,10 +82,10 @@ def _names_in(path: Path, split: str, known: Mapping[str, None]) -> Iterable[str
     text = read_text(path, "split file")
     if _JSON.match(text) or _parses(text):
         # A data set's own file may be large: what no reader uses is left out at first.
-        if _is_dataset(parse_json(path, text)):
+        if reader_of(parse_json(path, text, USED)):
             return _of_dataset(path, split)
-        return _of_json(path, parse_json(path, text, whole=True), split)
-    if flickr8k.matches(text) or flickr30k.matches(text):
+        return _of_json(path, parse_json(path, text), split)
+    if reader_of(text):
         return _of_dataset(path, split)
     return _of_text(path, text, split, known)
 
@@ -98,16 +98,7 @@ def _parses(text: str) -> bool:
         return False
 
 
-def _is_dataset(content: Any) -> bool:
-    keys = {"caption"} if isinstance(content, list) else {"file_name", "filename"}
-    listed = content if isinstance(content, list) else content.get("images")
-    entry = listed[0] if isinstance(listed, list) and listed else None
-    return isinstance(entry, dict) and bool(keys & entry.keys())
-
-
 def _of_dataset(path: Path, split: str) -> list[str]:
-    from captioning.datasets import read_dataset  # which imports this module
-
     dataset = read_dataset(path)
     if not split and not dataset.splits:
         return list(dataset.files)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from captioning.cli import UserError
+from captioning.images.puzzles import Puzzle
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow turns pictures grey
 SLAB = 1 << 19  # bytes that are worked on at a time: they stay in the processor's cache
@@ -31,56 +31,24 @@ def default_sizes(
     return crop or grid * cell, cell, tile or int(cell * 64 / 75 + 0.5)
 
 
-class JigsawCreator:
+class JigsawCreator(Puzzle):
     """Cuts batches of pictures into puzzles.
 
     A crop at a random place is divided into square cells, and each cell gives a tile from a random
     place within it. The colour channels are each taken from up to `channel_shift` pixels beside,
-    for which the crop keeps that distance from the picture's edge.
+    for which the crop keeps that distance from the picture's edge. Pictures without colour are
+    left alone.
 
     Args:
-        permutations: (N, tiles), whose number of tiles is a square: 4, 9, 16, ...
-        picture_size: side of the pictures in pixels, and so on:
-        crop_size: divided into cells.
-        cell_size: of which one is as wide as the crop divided by the tiles in a row, or less.
-        tile_size: at most a cell.
-        channel_shift: at most, of each colour channel. Pictures without colour are left alone.
+        permutations: (N, tiles).
         grey_share: of pictures that are turned grey, 0 to 1.
-
-    Raises:
-        UserError: the sizes do not fit into each other.
+        sizes: those of the `Puzzle`.
     """
 
-    def __init__(
-        self,
-        permutations: np.ndarray,
-        *,
-        picture_size: int = 256,
-        crop_size: int = 225,
-        cell_size: int = 75,
-        tile_size: int = 64,
-        channel_shift: int = 2,
-        grey_share: float = 0.3,
-    ) -> None:
+    def __init__(self, permutations: np.ndarray, *, grey_share: float = 0.3, **sizes: int) -> None:
         self.permutations = np.asarray(permutations)
-        self.tiles = self.permutations.shape[1]
-        self.grid = math.isqrt(self.tiles)
-        self.picture_size, self.crop_size = picture_size, crop_size
-        self.cell_size, self.tile_size = cell_size, tile_size
-        self.channel_shift, self.grey_share = channel_shift, grey_share
-        if self.grid**2 != self.tiles:
-            raise UserError(f"{self.tiles} tiles make no square puzzle; take 4, 9 or 16")
-        if tile_size > cell_size:
-            raise UserError(f"tiles of {tile_size} px do not fit cells of {cell_size} px")
-        if self.grid * cell_size > crop_size:
-            raise UserError(
-                f"{self.grid} cells of {cell_size} px do not fit the crop of {crop_size} px"
-            )
-        if crop_size + 2 * channel_shift > picture_size:
-            raise UserError(
-                f"a crop of {crop_size} px and {channel_shift} px on each side, by which colours "
-                f"are shifted, do not fit pictures of {picture_size} px; make the crop smaller"
-            )
+        super().__init__(self.permutations.shape[1], **sizes)
+        self.grey_share = grey_share
 
     def puzzles(
         self, pictures: np.ndarray, random: np.random.Generator
@@ -106,7 +74,7 @@ class JigsawCreator:
         jitter = random.integers(0, free, (count, self.tiles, 2), endpoint=True)
         shifts = random.integers(-shift, shift, (count, 1, 3, 2), endpoint=True)
         shifts[turned_grey | ~_colourful(pictures)] = 0
-        cells = self._cell_corners()[self.permutations[numbers]]
+        cells = self.corners()[self.permutations[numbers]]
         tiles = self._take(pictures, (cells + crop + jitter)[:, :, None] + shifts)
         for number in np.flatnonzero(turned_grey):
             _turn_grey(tiles[number])
@@ -116,15 +84,6 @@ class JigsawCreator:
         """Tiles in their own order and always the same place, uint8 (B, tiles, t, t, 3)."""
         corners = np.broadcast_to(self.centre_corners()[:, None], (len(pictures), self.tiles, 3, 2))
         return self._take(pictures, corners)
-
-    def centre_corners(self) -> np.ndarray:
-        """Top and left of each tile (tiles, 2), in the middle of its cell and of the picture."""
-        margin = (self.picture_size - self.grid * self.cell_size) // 2
-        return self._cell_corners() + margin + (self.cell_size - self.tile_size) // 2
-
-    def _cell_corners(self) -> np.ndarray:
-        rows, columns = np.divmod(np.arange(self.tiles), self.grid)
-        return self.cell_size * np.stack([rows, columns], axis=1)
 
     def _take(self, pictures: np.ndarray, corners: np.ndarray) -> np.ndarray:
         """Tiles (B, tiles, t, t, 3) whose channels have these corners (B, tiles, 3, 2)."""

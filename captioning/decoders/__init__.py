@@ -1,0 +1,1 @@
+"""Caption decoders: the table, their classes, search, and files of trained ones."""

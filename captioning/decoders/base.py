@@ -1,0 +1,158 @@
+"""Caption decoders: image features and the words so far to the next word.
+
+Every decoder is a registered Keras model that carries what it needs to caption: its vocabulary,
+the longest caption and the record of the encoder. It has these ways in:
+
+- `call({"features", "tokens"})`: whole captions (teacher forcing), up to the output layer;
+- `next_words({"features", "tokens"})`: the same through it, logits of every next word;
+- `start(features)`: context and state before the first word. The context has a row an image and
+  stays; the state has a row a caption, and there may be several captions an image;
+- `step(tokens, context, state)`: logits of the next word and the new state, for decoding;
+- `attention({"features", "tokens"})`: where a grid decoder looks before every next word.
+
+What all of them share is here; `table.py` has the list of them.
+"""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from captioning.decoders.cross_entropy import linear_cross_entropy
+from captioning.text import Vocabulary
+
+
+class Decoder(keras.Model):
+    """What all decoders share: the vocabulary, the output layer and the loss.
+
+    A subclass makes `self.embedding` and then, by `add_output`, the output layer. First in the
+    tuple that its `call` returns is what that layer reads, (B, T, size). The loss goes on from
+    there: if it called the model again, TensorFlow would run the loops in it twice.
+
+    Args:
+        feature_size: length D of an image vector, or of each vector of a grid.
+        words, max_length, text_rules: the fields of the `Vocabulary`.
+        encoder: the record of the encoder that made the features (`Encoder.info`).
+        label_smoothing: share of every target spread over all words in training.
+        tied: whether the output layer's kernel is the word embedding, transposed (Press and Wolf,
+            arXiv 1608.05859).
+    """
+
+    positions: int | None = None  # number L of vectors in a grid; None: one vector an image
+
+    def __init__(
+        self,
+        feature_size: int,
+        words: list[str],
+        max_length: int,
+        text_rules: str = "seed",
+        encoder: dict[str, Any] | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        tied: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.feature_size = feature_size
+        self.vocabulary = Vocabulary(tuple(words), max_length, text_rules)
+        self.outputs = len(self.vocabulary) + 1  # index 0 is no word
+        self.encoder = dict(encoder or {})
+        self.label_smoothing, self.tied = label_smoothing, tied
+        self.token_loss = keras.metrics.Mean(name="token_loss")
+
+    @property
+    def grid(self) -> bool:
+        """Whether the model looks at grids of vectors, not at one vector an image."""
+        return self.positions is not None
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Of an image's features: (D,) for a vector, (L, D) for a grid."""
+        return (self.positions, self.feature_size) if self.grid else (self.feature_size,)
+
+    def add_output(self, size: int) -> None:
+        """Make the output layer, which reads hidden vectors of `size` numbers."""
+        if self.tied:
+            self.output_bias = self.add_weight(
+                shape=(self.outputs,), initializer="zeros", name="output_bias"
+            )
+        else:
+            self.output_dense = layers.Dense(
+                self.outputs, dtype=self.dtype_policy, name="output_dense"
+            )
+            self.output_dense.build((None, size))
+
+    def output_weights(self):
+        """Kernel (size, V) and bias (V,) of the output layer, in float32."""
+        if self.tied:
+            return ops.transpose(self.embedding.embeddings), self.output_bias
+        return self.output_dense.kernel, self.output_dense.bias
+
+    def logits(self, hidden):
+        """Logits (..., V) of the next word from what the output layer reads (..., size)."""
+        kernel, bias = self.output_weights()
+        rows = ops.reshape(hidden, (-1, hidden.shape[-1]))
+        rows = ops.matmul(rows, ops.cast(kernel, rows.dtype)) + ops.cast(bias, rows.dtype)
+        return ops.reshape(rows, (*ops.shape(hidden)[:-1], self.outputs))
+
+    def next_words(self, inputs: dict[str, Any], training: bool = False):
+        """Logits (B, T, V) after each of `tokens` (B, T), given `features` (B, D) or (B, L, D)."""
+        return self.logits(self(inputs, training=training)[0])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean cross-entropy a word, in nats, after what `call` gave; see `cross_entropy`."""
+        return self.cross_entropy(y_pred[0], y, training, sample_weight)
+
+    def cross_entropy(self, hidden, targets, training: bool, weights=None):
+        """Mean cross-entropy a word, with the label smoothing in training.
+
+        Not from logits: those of a whole batch are too large to want. Batches differ in their
+        numbers of words, so Keras' own mean over batches would weigh words unevenly; `token_loss`
+        counts every word alike, without smoothing. Targets of 0, which is no word of the
+        vocabulary, count nothing; `weights`, of the shape of `targets`, say by how much every other
+        word counts in the mean.
+        """
+        targets = ops.reshape(targets, (-1,))
+        mask = ops.cast(ops.not_equal(targets, 0), "float32")
+        share = mask / ops.sum(mask)
+        if weights is not None:
+            share = share * ops.reshape(ops.cast(weights, "float32"), (-1,))
+        mean, losses = linear_cross_entropy(
+            ops.reshape(hidden, (-1, hidden.shape[-1])),
+            *self.output_weights(),
+            targets,
+            label_smoothing=self.label_smoothing if training else 0.0,
+            training=training,
+            weights=share,
+        )
+        self.token_loss.update_state(losses, sample_weight=mask)
+        return mean
+
+    def copy_with(self, **changes) -> "Decoder":
+        """A decoder with the same weights, and these arguments of its constructor changed."""
+        copy = type(self).from_config({**self.get_config(), **changes})
+        copy.set_weights(self.get_weights())
+        return copy
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments: enough to build the same model again."""
+        return {
+            **super().get_config(),
+            "feature_size": self.feature_size,
+            "words": list(self.vocabulary.words),
+            "max_length": self.vocabulary.max_length,
+            "text_rules": self.vocabulary.text_rules,
+            "encoder": self.encoder,
+            "label_smoothing": self.label_smoothing,
+            "tied": self.tied,
+        }
+
+
+def each_row(layer: keras.Layer, x):
+    """`layer`, which maps vectors (n, D) to (n, E), over x (..., D): one product of matrices.
+
+    Keras takes a dense layer over three or more axes as a product an image, and its gradient as a
+    kernel an image, which are then added up.
+    """
+    rows = layer(ops.reshape(x, (-1, x.shape[-1])))
+    return ops.reshape(rows, (*ops.shape(x)[:-1], rows.shape[-1]))

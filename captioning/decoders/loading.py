@@ -1,0 +1,229 @@
+"""Trained captioners from their files, ours (`.keras`) and the original pipeline's (`.h5`)."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from captioning.cli import UserError
+from captioning.decoders.base import Decoder
+from captioning.decoders.ensemble import Ensemble
+from captioning.decoders.original import load_original
+from captioning.decoders.table import DECODERS, decoder_class
+from captioning.decoders.tokenizer import read_tokenizer
+from captioning.encoders.encoder import Encoder
+from captioning.encoders.loading import load_encoder
+from captioning.features.reading import Features, check_kind
+from captioning.files import PRETRAINED, existing_file, find_artifact
+from captioning.untrusted.keras_files import load_keras_file
+
+SHIPPED = "model-ensemble.keras"
+
+
+def find_captioner() -> Path:
+    """The model that stage 2 left in the working folder, else the one in `Pre-trained/`.
+
+    There a model that somebody has added goes before the one that ships.
+
+    Raises:
+        UserError: there is none in either place, or several that have been added.
+    """
+    trained = Path("checkpoints/best_model.keras")
+    if trained.is_file():
+        return trained
+    found = sorted([*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")])
+    added = [path for path in found if path.name != SHIPPED]
+    if len(added) > 1:
+        raise UserError(
+            f"{PRETRAINED}: holds {len(added)} models of your own ("
+            f"{', '.join(path.name for path in added[:5])}); say which with --model"
+        )
+    if not found:
+        raise UserError(
+            f"no model: neither {trained} nor {PRETRAINED.name}/model-*.keras exists; "
+            "train one with 2_train_IC_model.py or give --model"
+        )
+    return (added or found)[0]
+
+
+def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | None:
+    """The tokenizer that is given; else, where the model has no words of its own, the one found."""
+    if given is None and model_path.suffix in (".h5", ".hdf5"):
+        return find_artifact("tokenizer.pkl")
+    return given
+
+
+def tokenizer_beside(model_path: Path) -> Path | None:
+    """The tokenizer that stage 4 left where stage 2 left the model, to be checked against it."""
+    folder = model_path.parent
+    path = (folder.parent if folder.name == "checkpoints" else folder) / "tokenizer.pkl"
+    return path if path.is_file() else None
+
+
+def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
+    """Load a decoder. A `.keras` file carries its vocabulary; an `.h5` needs the tokenizer's.
+
+    Nothing from the file is executed. A tokenizer that is given must match the vocabulary.
+
+    Raises:
+        UserError: no such file, damaged, not a decoder of this project, or another vocabulary.
+    """
+    path = existing_file(path, "model", "train one with 2_train_IC_model.py")
+    if path.suffix in (".h5", ".hdf5"):
+        if tokenizer is None:
+            raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
+        return load_original(path, tokenizer)
+    model = load_decoder(path)
+    if tokenizer is not None:
+        words = read_tokenizer(tokenizer, model.vocabulary.max_length).words
+        _check_vocabulary(path, model.vocabulary.words, tokenizer, words)
+    return model
+
+
+def load_decoder(path: Path, *, compile: bool = False) -> Decoder:
+    """A decoder or an ensemble from a `.keras` file; with `compile` it can be trained on.
+
+    Raises:
+        UserError: damaged, or not a decoder of this project.
+    """
+    kinds = (Ensemble, *map(decoder_class, DECODERS))
+    known = {f"captioning>{kind.__name__}" for kind in kinds}
+    return load_keras_file(path, compile=compile, known=known, what="caption decoder")
+
+
+def load_trained(path: str | Path, output: Path) -> Decoder:
+    """A decoder that stage 2 has trained, to be trained on into `output`/checkpoints.
+
+    Raises:
+        UserError: as `load_captioner`; or another kind of file, an ensemble, or one that would be
+            overwritten.
+    """
+    if Path(path).resolve() == (output / "checkpoints" / "best_model.keras").resolve():
+        raise UserError(f"{path}: would be overwritten; give another --output-dir")
+    if Path(path).suffix != ".keras":
+        raise UserError(f"{path}: give a .keras file; one that stage 2 has trained")
+    model = load_captioner(path)
+    if isinstance(model, Ensemble):
+        raise UserError(f"{path}: is an ensemble; train its members, and join them after")
+    return model
+
+
+def check_text_rules(
+    model: Decoder, model_path: str | Path, rules: str, descriptions: str | Path
+) -> None:
+    """Refuse descriptions that were cleaned by other rules than those that the model learned from.
+
+    Raises:
+        UserError: it is so.
+    """
+    if model.vocabulary.text_rules != rules:
+        raise UserError(
+            f"{descriptions}: cleaned by the rules {rules}, but {model_path} was trained on "
+            f"{model.vocabulary.text_rules}; make them with 1_data_preprocessor.py"
+        )
+
+
+def check_features(model: keras.Model, model_path: Path, features: Features, path: Path) -> None:
+    """Refuse features that the model was not trained on, as far as the records tell.
+
+    Raises:
+        UserError: vectors for grids or the other way round, another size, another encoder, or the
+            same encoder with other weights.
+    """
+    check_kind(features, path, grid=model.grid, reader=str(model_path))
+    if features.shape != model.feature_shape:
+        kind = "grids" if model.grid else "vectors"
+        sizes = (" x ".join(map(str, shape)) for shape in (features.shape, model.feature_shape))
+        raise UserError(
+            f"{path}: its {kind} have {next(sizes)} numbers, but {model_path} takes "
+            f"{next(sizes)}; extract features with the model's encoder "
+            f"({model.encoder.get('encoder', 'not recorded')})"
+        )
+    check_encoder(model.encoder, model_path, features.info, path)
+
+
+def check_encoder(
+    trained: Mapping[str, Any], model_path: Path, used: Mapping[str, Any], path: str | Path
+) -> None:
+    """Refuse another encoder than the one that the model records, where both are known."""
+    for key in ("encoder", "weights_sha256"):
+        if trained.get(key) and used.get(key) and trained[key] != used[key]:
+            raise UserError(
+                f"{path}: made by {_name(used)}, but {model_path} was trained on {_name(trained)}"
+            )
+    wanted, done = trained.get("preprocessing"), used.get("preprocessing")
+    if wanted and done and wanted != done:
+        raise UserError(
+            f"{path}: its pictures were prepared by {done}, but {model_path} was trained on "
+            f"{wanted}; extract them again with --preprocessing '{wanted}'"
+        )
+
+
+def _name(encoder: Mapping[str, Any]) -> str:
+    digest = str(encoder.get("weights_sha256") or "none")[:12]
+    return f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest})"
+
+
+def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tuple[str, ...]):
+    if len(words) != len(others):
+        raise UserError(
+            f"{tokenizer}: has {len(others)} words, but {model_path} was trained with "
+            f"{len(words)}; make the tokenizer from the descriptions that trained the model, with "
+            "the --min-count that it was trained with"
+        )
+    for number, (word, other) in enumerate(zip(words, others, strict=True), start=1):
+        if word != other:
+            raise UserError(
+                f"{tokenizer}: both have {len(words)} words, but word {number} is '{other}' "
+                f"and in {model_path} it is '{word}'; they come from different captions"
+            )
+
+
+def encoder_of(
+    model: keras.Model,
+    model_path: Path,
+    name: str | None = None,
+    weights: str | None = None,
+    *,
+    dtype: str = "float32",
+) -> Encoder:
+    """The encoder that made the features `model` was trained on.
+
+    `name` and `weights` stand in for what the model does not record. A weights file that it
+    records by name is looked for beside the model, in the working folder and in `Pre-trained/`.
+
+    Raises:
+        UserError: the encoder is not known, its weights are not to be found, or are others.
+    """
+    record = model.encoder
+    name = name or record.get("encoder")
+    if name is None:
+        raise UserError(
+            f"{model_path}: does not record its encoder; give --encoder and --weights "
+            f"(its image vectors have {model.feature_size} numbers)"
+        )
+    recorded = str(record.get("weights") or "")
+    seeded = re.fullmatch(r"random, seed (\d+)", recorded)
+    in_a_file = record.get("weights_sha256") and recorded != "supervised" and not seeded
+    if weights is None and in_a_file:
+        beside = model_path.with_name(Path(recorded).name)  # the record may come from a stranger
+        weights = beside if beside.is_file() else find_artifact(beside.name)
+        if weights is None:
+            raise UserError(
+                f"{model_path}: was trained on {name} with {recorded}, which is neither beside it, "
+                "nor here, nor in Pre-trained/; give --weights"
+            )
+    seed = int(seeded[1]) if seeded else 0
+    wanted = record.get("preprocessing")
+    encoder = load_encoder(
+        name, weights, seed=seed, dtype=dtype, preprocessing=wanted and str(wanted)
+    )
+    check_encoder(record, model_path, encoder.info, weights or name)
+    if encoder.width != model.feature_size:
+        raise UserError(
+            f"{name} gives {encoder.width} numbers a picture, but {model_path} takes "
+            f"{model.feature_size}; give the --encoder that it was trained on"
+        )
+    return encoder

@@ -1,0 +1,1 @@
+"""Image encoders: the table, their networks, and weights from anywhere."""

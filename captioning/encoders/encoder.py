@@ -1,0 +1,71 @@
+"""An encoder ready for use: uint8 RGB pixels to one feature vector a picture, or a grid of them."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from captioning.cli import UserError
+from captioning.images.preprocessing import IMAGE_SIZE, Preprocessing
+
+
+class Encoder:
+    """A network with its weights, ready to encode, and the record of where those came from."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        info: dict[str, Any],
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        self.network = network
+        self.info = info
+        self.preprocessing = preprocessing or Preprocessing(info.get("image_size", IMAGE_SIZE))
+        # Graph compilation by tf.function; XLA is slower than oneDNN at convolutions on a CPU.
+        network.compile(jit_compile=keras.backend.backend() != "tensorflow")
+
+    @property
+    def width(self) -> int:
+        """Length D of a feature vector."""
+        return self.network.output["pooled"].shape[-1]
+
+    def encode_few(self, pixels: np.ndarray, *, grid: bool = False) -> np.ndarray:
+        """`encode` for a few pictures, op by op: no seconds spent on compiling a graph."""
+        outputs = self.network(pixels, training=False)
+        return self._features({name: ops.convert_to_numpy(outputs[name]) for name in outputs}, grid)
+
+    def encode(self, pixels: np.ndarray, batch_size: int, *, grid: bool = False) -> np.ndarray:
+        """Features of at most `batch_size` pictures, in the compiled graph.
+
+        A smaller batch is filled up, because another batch size would compile another graph.
+
+        Returns:
+            Vectors (n, D), float32; with `grid`, L = h * w vectors a picture, row by row of the
+            grid, (n, L, D), float16. Stage 5 gets them so, too: rounded as in the file that the
+            decoder was trained on, so that a picture has the same caption by either way.
+
+        Raises:
+            UserError: the encoder has no grid, or one of numbers that half precision cannot hold.
+        """
+        count = len(pixels)
+        if count < batch_size:
+            filler = np.zeros((batch_size - count, *pixels.shape[1:]), pixels.dtype)
+            pixels = np.concatenate([pixels, filler])
+        outputs = self.network.predict_on_batch(pixels)
+        return self._features({name: outputs[name][:count] for name in outputs}, grid)
+
+    def _features(self, outputs: dict[str, np.ndarray], grid: bool) -> np.ndarray:
+        if not grid:
+            return outputs["pooled"]
+        if "grid" not in outputs:
+            raise UserError(f"{self.info['encoder']}: gives one vector a picture, and no grid")
+        cells = outputs["grid"]
+        with np.errstate(over="ignore"):
+            cells = cells.reshape(len(cells), -1, cells.shape[-1]).astype(np.float16)
+        if not np.isfinite(cells).all():
+            raise UserError(
+                f"{self.info['encoder']}: its grid has numbers beyond half precision; are these "
+                "the weights it was trained to?"
+            )
+        return cells

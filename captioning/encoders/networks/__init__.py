@@ -1,0 +1,1 @@
+"""Layers and networks that the table of encoders names."""

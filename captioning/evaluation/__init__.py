@@ -1,0 +1,1 @@
+"""Scores of captions: BLEU, the COCO toolkit, and the table of them."""

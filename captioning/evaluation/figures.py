@@ -1,0 +1,98 @@
+"""The table of an evaluation: who captions the images, and how the figures are shown."""
+
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from captioning.evaluation.bleu import constant_caption, tokenise_all
+from captioning.evaluation.coco_toolkit import FIGURES, Scores, one_line
+
+# What the table says besides the toolkit's figures: a heading, and how a value is printed.
+_VARIETY = {
+    "distinct": ("distinct", "d"),
+    "mean_length": ("words", ".1f"),
+    "repeated_bigram": ("repeats", ".1%"),
+    "vocabulary": ("vocabulary", "d"),
+}
+HEADINGS = (*FIGURES, *(heading for heading, _ in _VARIETY.values()))
+
+
+class Candidate(NamedTuple):
+    """A row of the table: captions to score, and what they are scored against, by `image_id`."""
+
+    name: str
+    captions: Mapping[str, str]
+    references: Mapping[str, Sequence[str]]
+    origin: Mapping[str, Any]  # what is to be recorded of where the captions come from
+
+
+def baselines(
+    references: Mapping[str, Sequence[str]], ids: Sequence[str], split: Collection[str]
+) -> list[Candidate]:
+    """Rows to read the others by: one constant caption as the floor, and a human one.
+
+    The constant caption is the most typical one of the images outside the split; without such
+    images there is none. The human caption is the first reference of each image, scored against
+    the others; if an image has a single reference there is none.
+    """
+    found = []
+    inside = set(split)
+    outside = {one: texts for one, texts in references.items() if one not in inside}
+    tokens = tokenise_all(outside, "coco")
+    worded = {one: list(filter(None, captions)) for one, captions in tokens.items()}
+    if any(worded.values()):
+        constant = " ".join(constant_caption(worded))
+        captions = dict.fromkeys(ids, constant)
+        found.append(Candidate("constant caption", captions, references, {"caption": constant}))
+    if all(len(references[one]) > 1 for one in ids):
+        first = {one: references[one][0] for one in ids}
+        others = {one: references[one][1:] for one in ids}
+        found.append(Candidate("human caption", first, others, {}))
+    return found
+
+
+def cells(scores: Scores) -> list[str]:
+    """The values of a row as the table has them under `HEADINGS`."""
+    figures = [scores.figures[name] for name in FIGURES]
+    return [
+        *("n/a" if figure is None else f"{figure:.4f}" for figure in figures),
+        *(format(scores.variety[name], form) for name, (_, form) in _VARIETY.items()),
+    ]
+
+
+def spread(scores: Sequence[Scores]) -> dict[str, list[str]]:
+    """Two more rows of a table: mean and standard deviation (of a sample) of models' figures.
+
+    They are for models of one kind that were trained from several seeds.
+    """
+    columns = [[one.figures[name] for one in scores] for name in FIGURES]
+    columns += [[one.variety[name] for one in scores] for name in _VARIETY]
+    forms = [".4f"] * len(FIGURES) + [form.replace("d", ".1f") for _, form in _VARIETY.values()]
+
+    def row(summary) -> list[str]:
+        return [
+            "n/a" if None in column else format(summary(column), form)
+            for column, form in zip(columns, forms, strict=True)
+        ]
+
+    count = len(scores)
+    return {f"mean of {count}": row(statistics.mean), "deviation": row(statistics.stdev)}
+
+
+def table(
+    rows: Sequence[tuple[Candidate, Scores]], more: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """The table for the terminal, a line a row, `more` last."""
+    lines = [["", *HEADINGS], *([one_line(row.name), *cells(scores)] for row, scores in rows)]
+    lines += [[name, *values] for name, values in (more or {}).items()]
+    first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        name.ljust(first) + "".join(f"  {cell:>{w}}" for cell, w in zip(line, others, strict=True))
+        for name, *line in lines
+    )
+
+
+def record(row: Candidate, scores: Scores) -> dict[str, Any]:
+    """A row as `--output` has it: name, origin, figures."""
+    variety = {name: scores.variety[name] for name in _VARIETY}
+    return {"name": row.name, **row.origin, **scores.figures, **variety}

@@ -1,0 +1,81 @@
+"""Captions made elsewhere: the COCO results format, `[{"image_id": ..., "caption": ...}]`."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from captioning.cli import UserError
+from captioning.datasets import read_text
+from captioning.datasets.coco_results import pairs
+from captioning.files import existing_file
+from captioning.images.names import image_id, known_id, path_id
+
+
+def read_predictions(
+    path: str | Path, known: Collection[str], numbers: Mapping[str, int]
+) -> dict[str, str]:
+    """One caption by `image_id`, in the order of the file.
+
+    In the file an image may be called by its name, with or without suffix, or by COCO's number; a
+    `file` that is named as well, as by `5_test.py`, goes before that.
+
+    Args:
+        path: a COCO results file.
+        known: the `image_id`s that have references.
+        numbers: the data set's own numbers of them, where it has any.
+
+    Raises:
+        UserError: not such a file, an image twice, one without references, or a number that may
+            as well be another image's name.
+    """
+    path = existing_file(path, "predictions file")
+    try:
+        entries = json.loads(read_text(path, "predictions file"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")
+
+    numbered = {number: one for one, number in numbers.items()}
+    # Numbers that are one picture's by the data set and another one's by its name.
+    ambiguous = {n for n, one in numbered.items() if str(n) in known and one != str(n)}
+    captions: dict[str, str] = {}
+    unknown = []
+    for number, (given, caption, file) in enumerate(pairs(path, entries), start=1):
+        name = known_id(path_id(file), known) if file else None
+        if name is None and given in ambiguous:
+            raise UserError(
+                f"{path}: image {given} may be the picture of that name or the one of that number, "
+                "which is another in --captions: names and numbers are at odds; give each entry "
+                "the picture's file as 'file'"
+            )
+        if name is None:
+            path_ = path_id(str(given))
+            name = numbered.get(given) or known_id(path_, known) or image_id(str(given))
+        if name in captions:
+            raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
+        if name not in known:
+            unknown.append(name)
+        captions[name] = caption
+    if unknown:
+        named = ", ".join(unknown[:3]) + (" ..." if len(unknown) > 3 else "")
+        raise UserError(
+            f"{path}: {len(unknown)} of {len(captions)} images have no references: {named}; "
+            "give the --captions of the data set that the predictions are for"
+        )
+    return captions
+
+
+def choose(ids: Sequence[str], captions: Mapping[str, str], path: str | Path) -> dict[str, str]:
+    """The captions of these images.
+
+    Raises:
+        UserError: some have none, so that the figures would be of other images than they say.
+    """
+    missing = [one for one in ids if one not in captions]
+    if missing:
+        raise UserError(
+            f"{path}: has no caption for {len(missing)} of the {len(ids)} images to score, such as "
+            f"{missing[0]}; give the --split that the predictions are for"
+        )
+    return {one: captions[one] for one in ids}

@@ -1,0 +1,162 @@
+"""The features file: HDF5, whose rows are read when asked for, or the original's pickle."""
+
+import json
+import pickle
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioning.cli import UserError
+from captioning.features.stored_rows import StoredRows
+from captioning.files import atomic_path, plain_entries, read_info, write_info
+from captioning.untrusted.pickles import load_pickle
+
+BLOCK = 4096  # vectors that are looked at together
+
+
+def write_features(
+    path: str | Path,
+    parts: Iterable[tuple[Sequence[str], np.ndarray]],
+    info: dict[str, Any],
+    *,
+    rows: int,
+) -> None:
+    """Write features given as parts of (ids, array (n, ...)), which have `rows` rows together.
+
+    `.pkl` is the original pipeline's format, `dict[image_id, float32 (1, D)]`. `.h5` holds the
+    datasets `image_id` and `features`, of vectors or grids, written part by part.
+    """
+    hdf5 = is_hdf5(path)
+    with atomic_path(path) as temporary:
+        if hdf5:
+            _write_h5(temporary, parts, info, rows)
+        else:
+            _write_pickle(temporary, parts)
+    if not hdf5:
+        write_info(path, info)
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether the name of a features file says HDF5."""
+    return Path(path).suffix in (".h5", ".hdf5")
+
+
+def _write_pickle(path: Path, parts: Iterable[tuple[Sequence[str], np.ndarray]]) -> None:
+    rows = {}
+    for ids, matrix in parts:
+        rows.update(zip(ids, matrix.astype(np.float32)[:, None, :], strict=True))
+    with open(path, "wb") as file:
+        pickle.dump(rows, file, protocol=4)
+
+
+def _write_h5(path: Path, parts, info: dict[str, Any], rows: int) -> None:
+    """One dataset in one piece of the file, so that rows can be read from where they lie.
+
+    The record of the origin is inside: a file of gigabytes is not read whole for its digest.
+    """
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["info"] = json.dumps(info)
+        names: list[bytes] = []
+        data = None
+        for ids, matrix in parts:
+            if data is None:
+                data = file.create_dataset("features", (rows, *matrix.shape[1:]), matrix.dtype)
+            data[len(names) : len(names) + len(ids)] = matrix
+            names += [one.encode() for one in ids]
+        # Of one length: the library stumbles over damage in strings that each have their own.
+        length = max(map(len, names), default=1)
+        file.create_dataset("image_id", data=names, dtype=h5py.string_dtype("utf-8", length))
+
+
+def read_file(path: Path) -> tuple[list[str], np.ndarray | StoredRows, dict[str, Any]]:
+    """Image ids, features and the record of their origin, from a file of either format.
+
+    Raises:
+        UserError: a hostile or damaged file, none in it, or rows of different widths.
+    """
+    ids, matrix, info = _read_h5(path) if is_hdf5(path) else (*_read_pickle(path), read_info(path))
+    if not ids:
+        raise UserError(f"{path}: holds no features")
+    blocks = range(0, len(matrix), BLOCK) if matrix.ndim == 2 else ()
+    if not all(np.isfinite(matrix[first : first + BLOCK]).all() for first in blocks):
+        raise UserError(f"{path}: holds numbers that are not finite; extract the features again")
+    return ids, matrix, info
+
+
+def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
+    rows = load_pickle(path)
+    if not isinstance(rows, dict):
+        raise UserError(f"{path}: holds a {type(rows).__name__}, not a dictionary of features")
+    vectors = []
+    for key, value in rows.items():
+        good = isinstance(key, str) and isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if not good or value.size == 0 or value.shape not in ((value.size,), (1, value.size)):
+            raise UserError(f"{path}: entry {key!r:.60} is not a feature vector of shape (1, D)")
+        vectors.append(value.reshape(-1))
+    if len({vector.size for vector in vectors}) > 1:
+        raise UserError(f"{path}: holds feature vectors of different widths")
+    # Entries may share one array in the file, a million of them one of a million numbers.
+    if 4 * sum(vector.size for vector in vectors) > max(4 * path.stat().st_size, 1 << 26):
+        raise UserError(f"{path}: its vectors repeat their numbers without bound")
+    return list(rows), np.array(vectors, dtype=np.float32)
+
+
+def _read_h5(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
+    import h5py
+
+    from captioning.untrusted.hdf5 import check_hdf5, why_not
+
+    try:
+        with h5py.File(path, "r") as file:
+            check_hdf5(file)
+            ids = _read_ids(file["image_id"], path.stat().st_size)
+            data = file["features"]
+            if data.ndim not in (2, 3) or len(data) != len(ids) or data.dtype.kind != "f":
+                raise UserError(
+                    f"{path}: 'features' is not one vector, or one grid of vectors, for each "
+                    "'image_id'"
+                )
+            if "info" in file.attrs:
+                info = plain_entries(json.loads(file.attrs["info"]))
+            else:
+                info = read_info(path)
+            given = np.float32 if data.ndim == 2 else data.dtype
+            if ids and data.id.get_offset() is not None:
+                return (
+                    ids,
+                    StoredRows(path, data.id.get_offset(), data.shape, data.dtype, given),
+                    info,
+                )
+            if data.ndim == 2:  # compressed or in chunks: somebody else's
+                return ids, data[:].astype(np.float32), info
+            raise UserError(
+                f"{path}: its grids are empty, compressed or in chunks, and cannot be read one by "
+                "one; make it with 1_data_preprocessor.py --grid"
+            )
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except Exception as error:  # h5py raises by where in the file it stumbles
+        why = why_not(path, error)
+        raise UserError(
+            f"{path}: not a features file (HDF5 with 'image_id' and 'features'); it {why}"
+        ) from error
+
+
+def _read_ids(names, most: int) -> list[str]:
+    """All ids, a few at a time: strings of variable length can share their bytes without bound.
+
+    Raises:
+        ValueError: they have more than `most` bytes.
+    """
+    ids: list[str] = []
+    for first in range(0, len(names), 64):
+        part = names[first : first + 64].tolist()
+        most -= sum(map(len, part))
+        if most < 0:
+            raise ValueError
+        ids += [one.decode() for one in part]
+    return ids

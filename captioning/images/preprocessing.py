@@ -1,0 +1,100 @@
+"""How an encoder wants its pictures: as a text that lies with its weights, features and models."""
+
+import math
+import re
+from typing import NamedTuple
+
+from PIL import Image
+
+from captioning.cli import UserError
+from captioning.images.reading import squash
+
+Channels = tuple[float, float, float]
+IMAGE_SIZE = 224  # pixels, of encoders whose weights do not say otherwise
+
+# Mean and deviation of pixels, 0 to 255, by which they are normalised: the statistics of ImageNet
+# (torchvision's), 127 and 128 (EfficientNet-Lite's), or pixels from 0 to 1 (official SimCLR's).
+SCALES: dict[str, tuple[Channels, Channels]] = {
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "centred": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+    "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+}
+FORM = (
+    "squash(SIZE) or resize(SIDE)|crop(SIZE), then |imagenet, |unit (pixels from 0 to 1), |centred "
+    "or |mean(R,G,B)|deviation(R,G,B) of pixels from 0 to 255"
+)
+_PARTS = re.compile(
+    r"(?:squash\((?P<squash>\d{1,5})\)|resize\((?P<resize>\d{1,5})\)\|crop\((?P<crop>\d{1,5})\))"
+    r"(?:\|(?P<scale>[a-z]+)|\|mean\((?P<mean>[^()]+)\)\|deviation\((?P<deviation>[^()]+)\))?"
+)
+
+
+class Preprocessing(NamedTuple):
+    """From an RGB picture to what the network takes.
+
+    The whole picture is squashed to `size` pixels a side, or, with `resize`, its shorter side is
+    made so long and the middle `size` pixels are taken. Then it is normalised, as a part of the
+    network, by `mean` and `deviation` (of pixels from 0 to 255).
+    """
+
+    size: int = IMAGE_SIZE
+    resize: int | None = None
+    mean: Channels = SCALES["imagenet"][0]
+    deviation: Channels = SCALES["imagenet"][1]
+
+    def __str__(self) -> str:
+        square = (
+            f"resize({self.resize})|crop({self.size})" if self.resize else f"squash({self.size})"
+        )
+        for name, scale in SCALES.items():
+            if scale == (self.mean, self.deviation):
+                return f"{square}|{name}"
+        mean, deviation = (
+            ",".join(f"{number:g}" for number in numbers) for numbers in (self.mean, self.deviation)
+        )
+        return f"{square}|mean({mean})|deviation({deviation})"
+
+    def square(self, image: Image.Image, size: int) -> Image.Image:
+        """The picture as a square of `size`, which is `self.size` or in proportion to it."""
+        if not self.resize:
+            return squash(image, size)
+        side = min(image.size) * self.size / self.resize
+        left, top = ((length - side) / 2 for length in image.size)
+        box = (left, top, left + side, top + side)
+        return image.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
+def parse(text: str, default: Preprocessing) -> Preprocessing:
+    """The inverse of `str`; where the text names no scale, that of `default`.
+
+    Raises:
+        UserError: the text is of another form, or its numbers cannot be.
+    """
+    found = _PARTS.fullmatch(text)
+    if found is None:
+        raise UserError(f"preprocessing {text!r:.60}: must be {FORM}")
+    size = int(found["squash"] or found["crop"])
+    resize = int(found["resize"]) if found["resize"] else None
+    mean, deviation = default.mean, default.deviation
+    if found["scale"]:
+        if found["scale"] not in SCALES:
+            raise UserError(f"preprocessing {text!r:.60}: must be {FORM}")
+        mean, deviation = SCALES[found["scale"]]
+    elif found["mean"]:
+        mean, deviation = _channels(found["mean"], text), _channels(found["deviation"], text)
+    if not 8 <= size <= 4096 or not size <= (resize or size) <= 4096 or min(deviation) <= 0:
+        raise UserError(
+            f"preprocessing {text!r:.60}: cannot be; pictures have 8 to 4096 pixels a side, a crop "
+            "no more than there are, and deviations are above 0"
+        )
+    return Preprocessing(size, resize, mean, deviation)
+
+
+def _channels(text: str, whole: str) -> Channels:
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UserError(f"preprocessing {whole!r:.60}: mean and deviation have three numbers each")
+    return numbers

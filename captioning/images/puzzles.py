@@ -1,0 +1,61 @@
+"""Where the tiles of a puzzle lie in its picture."""
+
+import math
+
+import numpy as np
+
+from captioning.cli import UserError
+
+
+class Puzzle:
+    """Sizes of a puzzle: a crop of the picture is divided into cells, each of which gives a tile.
+
+    Args:
+        tiles: of a puzzle, whose number is a square: 4, 9, 16, ...
+        picture_size: side of the pictures in pixels, and so on:
+        crop_size: divided into cells.
+        cell_size: of which one is as wide as the crop divided by the tiles in a row, or less.
+        tile_size: at most a cell.
+        channel_shift: how far from the crop colours are taken, at most.
+
+    Raises:
+        UserError: the sizes do not fit into each other.
+    """
+
+    def __init__(
+        self,
+        tiles: int,
+        *,
+        picture_size: int = 256,
+        crop_size: int = 225,
+        cell_size: int = 75,
+        tile_size: int = 64,
+        channel_shift: int = 2,
+    ) -> None:
+        self.tiles, self.grid = tiles, math.isqrt(tiles)
+        self.picture_size, self.crop_size = picture_size, crop_size
+        self.cell_size, self.tile_size = cell_size, tile_size
+        self.channel_shift = channel_shift
+        if self.grid**2 != tiles:
+            raise UserError(f"{tiles} tiles make no square puzzle; take 4, 9 or 16")
+        if tile_size > cell_size:
+            raise UserError(f"tiles of {tile_size} px do not fit cells of {cell_size} px")
+        if self.grid * cell_size > crop_size:
+            raise UserError(
+                f"{self.grid} cells of {cell_size} px do not fit the crop of {crop_size} px"
+            )
+        if crop_size + 2 * channel_shift > picture_size:
+            raise UserError(
+                f"a crop of {crop_size} px and {channel_shift} px on each side, by which colours "
+                f"are shifted, do not fit pictures of {picture_size} px; make the crop smaller"
+            )
+
+    def corners(self) -> np.ndarray:
+        """Top and left of each cell (tiles, 2) in its crop."""
+        rows, columns = np.divmod(np.arange(self.tiles), self.grid)
+        return self.cell_size * np.stack([rows, columns], axis=1)
+
+    def centre_corners(self) -> np.ndarray:
+        """Top and left of each tile (tiles, 2), in the middle of its cell and of the picture."""
+        margin = (self.picture_size - self.grid * self.cell_size) // 2
+        return self.corners() + margin + (self.cell_size - self.tile_size) // 2

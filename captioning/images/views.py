@@ -1,0 +1,44 @@
+"""Other views of a picture than the whole of it, for a decoder to train on."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from captioning.images.names import image_id
+from captioning.images.reading import squash
+
+LEAST_AREA = 0.6  # of the picture: what its captions name should still be in the view
+
+
+def view(
+    number: int, name: str, whole: Callable[[Image.Image, int], Image.Image] = squash
+) -> Callable[[Image.Image, int], Image.Image]:
+    """What makes view `number` of the picture in the file `name`; view 0 is `whole`.
+
+    Others are a random part of at least `LEAST_AREA` of it, squashed to a square, and every second
+    one is mirrored. Which part follows from the number and the picture's `image_id` alone, so that
+    a resumed run, or another machine, sees the same.
+    """
+    if number == 0:
+        return whole
+    random = np.random.default_rng([number, *image_id(name).encode("utf-8", "surrogateescape")])
+    area = random.uniform(LEAST_AREA, 1)
+    # Uniform in its logarithm, so that wide parts come as often as high ones.
+    ratio = math.exp(random.uniform(math.log(LEAST_AREA), -math.log(LEAST_AREA)))
+    place, mirrored = random.uniform(size=2), random.uniform() < 0.5
+
+    def part(image: Image.Image, size: int) -> Image.Image:
+        # Shares of the picture's width and height; the ratio turns no more than there is room for.
+        width = min(1.0, math.sqrt(area * ratio))
+        height = area / width
+        if height > 1:
+            width, height = area, 1.0
+        left, top = place * (1 - width, 1 - height)
+        box = (left * image.width, top * image.height,
+               (left + width) * image.width, (top + height) * image.height)  # fmt: skip
+        square = image.resize((size, size), Image.Resampling.BILINEAR, box)
+        return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else square
+
+    return part

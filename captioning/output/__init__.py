@@ -1,0 +1,1 @@
+"""What a person looks at: captions in files, pages, pictures of where a model looked."""

@@ -1,0 +1,79 @@
+"""Any picture to a caption: the encoder that a model records, then its decoder."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from captioning.cli import UserError, printable
+from captioning.decoders.search import generate
+from captioning.encoders.encoder import Encoder
+from captioning.images.reading import UnreadableImage, decode_batches
+from captioning.output.captions import Captioned
+
+FEW = 8  # pictures up to which compiling the encoder's graph costs more than it saves
+BATCH = 32  # pictures whose captions are searched for together
+ENCODED = 16  # of them, those that pass the encoder together; most of the memory is its
+
+
+def caption_pictures(
+    model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
+) -> Iterator[Captioned | UnreadableImage]:
+    """Caption pictures in batches; yield a caption or an error for each, a batch's errors last."""
+    size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
+    square = encoder.preprocessing.square
+    for read, pixels, unreadable in decode_batches(
+        paths, encoder.preprocessing.size, size, square_of=lambda path: square
+    ):
+        if read:
+            if len(paths) <= FEW:
+                features = encoder.encode_few(pixels, grid=model.grid)
+            else:
+                parts = [
+                    encoder.encode(pixels[first : first + encoded], encoded, grid=model.grid)
+                    for first in range(0, len(pixels), encoded)
+                ]
+                features = np.concatenate(parts)
+            hypotheses = generate(model, features, beam_width=beam_width)
+            for path, found in zip(read, hypotheses, strict=True):
+                yield Captioned(path, *found)
+        yield from unreadable
+
+
+def caption_and_print(
+    model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
+) -> tuple[list[Captioned], list[str]]:
+    """`caption_pictures` for a terminal: print each caption when it is found.
+
+    Returns the captions, and why there is none of the other pictures.
+
+    Raises:
+        UserError: there is none at all.
+    """
+    results, unreadable = [], []
+    for result in caption_pictures(model, encoder, paths, beam_width=beam_width):
+        if isinstance(result, Captioned):
+            results.append(result)
+            print(f"{printable(result.path)}: {result.caption}")
+        else:
+            unreadable.append(str(result))
+    if not results:
+        raise UserError(f"{len(unreadable)} of {len(paths)} pictures failed; {unreadable[0]}")
+    return results, unreadable
+
+
+def check_all_captioned(results: Sequence[Captioned], unreadable: Sequence[str]) -> None:
+    """Name the pictures that failed, after what there is has been written.
+
+    Raises:
+        UserError: there are some.
+    """
+    for message in unreadable[:-1]:
+        print(f"skipped: {printable(message)}", file=sys.stderr)
+    if unreadable:
+        raise UserError(
+            f"{len(unreadable)} of {len(results) + len(unreadable)} pictures failed; the others "
+            f"have their captions; skipped: {unreadable[-1]}"
+        )

@@ -1,0 +1,130 @@
+"""What a person looks at: the page and the contact sheet of captions, and the training plot."""
+
+import base64
+import csv
+import html
+import io
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from captioning.cli import UserError
+from captioning.datasets import results_id
+from captioning.files import atomic_path, write_json, write_text
+from captioning.images.names import distinct_ids
+from captioning.images.reading import load_thumbnail
+
+THUMBNAIL = 320  # pixels along the longer side
+
+
+class Captioned(NamedTuple):
+    """A picture's file, its caption and the caption's log-probability."""
+
+    path: Path
+    caption: str
+    log_probability: float
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file name of a format that `write_captions` does not know."""
+    if path.suffix not in _WRITERS:
+        raise UserError(f"{path}: unknown format; end the name in {', '.join(_WRITERS)}")
+
+
+def write_captions(path: Path, results: Sequence[Captioned]) -> None:
+    """Write captions as JSON, CSV, an HTML page or a PNG contact sheet, by the file's suffix."""
+    _WRITERS[path.suffix](path, results)
+
+
+def _write_json(path: Path, results: Sequence[Captioned]) -> None:
+    ids = distinct_ids((str(one.path) for one in results), path)
+    write_json(path, [
+        {
+            "image_id": results_id(ids[str(one.path)], {}),
+            "caption": one.caption,
+            "file": str(one.path),
+            "log_probability": one.log_probability,
+        }
+        for one in results
+    ])  # fmt: skip
+
+
+def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "caption", "log_probability"))
+    writer.writerows((str(one.path), one.caption, f"{one.log_probability:.4f}") for one in results)
+    write_text(path, text.getvalue())
+
+
+def thumbnail_uri(path: Path, size: int = THUMBNAIL, quality: int = 85) -> str:
+    """A picture, at most `size` pixels along its longer side, as a JPEG inside a `data:` address.
+
+    Raises:
+        UnreadableImage: the file gives no picture.
+    """
+    buffer = io.BytesIO()
+    load_thumbnail(path, size).save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Captions</title>
+<style>
+body {{ font: 16px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fafafa; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem; }}
+figure {{ margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 8px;
+  overflow: hidden; }}
+img {{ width: 100%; height: 14rem; object-fit: contain; background: #eee; display: block; }}
+figcaption {{ padding: .6rem .8rem; }}
+small {{ display: block; color: #777; overflow-wrap: anywhere; }}
+</style></head><body>
+<h1>{count} captions</h1>
+<main>
+{figures}
+</main></body></html>
+"""
+
+
+def _write_html(path: Path, results: Sequence[Captioned]) -> None:
+    figures = []
+    for one in results:
+        caption, name = html.escape(one.caption), html.escape(one.path.name)
+        figures.append(
+            f'<figure><img src="{thumbnail_uri(one.path)}" alt="{caption}">'
+            f"<figcaption>{caption}<small>{name}</small></figcaption></figure>"
+        )
+    write_text(path, _PAGE.format(count=len(results), figures="\n".join(figures)))
+
+
+def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
+    """Thumbnails in rows, each with its caption beneath, as one PNG."""
+    columns = min(4, max(1, len(results)))
+    cell_width, text_height, gap = THUMBNAIL, 66, 16
+    cell_height = 240 + text_height
+    rows = -(-len(results) // columns)
+    sheet = Image.new(
+        "RGB", (columns * (cell_width + gap) + gap, rows * (cell_height + gap) + gap), "white"
+    )
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(17)
+    for number, one in enumerate(results):
+        left = gap + number % columns * (cell_width + gap)
+        top = gap + number // columns * (cell_height + gap)
+        picture = load_thumbnail(one.path, THUMBNAIL)
+        picture.thumbnail((cell_width, 240))
+        sheet.paste(picture, (left + (cell_width - picture.width) // 2, top + 240 - picture.height))
+        lines = textwrap.wrap(one.caption, 36)[:3]
+        draw.multiline_text((left, top + 246), "\n".join(lines), "black", font)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
+
+
+_WRITERS = {
+    ".json": _write_json, ".csv": _write_csv, ".html": _write_html, ".png": _write_contact_sheet,
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""Batches, teacher forcing, fine-tuning, self-critical training, and the run they share."""

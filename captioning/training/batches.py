@@ -1,0 +1,136 @@
+"""Captions in batches of equal length, with the features of their pictures."""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from captioning.cli import UserError
+from captioning.distribution import Share
+from captioning.features.reading import Features
+from captioning.text import Vocabulary
+
+
+class CaptionBatches(keras.utils.PyDataset):
+    """Captions in batches of equal length: one LSTM pass a caption and no padding.
+
+    Every batch has about as many words as `batch_size` captions of average length: more short
+    captions, fewer long ones. So every word weighs alike, and the largest arrays of all batches
+    are of one size, which memory is reused for.
+
+    An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`; of grids, the features
+    are (B, L, D), and only those of the batch are read from their file. The order of an
+    epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
+    without a seed the order is that of the data, shortest captions first.
+
+    Where there are `views`, features of the same pictures seen otherwise, every caption's picture
+    is drawn from `features` and these anew in every epoch. With `keep_unknown` words outside the
+    vocabulary are 0, which the decoder reads and does not learn to say; without, they are dropped.
+
+    With several devices a batch is filled up to a multiple of them with captions whose next words
+    are all 0, which count nothing; an item is the part of this process.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        captions: Mapping[str, Sequence[str]],
+        image_ids: Iterable[str],
+        vocabulary: Vocabulary,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        share: Share = Share(),  # noqa: B008 - it cannot be changed
+        views: Sequence[Features] = (),
+        keep_unknown: bool = False,
+    ) -> None:
+        # With one worker Keras has TensorFlow tune its queue, whose tuner then sleeps for up to as
+        # long as the epoch took before it lets go of it.
+        super().__init__(workers=2)
+        self.features, self.batch_size = features, batch_size
+        self.seed, self.share = seed, share
+        # Where each row of `features` is in each view; -1: nowhere.
+        self.views = [
+            (view.matrix, np.array([view.row.get(one, -1) for one in features.row], np.int32))
+            for view in views
+        ]
+        self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
+        # Arrays from the start: lists of lists of a million captions take five times the room.
+        by_length: dict[int, tuple[array, array]] = defaultdict(lambda: (array("i"), array("i")))
+        for one in image_ids:
+            for caption in captions[one]:
+                tokens = vocabulary.encode(caption, keep_unknown)
+                rows, words = by_length[len(tokens)]
+                rows.append(features.row[one])
+                words.extend(tokens)
+        self.groups = [
+            (np.array(rows), np.array(words).reshape(-1, length))
+            for length, (rows, words) in sorted(by_length.items())
+        ]
+        self.words = sum(tokens[:, 1:].size for _, tokens in self.groups)
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Cut every group into batches; with a seed, shuffle captions and batches first."""
+        self.epoch = epoch
+        random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
+        words = self.batch_size * self.words / sum(len(rows) for rows, _ in self.groups)
+        self.batches = []
+        for group, (rows, tokens) in enumerate(self.groups):
+            order = np.arange(len(rows)) if random is None else random.permutation(len(rows))
+            size = max(1, round(words / (tokens.shape[1] - 1)))
+            for first in range(0, len(order), size):
+                self.batches.append((group, order[first : first + size]))
+        if random is not None:
+            random.shuffle(self.batches)
+        # Keras takes the dimensions that its first two batches share for fixed.
+        groups = [group for group, _ in self.batches]
+        other = next((n for n, group in enumerate(groups) if group != groups[0]), 0)
+        if other:
+            self.batches[1], self.batches[other] = self.batches[other], self.batches[1]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int):
+        group, chosen = self.batches[number]
+        rows, tokens = self.groups[group]
+        looks = self._draw_views(len(chosen), number)
+        process, processes, devices = self.share
+        filling = -len(chosen) % devices
+        real = np.arange(len(chosen) + filling) < len(chosen)
+        chosen = np.append(chosen, chosen[:1].repeat(filling))
+        looks = np.append(looks, looks[:1].repeat(filling))
+        here = slice(process * len(chosen) // processes, (process + 1) * len(chosen) // processes)
+        chosen, real, looks = chosen[here], real[here], looks[here]
+        following = tokens[chosen, 1:]
+        try:
+            features = self._read(rows[chosen], looks)
+        except (UserError, OSError) as error:
+            self.failure = error
+            raise
+        return {"features": features, "tokens": tokens[chosen, :-1]}, following * real[:, None]
+
+    def _draw_views(self, count: int, number: int) -> np.ndarray:
+        """Which view the pictures of batch `number` are seen in: 0 stands for `features`."""
+        if not self.views:
+            return np.zeros(count, int)
+        random = np.random.default_rng((self.seed, self.epoch, number))
+        return random.integers(len(self.views) + 1, size=count)
+
+    def _read(self, rows: np.ndarray, looks: np.ndarray) -> np.ndarray:
+        matrix = self.features.matrix
+        if not self.views:
+            return matrix[rows]
+        there = np.stack([rows, *(places[rows] for _, places in self.views)])
+        looks = np.where(there[looks, np.arange(len(rows))] < 0, 0, looks)
+        features = np.empty((len(rows), *matrix.shape[1:]), matrix.dtype)
+        for number, source in enumerate([matrix, *(view for view, _ in self.views)]):
+            seen = looks == number
+            features[seen] = source[there[number, seen]]
+        return features
+
+    def on_epoch_end(self) -> None:
+        self.start_epoch(self.epoch + 1)

@@ -1,0 +1,58 @@
+"""An encoder's network and a caption decoder as one model, to be trained together."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from captioning.cli import UserError
+from captioning.decoders.base import Decoder
+from captioning.encoders.table import TABLE
+
+
+class Joint(keras.Model):
+    """Pixels and words to the next words; several captions of a picture are neighbours.
+
+    The encoder's batch normalisation goes by the statistics that it came with: those of a few
+    pictures would be too rough.
+
+    Args:
+        network: an encoder's network (`Encoder.network`).
+        decoder: takes the network's grid, or its vector.
+        captions: of each picture.
+    """
+
+    def __init__(self, network: keras.Model, decoder: Decoder, captions: int) -> None:
+        super().__init__()
+        self.network, self.decoder, self.captions = network, decoder, captions
+        self.token_loss = decoder.token_loss  # Keras does not show the metrics of inner models
+        self.built = True
+
+    def call(self, inputs: dict[str, Any], training: bool = False):
+        """What the decoder's `call` gives, for `pixels` (B, H, W, 3) and `tokens` (B * n, T)."""
+        outputs = self.network(inputs["pixels"], training=False)
+        features = outputs["pooled"]
+        if self.decoder.grid:
+            features = ops.reshape(outputs["grid"], (-1, *self.decoder.feature_shape))
+        features = ops.repeat(features, self.captions, axis=0)
+        return self.decoder({"features": features, "tokens": inputs["tokens"]}, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The decoder's."""
+        return self.decoder.compute_loss(x, y, y_pred, sample_weight, training)
+
+
+def thaw_last_stage(network: keras.Model, encoder: str) -> None:
+    """Let the last stage of an encoder's network learn, and nothing before it.
+
+    Raises:
+        UserError: it is not known where that of this `encoder` begins.
+    """
+    if encoder not in TABLE:
+        raise UserError(f"the encoder {encoder} cannot be fine-tuned; {', '.join(TABLE)} can")
+    # What comes before sees edges and textures, which are the same for every purpose.
+    first = TABLE[encoder].stages[-1]
+    reached = False
+    for layer in network.layers:
+        reached = reached or layer.name.startswith(first)
+        layer.trainable = reached

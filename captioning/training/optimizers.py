@@ -1,0 +1,43 @@
+"""AdamW as everything here is trained with it, and how its learning rate goes."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+
+@keras.saving.register_keras_serializable(package="captioning")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101), of which only matrices are decayed.
+
+    Biases and the scales of normalisation are not: they are few, cannot overfit, and would be drawn
+    away from what they stand for. A class of its own, because Keras forgets what it was told not
+    to decay when it loads an optimizer.
+    """
+
+    def build(self, variables) -> None:
+        """Set up the moments of `variables`, and which are not decayed."""
+        if not self.built:  # by shape, because Keras looks for a name in the layer's, too
+            vectors = [variable for variable in variables if len(variable.shape) < 2]
+            self.exclude_from_weight_decay(var_list=vectors)
+        super().build(variables)
+
+
+def learning_rate_schedule(
+    peak: float, steps: int, warmup_share: float = 0.05
+) -> keras.optimizers.schedules.CosineDecay:
+    """Warm up linearly over the first of `steps`, then fall to 0 along a half cosine."""
+    warmup = max(1, int(steps * warmup_share))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
+    )
+
+
+def plateau_rate(first: float, losses: Sequence[float]) -> float:
+    """The learning rate after epochs of these development losses: halved by each without a new low.
+
+    It follows from the history alone, so that a resumed run has the same.
+    """
+    lows = np.minimum.accumulate([math.inf, *losses])[:-1]
+    return first * 0.5 ** int(np.sum(np.array(losses) >= lows))

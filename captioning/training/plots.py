@@ -1,0 +1,64 @@
+"""Curves of a training run as a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from captioning.files import atomic_path
+
+
+def plot_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Training and development loss by epoch, as a PNG; a line marks the best epoch."""
+    plot_curves(
+        path,
+        [row["epoch"] for row in history],
+        {
+            "training (dropout on)": [row["loss"] for row in history],
+            "development": [row["val_loss"] for row in history],
+        },
+        y_label="loss per word (nats)",
+        mark=int(np.argmin([row["val_loss"] for row in history])),
+    )
+
+
+def plot_curves(
+    path: Path,
+    epochs: Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    *,
+    x_label: str = "epoch",
+    y_label: str,
+    mark: int | None = None,
+    right: Mapping[str, Sequence[float | str]] | None = None,
+) -> None:
+    """Curves by epoch, or by what `x_label` says, as a PNG.
+
+    `mark` is the number of a point to draw a line at. The curves of `right` have an axis of their
+    own on that side, and an empty text where there is no value.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for label, values in curves.items():
+        axes.plot(epochs, values, "o-", label=label)
+    if mark is not None:
+        axes.axvline(epochs[mark], color="0.8", zorder=0)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    for label, values in (right or {}).items():
+        points = [(x, y) for x, y in zip(epochs, values, strict=True) if y != ""]
+        if points:
+            other = axes.twinx()
+            other.plot(*zip(*points, strict=True), "s--", color="tab:red", label=label)
+            other.set_ylabel(label)
+            axes.plot([], [], "s--", color="tab:red", label=label)  # for the one legend
+    axes.legend()
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,149 @@
+"""Stage 2's arguments whose defaults go by the decoder, and the decoder that is built from them.
+
+A value that the user gives holds for whichever decoder it is.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from captioning.cli import UserError, not_negative, positive_float, positive_int, share
+from captioning.decoders.table import DECODERS, TABLE, decoder_class
+
+SETTINGS = tuple(name for name in TABLE["merge"].defaults if name != "features")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--decoder` and the arguments whose defaults go by it."""
+
+    def add(flag: str, help: str, **options) -> None:
+        name = flag[2:].replace("-", "_")
+        values = [f"{decoder} {entry.defaults[name]}" for decoder, entry in TABLE.items()]
+        text = f"{help} (default: {', '.join(values)})"
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **options)
+
+    parser.add_argument(
+        "--decoder",
+        choices=DECODERS,
+        default="merge",
+        help="merge reads one vector a picture; attention, an LSTM, and transformer look at the "
+        "grid that 1_data_preprocessor.py --grid writes",
+    )
+    add("--features", "from 1_data_preprocessor.py")
+    add(
+        "--learning-rate",
+        "of AdamW at its peak; lower it if the loss does not fall",
+        type=positive_float,
+    )
+    add(
+        "--schedule",
+        "cosine: up over the first steps, then down to 0 over --epochs; plateau: halved "
+        "after every epoch that does not lower the development loss",
+        choices=("cosine", "plateau"),
+    )
+    add("--warmup", "share of the steps in which the cosine schedule goes up", type=share)
+    add(
+        "--weight-decay",
+        "of AdamW, which multiplies it by the learning rate; raise it if the development loss "
+        "rises while the training loss falls",
+        type=share,
+    )
+    add(
+        "--clip-norm",
+        "longest gradient, longer ones are shortened to it; 0: any. Lower it if the loss jumps",
+        type=not_negative,
+    )
+    add(
+        "--dropout",
+        "share of image and word vectors, and of each part of a transformer's blocks, zeroed in "
+        "training; raise it if the development loss rises early",
+        type=share,
+    )
+    add(
+        "--output-dropout",
+        "likewise of what the output layer reads; in merge it lowers the development loss, but "
+        "BLEU too",
+        type=share,
+    )
+    add(
+        "--label-smoothing",
+        "share of every target that is spread over all words; the losses that are shown are "
+        "without it",
+        type=share,
+    )
+    add(
+        "--tied-embedding",
+        "one matrix for the word embedding and the output layer",
+        action=argparse.BooleanOptionalAction,
+    )
+    add(
+        "--min-count",
+        "words that the training captions have fewer times are neither learned nor said",
+        type=positive_int,
+    )
+    add(
+        "--attention-penalty",
+        "of attention only: how much it costs not to look everywhere once (the lambda of Show, "
+        "Attend and Tell)",
+        type=not_negative,
+    )
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Fill in what the user left to the decoder.
+
+    Raises:
+        UserError: an argument that only another decoder has.
+    """
+    entry = TABLE[args.decoder]
+    for name, value in entry.defaults.items():
+        setattr(args, name, getattr(args, name, value))
+    for name in {name for other in TABLE.values() for name in other.own} - {*entry.own}:
+        if getattr(args, name, None):
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag}: the {args.decoder} decoder has none; leave it out")
+
+
+def settings_path(folder: Path) -> Path:
+    """The record of what the model in `folder` is trained with."""
+    return folder / "checkpoints" / "training_settings.json"
+
+
+def trained_setting(folder: Path, name: str, kind: type) -> Any:
+    """What the model that was trained into `folder` was trained with; None if it is not known."""
+    try:
+        value = json.loads(settings_path(folder).read_bytes())[name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if type(value) is kind else None
+
+
+def build(args: argparse.Namespace, features, vocabulary, steps: int):
+    """A new decoder for these `Features` and this `Vocabulary`, compiled to train for `steps`."""
+    import keras
+
+    from captioning.training.optimizers import AdamW, learning_rate_schedule
+
+    options: dict[str, Any] = {
+        "dropout": args.dropout, "output_dropout": args.output_dropout,
+        "label_smoothing": args.label_smoothing, "tied": args.tied_embedding,
+        "dtype": "mixed_bfloat16" if args.dtype == "bfloat16" else "float32",
+    }  # fmt: skip
+    if len(features.shape) == 2:
+        options["positions"] = features.shape[0]
+    options |= {own: vars(args)[name] for name, own in TABLE[args.decoder].own.items()}
+    model = decoder_class(args.decoder)(
+        features.width, vocabulary.words, vocabulary.max_length, vocabulary.text_rules,
+        features.info, **options,
+    )  # fmt: skip
+    rate = args.learning_rate
+    if args.schedule == "cosine":
+        rate = learning_rate_schedule(rate, steps, args.warmup)
+    model.compile(
+        optimizer=AdamW(
+            rate, weight_decay=args.weight_decay, global_clipnorm=args.clip_norm or None
+        ),
+        jit_compile=keras.backend.backend() != "tensorflow",
+    )
+    return model

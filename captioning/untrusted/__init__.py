@@ -1,0 +1,1 @@
+"""Readers of files that may be hostile: pickles, Keras files, HDF5, PyTorch checkpoints."""

@@ -1,0 +1,143 @@
+"""`contrastive/main.py` as a user runs it, with the mistakes that users make."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+
+from captioning.encoders.weights import read_recipe
+from tests.conftest import ROOT, assert_refused, run_script
+from tests.pretext_tools import encoded, patterns, write_pictures
+
+SCRIPT = "contrastive/main.py"
+SMALL = ("--image-size", 32, "--batch-size", 8, "--epochs", 2)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 20)
+
+
+def test_help_is_quick():
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, ROOT / SCRIPT, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--method" in result.stdout
+    assert time.monotonic() - began < 2  # a busy machine; half a second on an idle one
+
+
+def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
+    """Trained, killed, resumed; its weights then make features of the recipe's size."""
+    run = tmp_path / "run"
+    command = [sys.executable, str(ROOT / SCRIPT), "--images", str(pictures), "--output", str(run),
+               "--save-minutes", "0.0001", *map(str, SMALL)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (run / "state.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    resumed = run_script(
+        SCRIPT, "--images", pictures, "--output", run, *SMALL, "--resume", cwd=tmp_path
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert "goes on after step" in resumed.stdout
+    weights = run / "resnet18-simclr.weights.h5"
+    recipe = read_recipe(weights)
+    assert (recipe["preprocessing"], recipe["pictures_seen"], recipe["method"]) == (
+        "squash(64)|imagenet",
+        32,
+        "simclr",
+    )
+    result = run_script(
+        "1_data_preprocessor.py", "--images", dataset.images, "--captions", dataset.captions,
+        "--encoder", "resnet18", "--weights", weights, "--batch-size", 6, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "vectors of 512 numbers" in result.stdout
+
+    # Another method or encoder does not go on with this run, and leaves it as it is.
+    state = (run / "state.npz").read_bytes()
+    change = ("--method", "byol", "--encoder", "efficientnet_lite0")
+    result = run_script(
+        SCRIPT, "--images", pictures, "--output", run, *SMALL, *change, "--resume", cwd=tmp_path
+    )
+    assert_refused(result, "method was simclr, not byol", "encoder was resnet18, not efficientnet")
+    assert (run / "state.npz").read_bytes() == state
+    # Nor do other pictures, as many as before.
+    others = write_pictures(tmp_path / "others", 20, seed=1)
+    result = run_script(
+        SCRIPT, "--images", others, "--output", run, *SMALL, "--resume", cwd=tmp_path
+    )
+    assert_refused(result, "pictures_sha256 was")
+    assert (run / "state.npz").read_bytes() == state
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--temperature", "0"), ("--temperature", "'0' is not a number above 0")),
+        (("--batch-size", "64"), ("--batch-size 64 is larger than the 20 pictures",)),
+        (("--batch-size", "1"), ("--batch-size 1", "give more")),
+        (("--method", "byol", "--small-crops", "2"), ("--small-crops", "byol")),
+        (("--images", "nowhere"), ("nowhere", "no such file or folder")),
+        (("--images", "empty"), ("empty", "holds no picture")),
+        (("--images", "broken.zip"), ("broken.zip: one.png", "not a picture")),
+        (("--images", "text.txt"), ("text.txt", "neither a folder")),
+        (("--method", "moco", "--queue-size", "9"), ("--queue-size 9", "multiple")),
+        (("--probe-images", "empty"), ("--probe-captions",)),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, parts, pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no pictures")
+    with zipfile.ZipFile(tmp_path / "broken.zip", "w") as archive:
+        archive.writestr("one.png", b"broken")
+    result = run_script(SCRIPT, "--images", pictures, *SMALL, *arguments, cwd=tmp_path)
+    assert_refused(result, *parts)
+
+
+def test_one_broken_picture_in_a_zip_is_skipped(tmp_path):
+    path = tmp_path / "some.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("broken.png", b"broken")
+        for number, pixels in enumerate(patterns(8)):
+            archive.writestr(f"{number}.png", encoded(pixels))
+    result = run_script(SCRIPT, "--images", path, *SMALL, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "8 pictures, 1 unreadable" in result.stdout
+    assert "broken.png" in result.stderr
+
+
+def test_nan_says_what_to_lower(pictures, tmp_path):
+    result = run_script(
+        SCRIPT, "--images", pictures, *SMALL, "--optimizer", "sgd", "--learning-rate", 1e38,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert_refused(result, "lower --learning-rate")
+
+
+class Hostile:
+    """Runs a command when `pickle.load` reads it."""
+
+    def __reduce__(self):
+        return os.system, ("touch touched",)
+
+
+@pytest.mark.parametrize("hostile", [True, False])
+def test_hostile_or_foreign_checkpoint(hostile, dataset, tmp_path):
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
+        content = {"state_dict": {}, "args": Hostile()} if hostile else {"state_dict": {}}
+        archive.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
+    result = run_script(
+        "1_data_preprocessor.py", "--images", dataset.images, "--captions", dataset.captions,
+        "--encoder", "resnet18", "--weights", "weights.pth", cwd=tmp_path,
+    )  # fmt: skip
+    assert_refused(result, "weights.pth", "refused" if hostile else "no weights of a resnet")
+    assert not (tmp_path / "touched").exists()

@@ -1,0 +1,131 @@
+"""The five scripts on data sets of other forms than Flickr8k's: the same figures come out."""
+
+import csv
+import json
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from captioning.datasets import read_captions
+from tests import dataset_formats as formats
+from tests.conftest import assert_refused, run_script
+
+FIRST_ID = 391_895
+
+
+@pytest.fixture
+def coco(pipeline, tmp_path) -> SimpleNamespace:
+    """The made data set as COCO's: numbered, in two folders, with two captions files."""
+    raw = read_captions(pipeline.data.captions)
+    dev = pipeline.data.dev.read_text().split()
+    numbers = {name: FIRST_ID + n for n, name in enumerate(sorted(pipeline.data.names))}
+    annotations = {}
+    for year, chosen in (
+        ("train2014", [name for name in pipeline.data.names if name not in dev]),
+        ("val2014", dev),
+    ):
+        (tmp_path / "coco" / year).mkdir(parents=True)
+        called = {name: f"COCO_{year}_{numbers[name]:012d}.jpg" for name in chosen}
+        for name, other in called.items():
+            (tmp_path / "coco" / year / other).symlink_to(pipeline.data.images / name)
+        annotations[year] = tmp_path / f"captions_{year}.json"
+        formats.write_coco(
+            annotations[year],
+            {other: raw[name.removesuffix(".jpg")] for name, other in called.items()},
+            {other: numbers[name] for name, other in called.items()},
+        )
+    names = {str(number): name.removesuffix(".jpg") for name, number in numbers.items()}
+    return SimpleNamespace(
+        images=tmp_path / "coco", train=annotations["train2014"], val=annotations["val2014"],
+        names=names,
+    )  # fmt: skip
+
+
+def run(script: str, *arguments, cwd: Path) -> str:
+    result = run_script(script, *arguments, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_coco_gives_what_flickr8k_gives_but_for_the_ids(pipeline, coco, tmp_path):
+    printed = run(
+        "1_data_preprocessor.py", "--images", coco.images, "--captions", coco.train, coco.val,
+        "--text-rules", "ptb", "--batch-size", 6, cwd=tmp_path,
+    )  # fmt: skip
+    assert "MS COCO (captions_train2014.json), MS COCO (captions_val2014.json): 12 im" in printed
+    features, others = (
+        pickle.loads((folder / "features.pkl").read_bytes()) for folder in (tmp_path, pipeline.work)
+    )
+    assert {coco.names[one] for one in features} == set(others)
+    assert all(np.array_equal(row, others[coco.names[one]]) for one, row in features.items())
+    lines, expected = (
+        (folder / "descriptions.txt").read_text().splitlines()
+        for folder in (tmp_path, pipeline.work)
+    )
+    pairs = (line.split(" ", 1) for line in lines)
+    assert sorted(f"{coco.names[one]} {words}" for one, words in pairs) == sorted(expected)
+
+    run(
+        "2_train_IC_model.py", "--train-split", coco.train, "--dev-split", coco.val,
+        "--epochs", 12, "--batch-size", 4, "--learning-rate", 0.005, cwd=tmp_path,
+    )  # fmt: skip
+    history, other = (
+        list(csv.DictReader((folder / "history.csv").open()))
+        for folder in (tmp_path, pipeline.work)
+    )
+    for name in ("loss", "val_loss"):
+        assert [row[name] for row in history] == [row[name] for row in other]
+
+    run("4_tokenizer.py", "--train-split", coco.train, cwd=tmp_path)
+    tokenizers = [(folder / "tokenizer.pkl").read_bytes() for folder in (tmp_path, pipeline.work)]
+    assert tokenizers[0] == tokenizers[1]
+
+    run(
+        "3_BLEU.py", "--split", coco.val, "--protocol", "coco", "--captions", coco.train, coco.val,
+        "--output", "captions_val2014_ours_results.json", cwd=tmp_path,
+    )  # fmt: skip
+    found = json.loads((tmp_path / "captions_val2014_ours_results.json").read_text())
+    wanted = [image["id"] for image in json.loads(coco.val.read_text())["images"]]
+    assert [one["image_id"] for one in found] == wanted
+    assert all(set(one) == {"image_id", "caption"} and one["caption"] for one in found)
+
+
+def test_splits_of_karpathy_and_drawn_ones(pipeline, tmp_path):
+    raw = {f"{one}.jpg": texts for one, texts in read_captions(pipeline.data.captions).items()}
+    dev = pipeline.data.dev.read_text().split()
+    splits = {name: "val" if name in dev else "restval" for name in raw}
+    formats.write_karpathy(tmp_path / "dataset.json", raw, splits)
+    descriptions = ["--descriptions", pipeline.work / "descriptions.txt"]
+
+    run("4_tokenizer.py", *descriptions, "--train-split", "dataset.json:train", cwd=tmp_path)
+    expected = (pipeline.work / "tokenizer.pkl").read_bytes()
+    assert (tmp_path / "tokenizer.pkl").read_bytes() == expected
+
+    drawn = [
+        run("4_tokenizer.py", *descriptions, "--train-split", "train", "--split-seed", seed,
+            "--output", f"{seed}.pkl", cwd=tmp_path)
+        for seed in (0, 0, 1)
+    ]  # fmt: skip
+    assert drawn[0] == drawn[1]
+
+    result = run_script("4_tokenizer.py", *descriptions, "--train-split", "dataset.json",
+                        cwd=tmp_path)  # fmt: skip
+    assert_refused(result, "dataset.json:val", "say which of its splits")
+
+
+def test_a_data_set_that_the_captions_are_not_of_is_refused(dataset, tmp_path):
+    result = run_script("1_data_preprocessor.py", "--images", dataset.images, "--captions",
+                        dataset.captions, "--dataset", "karpathy", cwd=tmp_path)  # fmt: skip
+    assert_refused(result, "captions.token.txt", "Karpathy's dataset_*.json")
+
+
+def test_images_of_the_split_that_cannot_be_scored_are_named(pipeline, tmp_path):
+    split = tmp_path / "split.txt"
+    split.write_text(pipeline.data.dev.read_text() + "gone.jpg\n")
+    result = run_script("3_BLEU.py", "--split", split, cwd=pipeline.work)
+    assert "skipped 1 of the 4 images of" in result.stdout
+    assert "not in the features or the references: gone" in result.stdout

@@ -1,0 +1,142 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from captioning.decoders.cross_entropy import BLOCK, linear_cross_entropy
+
+WIDTH, WORDS = 6, 11
+
+
+@pytest.fixture(params=[7, BLOCK, 2 * BLOCK + 3], ids=["part of a block", "a block", "more"])
+def problem(request):
+    """Hidden vectors, kernel, bias and target words."""
+    random = np.random.default_rng(1)
+    shapes = [(request.param, WIDTH), (WIDTH, WORDS), (WORDS,)]
+    arrays = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+    return *arrays, random.integers(0, WORDS, request.param).astype(np.int32)
+
+
+def naive(hidden, kernel, bias, targets, smoothing):
+    """Mean loss, every word's loss, and the gradient of the mean by hidden, kernel and bias."""
+    arrays = [np.asarray(one, np.float64) for one in (hidden, kernel, bias)]
+    hidden, kernel, bias = arrays
+    gradients = [np.zeros_like(one) for one in arrays]
+    mean, losses = 0.0, []
+    for vector, gradient, target in zip(hidden, gradients[0], targets, strict=True):
+        logits = vector @ kernel + bias
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        wanted = np.full(WORDS, smoothing / WORDS)
+        wanted[target] += 1 - smoothing
+        losses.append(-np.log(probabilities[target]))
+        mean -= (wanted * np.log(probabilities)).sum() / len(hidden)
+        by_logits = (probabilities - wanted) / len(hidden)
+        gradient += kernel @ by_logits
+        gradients[1] += np.outer(vector, by_logits)
+        gradients[2] += by_logits
+    return mean, losses, gradients
+
+
+def gradients_of(loss, arrays):
+    """By the backend at hand, of compiled code as in training."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*arrays)
+    import tensorflow as tf
+
+    @tf.function
+    def compiled(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = loss(*tensors)
+        return tape.gradient(value, tensors)
+
+    return compiled(*(tf.constant(one) for one in arrays))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_losses_equal_a_loop(problem, smoothing, training):
+    expected_mean, expected_losses, _ = naive(*problem, smoothing)
+    mean, losses = linear_cross_entropy(*problem, smoothing, training)
+    assert float(mean) == pytest.approx(expected_mean, rel=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(losses), expected_losses, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_gradients_equal_a_loop(problem, smoothing):
+    *arrays, targets = problem
+    _, _, expected = naive(*problem, smoothing)
+    found = gradients_of(
+        lambda *tensors: linear_cross_entropy(*tensors, targets, smoothing)[0], arrays
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(one), other, atol=1e-6)
+
+
+def test_gradient_follows_what_comes_after_the_loss(problem):
+    *arrays, targets = problem
+    once = gradients_of(lambda *tensors: linear_cross_entropy(*tensors, targets)[0], arrays)
+    thrice = gradients_of(lambda *tensors: 3 * linear_cross_entropy(*tensors, targets)[0], arrays)
+    for one, other in zip(once, thrice, strict=True):
+        np.testing.assert_allclose(
+            3 * ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-5, atol=1e-8
+        )
+
+
+def test_equal_logits_lose_the_logarithm_of_the_words():
+    hidden, kernel = np.zeros((5, WIDTH), np.float32), np.ones((WIDTH, WORDS), np.float32)
+    mean, _ = linear_cross_entropy(hidden, kernel, np.zeros(WORDS, np.float32), np.arange(5))
+    assert float(mean) == pytest.approx(np.log(WORDS))
+
+
+def test_huge_logits_stay_finite():
+    hidden = np.full((2, WIDTH), 1e4, np.float32)
+    kernel = np.random.default_rng(1).normal(size=(WIDTH, WORDS)).astype(np.float32)
+    mean, _ = linear_cross_entropy(hidden, kernel, np.zeros(WORDS, np.float32), np.array([0, 1]))
+    assert np.isfinite(float(mean))
+
+
+def test_bfloat16_is_near(problem):
+    hidden, *rest = problem
+    exact, _ = linear_cross_entropy(hidden, *rest)
+    rough, _ = linear_cross_entropy(ops.cast(hidden, "bfloat16"), *rest)
+    assert float(rough) == pytest.approx(float(exact), rel=0.01)
+
+
+def test_words_of_no_weight_count_nothing(problem):
+    *arrays, targets = problem
+    mask = np.arange(len(targets)) % 3 != 1
+    weights = (mask / mask.sum()).astype(np.float32)
+    kept = [arrays[0][mask], *arrays[1:], targets[mask]]
+
+    mean, losses = linear_cross_entropy(*problem, 0.1, weights=weights)
+    expected_mean, expected_losses, (by_hidden, *by_weights) = naive(*kept, 0.1)
+    assert float(mean) == pytest.approx(expected_mean, rel=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(losses)[mask], expected_losses, rtol=1e-4)
+
+    found = gradients_of(
+        lambda *tensors: linear_cross_entropy(*tensors, targets, 0.1, weights=weights)[0], arrays
+    )
+    hidden, *rest = (ops.convert_to_numpy(one) for one in found)
+    np.testing.assert_allclose(hidden[mask], by_hidden, atol=1e-6)
+    assert not hidden[~mask].any()
+    for one, other in zip(rest, by_weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_weights_scale_losses_and_gradients(problem):
+    *arrays, targets = problem
+    weights = np.random.default_rng(3).normal(size=len(targets)).astype(np.float32)
+
+    found, _ = linear_cross_entropy(*problem, weights=weights)
+    _, losses, _ = naive(*problem, 0.0)
+    assert float(found) == pytest.approx(np.dot(weights, losses), abs=1e-4)
+
+    by_hidden, *_ = gradients_of(
+        lambda *tensors: linear_cross_entropy(*tensors, targets, weights=weights)[0], arrays
+    )
+    _, _, (expected, *_) = naive(*problem, 0.0)
+    expected = expected * len(targets) * weights[:, None]
+    np.testing.assert_allclose(ops.convert_to_numpy(by_hidden), expected, atol=1e-5)

@@ -1,0 +1,221 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from captioning.cli import UserError
+from captioning.decoders.loading import check_features, load_captioner
+from captioning.decoders.merge import MergeDecoder
+from captioning.features.reading import Features
+from tests.decoder_tools import NAMES, features_for, tiny, training_loss
+
+WORDS = ["startseq", "endseq", *(f"word{number}" for number in range(9))]
+FEATURES, LONGEST = 6, 7
+
+
+@pytest.fixture
+def model() -> MergeDecoder:
+    keras.utils.set_random_seed(1)
+    return MergeDecoder(FEATURES, WORDS, LONGEST, units=8, dropout=0.0)
+
+
+@pytest.fixture
+def captions():
+    """Two captions of each of two lengths, and their images' features."""
+    random = np.random.default_rng(2)
+    return [
+        (
+            random.normal(size=(2, FEATURES)).astype(np.float32),
+            np.concatenate(
+                [np.full((2, 1), 1), random.integers(3, 12, (2, length)), np.full((2, 1), 2)], 1
+            ),
+        )
+        for length in (2, 5)
+    ]
+
+
+def original_model(source: MergeDecoder) -> keras.Model:
+    """The original pipeline's model, written as it was, with the weights of `source`."""
+    image = keras.Input((FEATURES,))
+    x = layers.Dense(8, activation="relu", name="image_dense")(layers.Dropout(0.0)(image))
+    prefix = keras.Input((LONGEST,))
+    embedded = layers.Embedding(len(WORDS) + 1, 8, mask_zero=True, name="embedding")(prefix)
+    y = layers.LSTM(8, name="lstm")(layers.Dropout(0.0)(embedded))
+    z = layers.Dense(8, activation="relu", name="merge_dense")(layers.add([x, y]))
+    word = layers.Dense(len(WORDS) + 1, activation="softmax", name="output_dense")(z)
+    model = keras.Model([image, prefix], word)
+    for name in ("image_dense", "embedding", "lstm", "merge_dense", "output_dense"):
+        model.get_layer(name).set_weights(getattr(source, name).get_weights())
+    return model
+
+
+def expand(captions):
+    """Every prefix of every caption, left-padded, the next word one-hot: the original's way."""
+    images, prefixes, words = [], [], []
+    for features, tokens in captions:
+        for vector, caption in zip(features, tokens, strict=True):
+            for end in range(1, len(caption)):
+                images.append(vector)
+                prefixes.append([0] * (LONGEST - end) + caption[:end].tolist())
+                words.append(keras.utils.to_categorical(caption[end], len(WORDS) + 1))
+    return np.array(images), np.array(prefixes), np.array(words)
+
+
+def loss_and_gradients(model, loss) -> tuple[float, dict[str, np.ndarray]]:
+    import tensorflow as tf  # the default backend's own differentiation
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = tape.gradient(value, [v.value for v in model.trainable_variables])
+    by_name = {
+        "/".join(variable.path.split("/")[-2:]): ops.convert_to_numpy(
+            tf.convert_to_tensor(gradient)
+        )
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+    }
+    return float(value), by_name
+
+
+def test_loss_and_gradients_equal_the_originals_prefix_expansion(model, captions):
+    original = original_model(model)
+    images, prefixes, words = expand(captions)
+
+    def ours():
+        words = [tokens[:, 1:].size for _, tokens in captions]
+        means = [
+            training_loss(model, {"features": features, "tokens": tokens[:, :-1]}, tokens[:, 1:])
+            for features, tokens in captions
+        ]
+        return sum(n * mean for n, mean in zip(words, means, strict=True)) / sum(words)
+
+    def theirs():
+        predicted = original([images, prefixes], training=True)
+        return ops.mean(ops.categorical_crossentropy(words, predicted))
+
+    loss, gradients = loss_and_gradients(model, ours)
+    expected_loss, expected_gradients = loss_and_gradients(original, theirs)
+
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    assert gradients.keys() == expected_gradients.keys()
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected_gradients[name], atol=1e-5, err_msg=name)
+
+
+# ---- what every decoder does -----------------------------------------------------------------
+
+
+@pytest.fixture(params=NAMES)
+def name(request) -> str:
+    return request.param
+
+
+TOKENS = np.array([[1, 5, 3, 7, 3], [1, 9, 9, 4, 2], [1, 3, 11, 4, 6]])
+
+
+def inputs_for(model, tokens=TOKENS) -> dict:
+    return {"features": features_for(model, len(tokens)), "tokens": tokens}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_steps_equal_teacher_forcing(name, tied):
+    model = tiny(name, WORDS, LONGEST, tied=tied)
+    inputs = inputs_for(model)
+    whole = model.next_words(inputs)
+
+    context, state = model.start(inputs["features"])
+    for position in range(TOKENS.shape[1]):
+        logits, state = model.step(TOKENS[:, position], context, state)
+        np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
+
+
+def test_captions_of_one_image_share_its_context(name):
+    model = tiny(name, WORDS, LONGEST)
+    features = features_for(model, 2)
+    tokens = np.array([TOKENS[0], TOKENS[1], TOKENS[2], TOKENS[0]])  # two captions an image
+    whole = model.next_words({"features": np.repeat(features, 2, axis=0), "tokens": tokens})
+
+    context, state = model.start(features)
+    state = [np.repeat(part, 2, axis=0) for part in state]
+    for position in range(tokens.shape[1]):
+        logits, state = model.step(tokens[:, position], context, state)
+        np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"tied": True, "label_smoothing": 0.2}])
+def test_loss_and_gradients_equal_a_plain_cross_entropy(name, options):
+    model = tiny(name, WORDS, LONGEST, **options)
+    inputs, following = inputs_for(model, TOKENS[:, :-1]), TOKENS[:, 1:]
+
+    def plain():
+        count, smoothing = len(WORDS) + 1, options.get("label_smoothing", 0.0)
+        targets = (1 - smoothing) * ops.one_hot(following, count) + smoothing / count
+        loss = -ops.mean(
+            ops.sum(targets * ops.log_softmax(model.next_words(inputs, training=True)), -1)
+        )
+        if name == "attention":
+            unseen = ops.square(1 - ops.sum(model.attention(inputs), axis=1))
+            loss += model.penalty * ops.mean(ops.sum(unseen, axis=1)) / following.shape[1]
+        return loss
+
+    loss, gradients = loss_and_gradients(model, lambda: training_loss(model, inputs, following))
+    expected_loss, expected_gradients = loss_and_gradients(model, plain)
+
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    for variable, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected_gradients[variable], atol=1e-5)
+
+
+def test_shown_loss_is_without_smoothing_and_penalty(name):
+    model = tiny(name, WORDS, LONGEST, label_smoothing=0.2)
+    inputs, following = inputs_for(model, TOKENS[:, :-1]), TOKENS[:, 1:]
+    scores = np.array(ops.log_softmax(model.next_words(inputs)))
+
+    training_loss(model, inputs, following)
+
+    chosen = np.take_along_axis(scores, following[:, :, None], axis=2)
+    assert float(model.token_loss.result()) == pytest.approx(-chosen.mean(), abs=1e-5)
+
+
+def test_dropout_acts_in_training_only(name):
+    model = tiny(name, WORDS, LONGEST, dropout=0.5)
+    inputs = inputs_for(model)
+    first, second, *trained = (
+        model.next_words(inputs, training) for training in (False, False, True, True)
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(*trained)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_saved_model_comes_back_with_its_vocabulary(name, tied, tmp_path):
+    model = tiny(name, WORDS, LONGEST, tied=tied)
+    model.encoder = {"encoder": "resnet50", "weights_sha256": "abc"}
+    model.save(tmp_path / "model.keras")
+    loaded = load_captioner(tmp_path / "model.keras")
+    inputs = inputs_for(model)
+    assert np.array_equal(loaded.next_words(inputs), model.next_words(inputs))
+    assert loaded.vocabulary == model.vocabulary
+    assert loaded.encoder == model.encoder
+    assert loaded.feature_shape == model.feature_shape
+
+
+@pytest.mark.parametrize(
+    "reader, made_for, message",
+    [
+        ("merge", "attention", "features.pkl with 1_data_preprocessor.py without --grid"),
+        ("attention", "merge", "features.h5 with 1_data_preprocessor.py --grid"),
+        ("transformer", "merge", "features.h5 with 1_data_preprocessor.py --grid"),
+    ],
+)
+def test_vectors_for_grids_and_grids_for_vectors_are_refused(reader, made_for, message, tmp_path):
+    model, other = tiny(reader, WORDS, LONGEST), tiny(made_for, WORDS, LONGEST)
+    features = Features(["a"], features_for(other, 1), {})
+    with pytest.raises(UserError, match=message):
+        check_features(model, tmp_path / "model.keras", features, tmp_path / "features")
+
+
+def test_grids_of_another_size_are_refused(tmp_path):
+    model = tiny("transformer", WORDS, LONGEST)
+    features = Features(["a"], np.ones((1, 9, 5), np.float16), {})
+    with pytest.raises(UserError, match=r"grids have 9 x 5 numbers, but .* takes 4 x 5"):
+        check_features(model, tmp_path / "model.keras", features, tmp_path / "features.h5")

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from captioning.cli import UserError
+from captioning.decoders.ensemble import Ensemble, join
+from captioning.decoders.loading import load_captioner
+from captioning.decoders.search import generate, generate_n_best
+from captioning.half_precision import halve_model
+from tests.conftest import ROOT, assert_refused, run_script
+from tests.decoder_tools import NAMES, features_for, tiny
+from tests.keras_files import tampered
+
+WORDS = ["startseq", "endseq", "a", "dog", "cat", "sits", "runs"]
+LONGEST = 7
+TOKENS = np.array([[1, 3, 4, 6], [1, 5, 7, 3]])
+
+
+def members(*names: str) -> list:
+    return [tiny(name, WORDS, LONGEST, seed=seed) for seed, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("names", [("attention", "transformer", "attention"), ("merge", "merge")])
+def test_the_next_word_is_by_the_mean_of_the_members_probabilities(names):
+    parts = members(*names)
+    inputs = {"features": features_for(parts[0], 2), "tokens": TOKENS}
+
+    found = np.exp(np.array(join(parts).next_words(inputs)))
+
+    expected = np.mean([np.array(ops.softmax(one.next_words(inputs))) for one in parts], axis=0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_ensemble_of_one_model_twice_is_that_model():
+    [model] = members("attention")
+    features = features_for(model, 4)
+
+    found = generate_n_best(join([model, model]), features, beam_width=3)
+
+    for ours, theirs in zip(found, generate_n_best(model, features, beam_width=3), strict=True):
+        assert [one.caption for one in ours] == [one.caption for one in theirs]
+        np.testing.assert_allclose(
+            [one.log_probability for one in ours], [one.log_probability for one in theirs],
+            atol=1e-4,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_search_over_a_mixed_ensemble_scores_as_teacher_forcing_does(width):
+    model = join(members("attention", "transformer"))
+    features = features_for(model, 3)
+    found = generate(model, features, beam_width=width)
+    for grid, one in zip(features, found, strict=True):
+        tokens = np.array([model.vocabulary.encode(one.caption)])
+        scores = model.next_words({"features": grid[None], "tokens": tokens[:, :-1]})
+        chosen = np.take_along_axis(np.array(scores), tokens[:, 1:, None], axis=2)
+        assert one.log_probability == pytest.approx(float(chosen.sum()), abs=1e-4)
+
+
+def test_where_an_ensemble_looks_is_the_members_mean():
+    parts = members("attention", "transformer")
+    inputs = {"features": features_for(parts[0], 2), "tokens": TOKENS}
+    expected = np.mean([np.array(one.attention(inputs)) for one in parts], axis=0)
+    np.testing.assert_allclose(join(parts).attention(inputs), expected, atol=1e-6)
+
+
+def test_a_joined_file_captions_as_its_members_do_together(tmp_path):
+    parts = members("attention", "transformer")
+    paths = [tmp_path / f"{number}.keras" for number in range(2)]
+    for model, path in zip(parts, paths, strict=True):
+        model.save(path)
+
+    result = run_script("captioning/join.py", *paths, "--output", "both.keras",
+                        cwd=tmp_path, PYTHONPATH=str(ROOT))  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    loaded, features = load_captioner(tmp_path / "both.keras"), features_for(parts[0], 3)
+    assert generate(loaded, features) == generate(join(parts), features)
+    halve_model(tmp_path / "both.keras", tmp_path / "half.keras")
+    assert isinstance(load_captioner(tmp_path / "half.keras"), Ensemble)
+
+
+def test_models_that_do_not_fit_together_are_refused(tmp_path):
+    attention, merge = members("attention", "merge")
+    attention.save(tmp_path / "attention.keras")
+    merge.save(tmp_path / "merge.keras")
+    tiny("attention", [*WORDS, "bird"], LONGEST).save(tmp_path / "words.keras")
+    join([attention, attention]).save(tmp_path / "ensemble.keras")
+
+    def refused(*arguments: str, message: str) -> None:
+        result = run_script("captioning/join.py", *arguments, "--output", "out.keras",
+                            cwd=tmp_path, PYTHONPATH=str(ROOT))  # fmt: skip
+        assert_refused(result, message)
+
+    refused("attention.keras", message="one model is no ensemble")
+    refused("attention.keras", "merge.keras", message="merge.keras: has other words or features")
+    refused("attention.keras", "words.keras", message="words.keras: has other words or features")
+    refused("attention.keras", "ensemble.keras", message="ensemble.keras: is an ensemble itself")
+
+
+def test_an_ensemble_that_claims_more_than_it_holds_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    join(members("transformer", "transformer")).save(path)
+
+    def deep(config):
+        config["config"]["members"][1]["depth"] = 10**9
+
+    def deep_and_less_than_nothing(config):
+        config["config"]["members"][0]["depth"] = -(10**9)
+        config["config"]["members"][1]["depth"] = 10**9
+
+    def many(config):
+        config["config"]["members"] *= 1000
+
+    def foreign(config):
+        config["config"]["members"][0]["kind"] = "Lambda"
+
+    for number, change in enumerate((deep, deep_and_less_than_nothing, many, foreign)):
+        with pytest.raises(UserError):
+            load_captioner(tampered(path, tmp_path / f"{number}.keras", config=change))
+
+
+def test_every_kind_of_decoder_may_be_a_member(tmp_path):
+    for name in NAMES:
+        model = join(members(name, name))
+        model.save(tmp_path / f"{name}.keras")
+        assert load_captioner(tmp_path / f"{name}.keras").feature_shape == model.feature_shape

@@ -1,0 +1,327 @@
+"""The original pipeline's own artifacts, made by Keras 2 code (`tf_keras`)."""
+
+import json
+import pickle
+import shutil
+import sys
+import types
+from itertools import pairwise
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+
+from captioning.cli import UserError
+from captioning.decoders.loading import load_captioner
+from captioning.decoders.search import generate
+from captioning.decoders.tokenizer import read_tokenizer
+from tests.conftest import ROOT, run_script
+
+CAPTIONS = ["startseq red dog runs endseq", "startseq dog sits on red mat endseq"]
+WIDTH, LONGEST = 2048, 7
+
+
+def merge_model_of_keras_2(words: int, width: int = WIDTH, longest: int = LONGEST):
+    """The original's `define_model`, in the Keras it was written for."""
+    from tf_keras import layers, models
+
+    image = layers.Input(shape=(width,))
+    x = layers.Dense(256, activation="relu")(layers.Dropout(0.5)(image))
+    prefix = layers.Input(shape=(longest,))
+    y = layers.Embedding(words + 1, 256, mask_zero=True)(prefix)
+    y = layers.LSTM(256)(layers.Dropout(0.5)(y))
+    z = layers.Dense(256, activation="relu")(layers.add([x, y]))
+    model = models.Model([image, prefix], layers.Dense(words + 1, activation="softmax")(z))
+    model.compile(loss="categorical_crossentropy", optimizer="adam")
+    return model
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> SimpleNamespace:
+    """A Keras 2 model and tokenizer in files, as the original pipeline leaves them."""
+    import tf_keras
+    from tf_keras.preprocessing.text import Tokenizer
+
+    folder = tmp_path_factory.mktemp("original")
+    tf_keras.utils.set_random_seed(7)
+    tokenizer = Tokenizer()
+    tokenizer.fit_on_texts(CAPTIONS)
+    model = merge_model_of_keras_2(len(tokenizer.word_index))
+    model.save(folder / "model-ep011-loss2.804-val_loss3.415.h5")
+    (folder / "tokenizer.pkl").write_bytes(pickle.dumps(tokenizer))
+    return SimpleNamespace(
+        folder=folder, keras_model=model, index=tokenizer.word_index,
+        model=folder / "model-ep011-loss2.804-val_loss3.415.h5",
+        tokenizer=folder / "tokenizer.pkl",
+    )  # fmt: skip
+
+
+def test_predictions_equal_keras_2(original):
+    captioner = load_captioner(original.model, original.tokenizer)
+    random = np.random.default_rng(8)
+    vectors = random.normal(size=(6, WIDTH)).astype(np.float32)
+    for length in range(1, LONGEST):
+        tokens = random.integers(1, len(original.index) + 1, (6, length))
+        padded = np.pad(tokens, ((0, 0), (LONGEST - length, 0)))
+        expected = original.keras_model.predict([vectors, padded], verbose=0)
+        logits = np.array(captioner.next_words({"features": vectors, "tokens": tokens}))[:, -1]
+        ours = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_greedy_captions_equal_the_originals_predict_per_word(original):
+    captioner = load_captioner(original.model, original.tokenizer)
+    names = {index: word for word, index in original.index.items()}
+    vectors = np.random.default_rng(9).normal(size=(3, WIDTH)).astype(np.float32)
+    for vector, found in zip(vectors, generate(captioner, vectors), strict=True):
+        words = ["startseq"]
+        while len(words) < LONGEST and words[-1] != "endseq":
+            tokens = [original.index[word] for word in words]
+            padded = np.array([[0] * (LONGEST - len(tokens)) + tokens])
+            chances = original.keras_model.predict([vector[None], padded], verbose=0)[0]
+            # Where the untrained model would repeat itself, our search takes the next best.
+            barred = [w for w in names.values() if words.count(w) == 2 or repeats_pair(words, w)]
+            chances[[0, original.index["startseq"], *map(original.index.get, barred)]] = 0
+            words.append(names[int(chances.argmax())])
+        expected = [word for word in words if word not in ("startseq", "endseq")]
+        assert found.caption.split() == expected[: LONGEST - 2]
+
+
+def repeats_pair(words: list[str], word: str) -> bool:
+    return (words[-1], word) in pairwise(words)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["keras_preprocessing.text", "keras.preprocessing.text", "keras.src.preprocessing.text"],
+)
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
+def test_pickled_tokenizer_objects_are_read_as_data(tmp_path, monkeypatch, module, protocol):
+    """A stand-in of the class is pickled under the name that Keras 2 had it at, then taken away."""
+    holder = types.ModuleType(module)
+    holder.Tokenizer = type("Tokenizer", (), {"__module__": module})
+    monkeypatch.setitem(sys.modules, module.split(".")[0], types.ModuleType("parent"))
+    monkeypatch.setitem(sys.modules, module, holder)
+    tokenizer = holder.Tokenizer()
+    tokenizer.word_index = {"startseq": 1, "endseq": 2, "dog": 3}
+    tokenizer.word_docs, tokenizer.filters, tokenizer.num_words = {"dog": 1}, "!", None
+    (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps(tokenizer, protocol))
+    monkeypatch.undo()
+
+    vocabulary = read_tokenizer(tmp_path / "tokenizer.pkl", max_length=34)
+
+    assert vocabulary.words == ("startseq", "endseq", "dog")
+    assert vocabulary.max_length == 34
+
+
+def test_tokenizer_of_other_captions_is_refused_with_both_sizes(original, tmp_path):
+    index = {"startseq": 1, "endseq": 2, "dog": 3}
+    path = tmp_path / "tokenizer.pkl"
+    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 5}))
+    with pytest.raises(UserError, match=f"has 3 words.*{len(original.index)}"):
+        load_captioner(original.model, path)
+
+
+def variant(**options):
+    """The tutorial's network with other options; a smaller one than that."""
+    from tf_keras import layers, models
+
+    use = {
+        "mask": True, "image": "relu", "merge": "relu", "lstm": {}, "before": [], "between": [],
+        "head": [], "join": layers.add, "units": 16, "image_first": [], "dropout": {},
+    } | options  # fmt: skip
+    image, prefix = layers.Input((12,)), layers.Input((LONGEST,))
+    x = layers.Dropout(0.5)(image, **use["dropout"])
+    for layer in use["image_first"]:
+        x = layer(x)
+    x = layers.Dense(16, activation=use["image"])(x)
+    y = layers.Embedding(WORDS + 1, 16, mask_zero=use["mask"])(prefix)
+    for layer in use["before"]:
+        y = layer(y)
+    y = layers.LSTM(use["units"], **use["lstm"])(layers.Dropout(0.5)(y))
+    for layer in use["between"]:
+        y = layer(y)
+    z = layers.Dense(16, activation=use["merge"])(use["join"]([x, y]))
+    for layer in use["head"]:
+        z = layer(z)
+    return models.Model([image, prefix], layers.Dense(WORDS + 1, activation="softmax")(z))
+
+
+WORDS = 7  # of CAPTIONS, with start and end
+
+
+def options_of_the_merge_architecture() -> dict:
+    from tf_keras import layers
+
+    return {
+        "no mask": {"mask": False},
+        "two LSTMs": {"before": [layers.LSTM(16, return_sequences=True)]},
+        "two LSTMs, no mask": {"before": [layers.LSTM(9, return_sequences=True)], "mask": False},
+        "tanh": {"image": "tanh"}, "elu and linear": {"image": "elu", "merge": None},
+        "LSTM relu": {"lstm": {"activation": "relu"}},
+        "old sigmoid": {"lstm": {"recurrent_activation": "hard_sigmoid"}},
+        "no bias": {"lstm": {"use_bias": False}},
+        "backwards": {"lstm": {"go_backwards": True}},
+        "backwards, no mask": {"lstm": {"go_backwards": True}, "mask": False},
+        "normalised": {"image_first": [layers.BatchNormalization()],
+                       "between": [layers.BatchNormalization(epsilon=1e-2)]},
+        "another width": {"units": 24, "join": layers.concatenate},
+        "further dense": {"head": [layers.Dense(10, activation="tanh"), layers.Dropout(0.1)]},
+        "dense after": {"units": 8, "between": [layers.Dense(16)]},
+        "activation": {"image": None, "image_first": [layers.Activation("softsign")]},
+        "noise": {"before": [layers.SpatialDropout1D(0.2), layers.GaussianNoise(0.3)]},
+    }  # fmt: skip
+
+
+def saved(model, folder, name="model.h5"):
+    """The model with weights that matter, in a file, and a tokenizer beside it."""
+    random = np.random.default_rng(3)
+    for weight in model.weights:
+        low = 0.5 if "variance" in weight.name else -0.7
+        weight.assign(random.uniform(low, 0.9, weight.shape))
+    model.save(folder / name)
+    index = {word: number for number, word in enumerate(
+        ["startseq", "endseq", "red", "dog", "runs", "mat", "sits"], start=1)}  # fmt: skip
+    (folder / "tokenizer.pkl").write_bytes(pickle.dumps({"word_index": index}))
+    return folder / name, folder / "tokenizer.pkl"
+
+
+def assert_same_predictions(model, captioner):
+    random = np.random.default_rng(8)
+    vectors = random.normal(size=(5, 12)).astype(np.float32)
+    tokens = random.integers(1, WORDS + 1, (5, LONGEST - 1))
+    logits = np.array(captioner.next_words({"features": vectors, "tokens": tokens}))
+    ours = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    for length in range(1, LONGEST):
+        padded = np.pad(tokens[:, :length], ((0, 0), (LONGEST - length, 0)))
+        expected = model.predict([vectors, padded], verbose=0)
+        np.testing.assert_allclose(ours[:, length - 1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", options_of_the_merge_architecture())
+def test_the_merge_architecture_with_other_options_predicts_as_keras_2(name, tmp_path):
+    model = variant(**options_of_the_merge_architecture()[name])
+    captioner = load_captioner(*saved(model, tmp_path))
+    assert_same_predictions(model, captioner)
+    vectors = np.random.default_rng(9).normal(size=(3, 12)).astype(np.float32)
+    assert len(generate(captioner, vectors, beam_width=2)) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mask": False}, {"lstm": {"recurrent_activation": "hard_sigmoid"}}, {"image": "gelu"}],
+)
+def test_an_h5_of_keras_3_predicts_as_keras_3(options, tmp_path):
+    import keras
+    from keras import layers
+
+    use = {"mask": True, "lstm": {}, "image": "relu"} | options
+    image, prefix = keras.Input((12,)), keras.Input((LONGEST,))
+    x = layers.Dense(16, use["image"])(layers.Dropout(0.5)(image))
+    y = layers.Embedding(WORDS + 1, 16, mask_zero=use["mask"])(prefix)
+    y = layers.LSTM(16, **use["lstm"])(layers.Dropout(0.5)(y))
+    z = layers.Dense(16, "relu")(layers.add([x, y]))
+    model = keras.Model([image, prefix], layers.Dense(WORDS + 1, "softmax")(z))
+    assert_same_predictions(model, load_captioner(*saved(model, tmp_path)))
+
+
+def networks_that_are_not_understood() -> dict:
+    from tf_keras import layers
+
+    return {
+        "gru": {"before": [layers.GRU(16, return_sequences=True, name="gru")]},
+        "bidirectional": {"before": [layers.Bidirectional(
+            layers.LSTM(8, return_sequences=True), name="bidirectional")]},
+        "lambda": {"between": [layers.Lambda(lambda x: x * 2, name="lambda")]},
+        "norm": {"head": [layers.LayerNormalization(name="norm")]},
+        "conv": {"before": [layers.Conv1D(16, 2, padding="causal", name="conv")]},
+        "leaky": {"head": [layers.LeakyReLU(name="leaky")]},
+        "product": {"join": lambda both: layers.Multiply(name="product")(both)},
+        "dropout": {"dropout": {"training": True}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", networks_that_are_not_understood())
+def test_a_layer_that_is_not_understood_is_named(name, tmp_path):
+    model = variant(**networks_that_are_not_understood()[name])
+    with pytest.raises(UserError, match=rf"model\.h5: its layer '{name}[^']*' \("):
+        load_captioner(*saved(model, tmp_path))
+
+
+def test_a_tokenizer_that_was_told_to_use_its_commonest_words(tmp_path):
+    """Keras 2's `num_words`: the others are in it, and not in the model."""
+    model = variant()
+    path, tokenizer = saved(model, tmp_path)
+    index = pickle.loads(tokenizer.read_bytes())["word_index"] | {"cat": 8, "tree": 9}
+    tokenizer.write_bytes(pickle.dumps({"word_index": index, "num_words": WORDS + 1}))
+    captioner = load_captioner(path, tokenizer)
+    assert captioner.vocabulary.words == tuple(index)[:WORDS]
+    assert_same_predictions(model, captioner)
+    tokenizer.write_bytes(pickle.dumps({"word_index": index}))
+    with pytest.raises(UserError, match=r"has 9 words.*trained with 7"):
+        load_captioner(path, tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["circle", "width", "units", "words"])
+def test_a_description_that_the_weights_do_not_bear_out_is_refused(kind, tmp_path):
+    """None of these may loop, or set memory aside for what is not in the file."""
+    path, tokenizer = saved(variant(image="tanh"), tmp_path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if kind == "circle" and layer["class_name"] == "Dropout":
+                layer["inbound_nodes"][0][0][0] = layer["name"]
+            if kind == "width" and layer["config"].get("batch_input_shape") == [None, 12]:
+                layer["config"]["batch_input_shape"] = [None, 10**9]
+            if kind == "words" and layer["config"].get("batch_input_shape") == [None, LONGEST]:
+                layer["config"]["batch_input_shape"] = [None, 10**9]
+            if kind == "units" and layer["class_name"] == "LSTM":
+                layer["config"]["units"] = 10**9
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(UserError, match=r"model\.h5"):
+        load_captioner(path, tokenizer)
+
+
+def test_another_network_in_an_h5_is_refused(tmp_path, original):
+    from tf_keras import layers, models
+
+    other = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    other.save(tmp_path / "other.h5")
+    with pytest.raises(UserError, match="the original pipeline's merge model"):
+        load_captioner(tmp_path / "other.h5", original.tokenizer)
+
+
+def test_scripts_3_and_5_run_on_the_originals_artifacts(original, dataset, tmp_path):
+    """As a user who put all four into Pre-trained/, and has the encoder's weights."""
+    from captioning.encoders.table import build_network
+
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "captioning", project / "captioning")
+    for script in ("3_BLEU.py", "5_test.py"):
+        shutil.copy(ROOT / script, project)
+    shelf = project / "Pre-trained"
+    shelf.mkdir()
+    shutil.copy(original.model, shelf / "model-ep011-loss2.804-val_loss3.415.h5")
+    shutil.copy(original.tokenizer, shelf / "tokenizer.pkl")
+    features = {
+        name.split(".")[0]: np.random.default_rng(n).normal(size=(1, WIDTH)).astype(np.float32)
+        for n, name in enumerate(dataset.names)
+    }
+    (shelf / "features.pkl").write_bytes(pickle.dumps(features))
+    (shelf / "descriptions.txt").write_text(
+        "".join(f"{one} red dog runs\n{one} dog sits on mat\n" for one in features)
+    )
+    build_network("resnet50").save_weights(project / "simclr.weights.h5")
+
+    scored = run_script(project / "3_BLEU.py", "--split", dataset.dev, cwd=project)
+    captioned = run_script(
+        project / "5_test.py", dataset.images / dataset.names[0],
+        "--encoder", "resnet50", "--weights", "simclr.weights.h5", cwd=project,
+    )  # fmt: skip
+
+    assert scored.returncode == 0, scored.stderr
+    assert scored.stdout.startswith("model Pre-trained/model-ep011-loss2.804-val_loss3.415.h5")
+    assert "constant caption" in scored.stdout
+    assert captioned.returncode == 0, captioned.stderr
+    assert f"{dataset.names[0]}: " in captioned.stdout

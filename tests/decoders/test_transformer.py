@@ -1,0 +1,82 @@
+import keras
+import numpy as np
+import pytest
+
+from captioning.decoders.transformer import Attention, Block
+from tests.decoder_tools import PLACES, features_for, tiny
+
+WORDS = ["startseq", "endseq", *"abcdefgh"]
+TOKENS = np.array([[1, 5, 3, 7, 3], [1, 9, 9, 4, 6]])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_equals_a_plain_loop(causal):
+    layer, random = Attention(6, 2), np.random.default_rng(0)
+    x, source = random.normal(size=(3, 6)), random.normal(size=(3, 6))
+    mask = np.tri(3, dtype=bool) if causal else None
+
+    keys_and_values = layer.keys_and_values(source[None].astype(np.float32))
+    found, weights = layer.attend(x[None].astype(np.float32), *keys_and_values, mask)
+
+    def dense(part, vectors):
+        kernel, bias = part.get_weights()
+        return vectors @ kernel + bias
+
+    query, key, value = (
+        dense(part, vectors)
+        for part, vectors in ((layer.query, x), (layer.key, source), (layer.value, source))
+    )
+    expected = np.zeros((3, 6))
+    for head in range(2):
+        part = slice(3 * head, 3 * head + 3)
+        for t in range(3):
+            seen = range(t + 1 if causal else 3)
+            scores = np.array([query[t, part] @ key[s, part] / np.sqrt(3) for s in seen])
+            shares = np.exp(scores) / np.exp(scores).sum()
+            np.testing.assert_allclose(weights[0, head, t, : len(shares)], shares, atol=1e-6)
+            expected[t, part] = sum(
+                share * value[s, part] for share, s in zip(shares, seen, strict=True)
+            )
+    np.testing.assert_allclose(found[0], dense(layer.merge, expected), atol=1e-5)
+
+
+def test_a_word_sees_no_later_word_and_sees_the_order_of_earlier_ones():
+    model = tiny("transformer", WORDS, 7)
+    features = np.repeat(features_for(model, 1), 3, axis=0)
+    tokens = np.array([[1, 5, 3, 7, 3], [1, 5, 3, 8, 4], [1, 3, 5, 7, 3]])
+    first, other_end, other_order = np.array(
+        model.next_words({"features": features, "tokens": tokens})
+    )
+    np.testing.assert_allclose(first[:3], other_end[:3], atol=1e-6)
+    assert np.abs(first[3:] - other_end[3:]).max() > 1e-3
+    assert np.abs(first[4] - other_order[4]).max() > 1e-3
+
+
+def test_places_of_the_grid_are_told_apart():
+    model = tiny("transformer", WORDS, 7)
+    features = features_for(model, 2)
+    turned = features[:, ::-1]
+    logits = [
+        np.array(model.next_words({"features": f, "tokens": TOKENS})) for f in (features, turned)
+    ]
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3
+
+
+def test_attention_is_a_share_of_each_place_for_each_word():
+    model = tiny("transformer", WORDS, 7)
+    weights = np.array(model.attention({"features": features_for(model, 2), "tokens": TOKENS}))
+    assert weights.shape == (2, 5, PLACES)
+    np.testing.assert_allclose(weights.sum(axis=2), 1.0, atol=1e-5)
+    assert (weights > 0).all()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="8 heads do not divide a width of 250"):
+        tiny("transformer", WORDS, 7, width=250, heads=8)
+
+
+@pytest.mark.parametrize("layer", [Attention(6, 2), Block(6, 2, 0.1)])
+def test_the_parts_can_be_saved_alone(layer):
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert copy.get_config() == layer.get_config()
+    assert [w.shape for w in copy.weights] == [w.shape for w in layer.weights]

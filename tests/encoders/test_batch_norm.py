@@ -1,0 +1,60 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from captioning.encoders.networks.batch_norm import BatchNormalization
+
+SHAPE = (4, 5, 6, 3)
+
+
+@pytest.fixture
+def activations() -> np.ndarray:
+    return np.random.default_rng(0).normal([1, -2, 30], [1, 3, 10], SHAPE).astype(np.float32)
+
+
+def new_layer(kind=BatchNormalization, **options):
+    """With a scale and an offset that are not 1 and 0."""
+    layer = kind(momentum=0.9, epsilon=1e-5, **options)
+    layer.build(SHAPE)
+    layer.gamma.assign([0.5, 2.0, -1.0])
+    layer.beta.assign([0.1, 0.2, 0.3])
+    return layer
+
+
+def test_output_is_that_of_the_formula(activations):
+    found = ops.convert_to_numpy(new_layer()(activations, training=True))
+    mean, variance = activations.mean((0, 1, 2)), activations.var((0, 1, 2))
+    wanted = (activations - mean) / np.sqrt(variance + 1e-5) * [0.5, 2.0, -1.0] + [0.1, 0.2, 0.3]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_running_statistics_are_those_of_keras(activations):
+    layer, plain = new_layer(), new_layer(keras.layers.BatchNormalization)
+    for each in (layer, plain):
+        each(activations, training=True)
+        each(2 * activations, training=True)
+    for found, wanted in zip(layer.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_a_training_step_is_that_of_keras(activations, dtype):
+    """A dense layer below, so that the gradients by all inputs of the normalisation count."""
+    weights = []
+    for kind in (BatchNormalization, keras.layers.BatchNormalization):
+        norm = new_layer(kind, dtype=dtype)
+        below = keras.layers.Dense(3, kernel_initializer="identity", dtype=dtype)
+        model = keras.Sequential([keras.Input(SHAPE[1:]), below, norm])
+        model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+        model.train_on_batch(activations, np.roll(activations, 1, axis=0) / 10)
+        weights.append(model.get_weights())
+    for found, wanted in zip(*weights, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5 if dtype == "float32" else 0.05)
+
+
+def test_frozen_layer_normalises_by_running_statistics(activations):
+    layer = new_layer()
+    layer.trainable = False
+    trained = ops.convert_to_numpy(layer(activations, training=True))
+    np.testing.assert_array_equal(trained, ops.convert_to_numpy(layer(activations)))

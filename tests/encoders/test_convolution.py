@@ -1,0 +1,60 @@
+"""Convolution's weight gradient by matrix products against Keras' own, and a loop."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from captioning.encoders.networks.convolution import Conv2D, weight_gradient
+
+TENSORFLOW = keras.backend.backend() == "tensorflow"
+SHAPES = [
+    # side, kernel, stride, padding
+    (4, 3, 1, "same"), (3, 3, 1, "same"), (2, 3, 1, "same"), (1, 3, 1, "same"), (4, 5, 1, "same"),
+    (4, 3, 1, "valid"), (10, 3, 2, "valid"), (6, 3, 2, "valid"), (7, 3, 2, "valid"),
+    (4, 1, 2, "valid"), (8, 1, 1, "same"),
+]  # fmt: skip
+
+
+def gradients(layer: layers.Layer, pixels: np.ndarray) -> list[np.ndarray]:
+    """Of the sum of squares of what comes out, by the pixels and by the kernel."""
+    import tensorflow as tf
+
+    pixels = tf.constant(pixels)
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        loss = tf.reduce_sum(tf.square(layer(pixels)))
+    return [one.numpy() for one in tape.gradient(loss, [pixels, layer.kernel.value])]
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="under other backends it is Keras' own layer")
+@pytest.mark.parametrize(("side", "kernel", "stride", "padding"), SHAPES)
+def test_gradients_equal_those_of_keras(side, kernel, stride, padding):
+    pixels = np.random.default_rng(0).normal(size=(5, side, side, 6)).astype(np.float32)
+    ours, theirs = (
+        kind(7, kernel, stride, padding=padding, use_bias=False) for kind in (Conv2D, layers.Conv2D)
+    )
+    for layer in (ours, theirs):
+        layer.build(pixels.shape)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_array_equal(ours(pixels), theirs(pixels))
+    for got, expected in zip(gradients(ours, pixels), gradients(theirs, pixels), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="under other backends it is Keras' own layer")
+def test_weight_gradient_equals_a_naive_loop():
+    random = np.random.default_rng(1)
+    pixels, upstream = random.normal(size=(2, 3, 4, 2)), random.normal(size=(2, 3, 4, 5))
+    expected = np.zeros((3, 3, 2, 5))
+    for b, y, x, row, column in np.ndindex(2, 3, 4, 3, 3):
+        i, j = y + row - 1, x + column - 1
+        if 0 <= i < 3 and 0 <= j < 4:
+            expected[row, column] += np.outer(pixels[b, i, j], upstream[b, y, x])
+    got = weight_gradient(pixels, upstream, (3, 3, 2, 5), 1, "SAME")
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_weights_of_keras_layer_fit():
+    """Files of before hold Keras' layers of the same names and shapes."""
+    assert Conv2D(4, 3).get_config().keys() == layers.Conv2D(4, 3).get_config().keys()

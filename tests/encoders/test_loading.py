@@ -1,0 +1,112 @@
+import keras
+import numpy as np
+import pytest
+
+from captioning.cli import UserError
+from captioning.encoders.encoder import Encoder
+from captioning.encoders.loading import load_encoder
+from captioning.encoders.networks.efficientnet import supervised_weights
+from captioning.encoders.table import build_network
+from captioning.files import EXAMPLES
+from captioning.images.reading import load_rgb
+from captioning.untrusted.checkpoints import read_checkpoint
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return load_encoder("efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    files = sorted(EXAMPLES.glob("*.jpg"))[:5]
+    return np.stack([load_rgb(file, 224) for file in files])
+
+
+def test_supervised_weights_name_the_cat(lite0):
+    """With the classifier of the checkpoint on top: class 285 of ImageNet is 'Egyptian cat'."""
+    tensors = read_checkpoint(supervised_weights())
+    features = lite0.encode_few(load_rgb(EXAMPLES / "cat.jpg", 224)[None])
+    logits = features @ tensors["_fc.weight"].T + tensors["_fc.bias"]
+    assert logits.argmax() == 285
+
+
+def test_pictures_together_equal_one_at_a_time(lite0, pictures):
+    together = lite0.encode(pictures, batch_size=8)  # filled up from 5
+    alone = np.concatenate([lite0.encode_few(picture[None]) for picture in pictures])
+    assert together.shape == (5, 1280)
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_grid_is_in_half_precision_and_its_mean_is_the_vector(lite0, pictures):
+    together = lite0.encode(pictures, batch_size=8, grid=True)
+    alone = lite0.encode_few(pictures[:1], grid=True)
+    assert together.shape == (5, 49, 1280)
+    assert together.dtype == np.float16
+    np.testing.assert_allclose(together[:1], alone, atol=2e-3)
+    vectors = lite0.encode(pictures, batch_size=8)
+    np.testing.assert_allclose(together.mean(axis=1, dtype=np.float32), vectors, atol=2e-3)
+
+
+@pytest.mark.parametrize("factor, message", [(1000.0, "beyond half precision"), (0.0, "no grid")])
+def test_grids_that_cannot_be_kept_are_refused(pictures, factor, message):
+    pixels = keras.Input((None, None, 3))
+    outputs = {"pooled": pixels[:, 0, 0], "grid": pixels * factor}
+    if not factor:
+        del outputs["grid"]
+    encoder = Encoder(keras.Model(pixels, outputs), {"encoder": "made up"})
+    with pytest.raises(UserError, match=message):
+        encoder.encode_few(pictures[:1], grid=True)
+
+
+def test_bfloat16_features_point_the_same_way(lite0, pictures):
+    exact = lite0.encode(pictures, batch_size=5)
+    rough = load_encoder("efficientnet_lite0", dtype="bfloat16").encode(pictures, batch_size=5)
+    assert rough.dtype == np.float32
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rough, axis=1)
+    assert ((exact * rough).sum(1) / lengths).min() > 0.999
+
+
+def test_resnet50_is_version_1_5():
+    network = build_network("resnet50")
+    assert network.get_layer("stage2_block0_1_conv").strides == (1, 1)
+    assert network.get_layer("stage2_block0_2_conv").strides == (2, 2)
+    assert network.count_params() == 25_557_032 - 2_049_000 + 53_120  # less classifier, plus means
+    assert network.output["pooled"].shape == (None, 2048)
+
+
+def test_seed_makes_random_weights_repeatable(pictures):
+    one, same, other = (build_network("efficientnet_lite0", seed=s) for s in (1, 1, 2))
+    features = [np.array(n(pictures[:1])["pooled"]) for n in (one, same, other)]
+    assert np.array_equal(features[0], features[1])
+    assert not np.allclose(features[0], features[2])
+
+
+def test_random_weights_of_another_seed_have_another_digest():
+    digests = [load_encoder("resnet18", seed=s).info["weights_sha256"] for s in (1, 1, 2)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_random_weights_are_loudly_called_so(capsys):
+    load_encoder("resnet50")
+    assert "RANDOM" in capsys.readouterr().err
+
+
+def test_project_weights_come_back(tmp_path, lite0, pictures):
+    path = tmp_path / "encoder.weights.h5"
+    lite0.network.save_weights(path)
+    loaded = load_encoder("efficientnet_lite0", path)
+    assert np.array_equal(loaded.encode_few(pictures), lite0.encode_few(pictures))
+
+
+@pytest.mark.parametrize("name", ["missing.weights.h5", "text.weights.h5", "other.weights.h5"])
+def test_weights_that_do_not_fit_are_refused(tmp_path, name):
+    (tmp_path / "text.weights.h5").write_text("no weights")
+    build_network("resnet50").save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(UserError, match=name):
+        load_encoder("efficientnet_lite0", tmp_path / name)
+
+
+def test_unknown_encoder_is_refused_and_known_ones_are_named():
+    with pytest.raises(UserError, match="resnet50"):
+        load_encoder("vgg16")

@@ -1,0 +1,108 @@
+"""What is done with pictures before an encoder: as text, as pixels, and checked on use."""
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.cli import UserError
+from captioning.encoders.loading import load_encoder
+from captioning.encoders.table import build_network
+from captioning.encoders.weights import save_encoder
+from captioning.features.reading import read_features
+from captioning.images.preprocessing import Preprocessing, parse
+from tests.conftest import assert_refused, run_script
+
+USUAL = Preprocessing()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["squash(224)|imagenet", "resize(256)|crop(224)|unit", "squash(64)|centred",
+     "squash(96)|mean(1,2.5,3)|deviation(4,5,6.25)"],
+)  # fmt: skip
+def test_text_round_trip(text):
+    assert str(parse(text, USUAL)) == text
+
+
+def test_a_text_without_scale_takes_the_usual_one():
+    assert parse("resize(146)|crop(128)", USUAL) == USUAL._replace(size=128, resize=146)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "224", "squash()", "squash(0)", "squash(99999)", "resize(200)|crop(224)", "crop(224)",
+     "squash(224)|zeros", "squash(224)|mean(1,2)|deviation(1,2,3)",
+     "squash(224)|mean(1,2,3)|deviation(0,1,1)", "squash(224)|mean(1,2,nan)|deviation(1,1,1)",
+     "squash(224)|imagenet|unit"],
+)  # fmt: skip
+def test_other_texts_are_refused(text):
+    with pytest.raises(UserError, match="preprocessing"):
+        parse(text, USUAL)
+
+
+def test_resize_and_crop_equal_two_steps():
+    """In one step from the picture, as near to resizing and then cropping as two filters are."""
+    x, y = np.meshgrid(np.arange(120), np.arange(80))
+    picture = Image.fromarray(np.stack([2 * x, 3 * y, x + y], -1).astype(np.uint8))
+    small = picture.resize((60, 40), Image.Resampling.BILINEAR)
+    expected = np.asarray(small.crop((14, 4, 46, 36))).astype(int)
+    got = np.asarray(Preprocessing(32, 40).square(picture, 32)).astype(int)
+    assert np.abs(got - expected).max() <= 2
+    assert np.abs(np.asarray(USUAL.square(picture, 32)).astype(int) - expected).max() > 20
+
+
+def test_pixels_from_0_to_1_without_normalisation():
+    """The network's first step, against the division by hand."""
+    network = build_network("resnet18", scale=parse("squash(224)|unit", USUAL)[2:])
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
+    scaled = keras.Model(network.input, network.layers[1].output)(pixels)
+    np.testing.assert_allclose(scaled, pixels / 255, atol=1e-6)
+
+
+def test_weights_say_what_they_want(tmp_path):
+    path = tmp_path / "r18.weights.h5"
+    save_encoder(build_network("resnet18"), path, {"encoder": "resnet18",
+                 "preprocessing": "resize(80)|crop(64)|unit"})  # fmt: skip
+    encoder = load_encoder("resnet18", path)
+    assert encoder.info["preprocessing"] == "resize(80)|crop(64)|unit"
+    assert encoder.preprocessing == Preprocessing(64, 80, (0.0,) * 3, (255.0,) * 3)
+    assert encoder.info["image_size"] == 64
+    other = load_encoder("resnet18", path, preprocessing="squash(96)")
+    assert other.info["preprocessing"] == "squash(96)|unit"
+    with h5py.File(path, "r+") as file:
+        file.attrs["recipe"] = json.dumps({"preprocessing": "squash(10**9)"})
+    with pytest.raises(UserError, match=r"r18\.weights\.h5: preprocessing"):
+        load_encoder("resnet18", path)
+
+
+@pytest.mark.slow
+def test_from_features_to_captions_it_is_kept_and_checked(dataset, tmp_path):
+    """Stage 1 is told, the features say it, the model records it, and stage 3 refuses others."""
+    data = ("--images", dataset.images, "--captions", dataset.captions, "--encoder", "resnet18",
+            "--batch-size", 6)  # fmt: skip
+    result = run_script(
+        "1_data_preprocessor.py", *data, "--preprocessing", "resize(72)|crop(64)|unit", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    info = read_features(tmp_path / "features.pkl").info
+    assert info["preprocessing"] == "resize(72)|crop(64)|unit"
+    result = run_script(
+        "2_train_IC_model.py", "--train-split", dataset.train, "--dev-split", dataset.dev,
+        "--epochs", 1, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    caption = run_script("5_test.py", dataset.images / dataset.names[0], cwd=tmp_path)
+    assert caption.returncode == 0, caption.stderr
+    result = run_script(
+        "1_data_preprocessor.py", *data, "--only", "features", "--features", "other.pkl",
+        "--preprocessing", "squash(64)", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    result = run_script(
+        "3_BLEU.py", "--features", "other.pkl", "--split", dataset.dev, cwd=tmp_path
+    )
+    assert_refused(result, "squash(64)|imagenet", "--preprocessing 'resize(72)|crop(64)|unit'")

@@ -1,0 +1,206 @@
+"""The solver against nine passes by hand, its file, its vectors of pictures, and its schedule."""
+
+import json
+import math
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.cli import UserError
+from captioning.encoders.encoder import Encoder
+from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver, picture_network
+from captioning.encoders.loading import load_encoder
+from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
+from jigsaw.permutations import all_permutations
+from jigsaw.puzzle_picture import draw_puzzles, put_back
+from jigsaw.schedule import WarmUpAdam, exhausted, rate_after
+from tests.keras_files import tampered
+from tests.pretext_tools import patterns
+
+SIZES = {"picture_size": 48, "crop_size": 42, "cell_size": 14, "tile_size": 12}
+
+
+def numpy(tensor) -> np.ndarray:
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def make_solver(**changes) -> JigsawSolver:
+    arguments = {"encoder": "alexnet", "permutations": all_permutations(9)[:5], **SIZES} | changes
+    solver = JigsawSolver(**arguments)
+    last = solver.classifier.layers[-1]
+    assert not numpy(last.kernel).any()  # uniform probabilities at the start, so ...
+    last.kernel.assign(np.random.default_rng(1).normal(0, 0.1, last.kernel.shape))
+    return solver
+
+
+@pytest.fixture(scope="module")
+def solver() -> JigsawSolver:
+    return make_solver()
+
+
+def puzzles(count: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, 9, 12, 12, 3)).astype(np.float32)
+
+
+def test_one_folded_pass_equals_nine(solver):
+    tiles = puzzles(3)
+    deviation, mean = [58.395, 57.12, 57.375], [123.675, 116.28, 103.53]
+    vectors = [numpy(solver.trunk(tiles[:, n] * deviation + mean)["pooled"]) for n in range(9)]
+    expected = numpy(solver.classifier(solver.head(np.concatenate(vectors, axis=1))))
+    found = numpy(solver(tiles))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_dropout_is_only_in_training(solver):
+    tiles = puzzles(2)
+    np.testing.assert_array_equal(numpy(solver(tiles)), numpy(solver(tiles)))
+    kept = [numpy(one.value) for one in solver.weights]
+    assert not np.array_equal(numpy(solver(tiles, training=True)), numpy(solver(tiles)))
+    solver.set_weights(kept)  # the moving means
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+def test_other_trunks_fit(encoder):
+    other = make_solver(encoder=encoder)
+    assert numpy(other(puzzles(2))).shape == (2, 5)
+
+
+def test_file_gives_the_same_solver_with_its_permutations(solver, tmp_path):
+    solver.save(tmp_path / "solver.keras")
+    found = load_solver(tmp_path / "solver.keras")
+    np.testing.assert_array_equal(numpy(found(puzzles(2))), numpy(solver(puzzles(2))))
+    np.testing.assert_array_equal(found.permutations, all_permutations(9)[:5])
+    assert found.get_config() == solver.get_config()
+    rough = load_solver(tmp_path / "solver.keras", "bfloat16")
+    np.testing.assert_allclose(numpy(rough(puzzles(2))), numpy(found(puzzles(2))), atol=0.1)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    inputs = keras.Input((3,))
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
+    with pytest.raises(UserError, match="not a puzzle solver"):
+        load_solver(tmp_path / "other.keras")
+    with zipfile.ZipFile(tmp_path / "broken.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Lambda"}))
+    with pytest.raises(UserError, match="not a puzzle solver"):
+        load_solver(tmp_path / "broken.keras")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dtype": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {}}}, "names"),
+        ({"permutations": [list(range(16))]}, "its network has"),
+        ({"encoder": "resnet50"}, "its network has"),
+        ({"encoder": "elsewhere"}, "cannot be loaded"),
+        ({"picture_size": 10**9}, "which cannot be"),
+        ({"crop_size": "42"}, "which cannot be"),
+        ({"tile_size": 15}, "do not fit cells"),
+    ],
+)
+def test_a_file_that_was_tampered_with_is_refused(solver, tmp_path, changes, reason):
+    solver.save(tmp_path / "solver.keras")
+    path = tampered(
+        tmp_path / "solver.keras", tmp_path / "evil.keras",
+        config=lambda config: config["config"].update(changes),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=rf"evil\.keras: .*{reason}"):
+        load_solver(path)
+
+
+def test_weights_that_lie_in_another_file_are_refused(solver, tmp_path):
+    def link(file: h5py.File) -> None:
+        file["elsewhere"] = h5py.ExternalLink("/etc/hostname", "/x")
+
+    solver.save(tmp_path / "solver.keras")
+    path = tampered(tmp_path / "solver.keras", tmp_path / "evil.keras", weights=link)
+    with pytest.raises(UserError, match=r"evil\.keras: refused, because .*link"):
+        load_solver(path)
+
+
+def test_vector_of_a_picture_is_that_of_its_centre_tiles(solver):
+    pictures = patterns(4, 48)
+    pictures[1] = 200  # flat: no NaN
+    encoder = Encoder(picture_network(solver), {"image_size": 48})
+    found = encoder.encode(pictures, 4)
+    tiles = normalise(JigsawCreator(solver.permutations, **solver.sizes).centre_tiles(pictures))
+    np.testing.assert_allclose(found, numpy(solver.features(tiles)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(found, encoder.encode(pictures, 4))
+    np.testing.assert_allclose(found, encoder.encode_few(pictures), rtol=1e-3, atol=1e-4)
+    assert (encoder.width, found.shape) == (1024, (4, 1024))
+
+
+def test_the_encoder_jigsaw_is_a_solver_file(solver, tmp_path):
+    solver.save(tmp_path / "solver.keras")
+    encoder = load_encoder("jigsaw", tmp_path / "solver.keras")
+    assert encoder.info["image_size"] == 48
+    assert encoder.info["weights"] == "solver.keras"
+    with pytest.raises(UserError, match="--weights"):
+        load_encoder("jigsaw")
+
+
+# ---- the picture -----------------------------------------------------------------------------
+
+
+def test_tiles_go_back_to_where_they_came_from():
+    cells = np.arange(9)
+    permutation = np.array([3, 1, 4, 0, 5, 8, 2, 6, 7])
+    assert put_back(cells[permutation], permutation).tolist() == cells.tolist()
+
+
+def test_picture_of_puzzles_frames_what_is_right(tmp_path):
+    tiles = np.full((2, 9, 12, 12, 3), 128, np.uint8)
+    draw_puzzles(tmp_path / "a.png", tiles, np.array([0, 1]), all_permutations(9)[:2],
+                 np.array([True, False]))  # fmt: skip
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    middle = pixels.shape[1] // 2
+    for half, colour, other in [
+        (pixels[:, :middle], (30, 150, 60), (200, 40, 40)),
+        (pixels[:, middle:], (200, 40, 40), (30, 150, 60)),
+    ]:
+        assert (half == colour).all(axis=-1).any()
+        assert not (half == other).all(axis=-1).any()
+
+
+# ---- the schedule ----------------------------------------------------------------------------
+
+
+def test_adam_warms_up_linearly():
+    plain, warm = ([keras.Variable(np.ones(3, np.float32)) for _ in range(1)] for _ in range(2))
+    optimizers = keras.optimizers.Adam(0.1), WarmUpAdam(0.1, warmup_steps=4)
+    steps = []
+    for _ in range(6):
+        before = [float(variables[0][0]) for variables in (plain, warm)]
+        for optimizer, variables in zip(optimizers, (plain, warm), strict=True):
+            optimizer.apply([keras.ops.ones(3)], variables)
+        after = [float(variables[0][0]) for variables in (plain, warm)]
+        moved = np.subtract(after, before)
+        steps.append(moved[1] / moved[0])
+    np.testing.assert_allclose(steps, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-3)
+
+
+def test_rate_falls_when_kerass_own_callback_lets_it_fall():
+    losses = [3.0, 2.5, 2.6, 2.5, 2.7, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.46, 2.3, 2.2]
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(1.0), "mse")
+    callback = keras.callbacks.ReduceLROnPlateau(
+        monitor="val_loss", patience=3, factor=0.1, min_delta=0
+    )
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch, loss in enumerate(losses):
+        callback.on_epoch_end(epoch, {"val_loss": loss})
+        expected = float(model.optimizer.learning_rate)
+        assert math.isclose(rate_after(losses[: epoch + 1], 1.0), expected, rel_tol=1e-5)
+
+
+def test_training_ends_after_six_epochs_without_progress():
+    assert not exhausted([])
+    assert not exhausted([1.0, 2, 2, 2, 2, 2])
+    assert exhausted([1.0, 2, 2, 2, 2, 2, 2])
+    assert not exhausted([1.0, 2, 2, 2, 2, 2, 0.9])

@@ -1,0 +1,47 @@
+"""Captions of many pictures: in batches, of which a part at a time passes the encoder."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.cli import UserError
+from captioning.decoders.loading import encoder_of
+from captioning.decoders.table import decoder_class
+from captioning.encoders.loading import load_encoder
+from captioning.output.captioning import BATCH, caption_pictures
+
+
+@pytest.mark.slow
+def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path):
+    random = np.random.default_rng(5)
+    paths = [tmp_path / f"{number}.png" for number in range(BATCH + 3)]
+    for path in paths:
+        colours = random.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(colours).resize((64, 64), Image.Resampling.NEAREST).save(path)
+    paths[7].write_bytes(b"no picture")
+    encoder = load_encoder("efficientnet_lite0")
+    keras.utils.set_random_seed(6)
+    words = ["startseq", "endseq"] + [f"word{number}" for number in range(30)]
+    model = decoder_class("attention")(encoder.width, words, 8, positions=49, units=16, width=12)
+
+    together = list(caption_pictures(model, encoder, paths, beam_width=2))
+    alone = [next(caption_pictures(model, encoder, [path], beam_width=2)) for path in paths]
+
+    captions = {one.path: one for one in alone if hasattr(one, "caption")}
+    found = [one for one in together if hasattr(one, "caption")]
+    assert [one.path for one in found] == [path for path in paths if path != paths[7]]
+    assert [one.caption for one in found] == [captions[one.path].caption for one in found]
+    np.testing.assert_allclose(
+        [one.log_probability for one in found],
+        [captions[one.path].log_probability for one in found], rtol=1e-3,
+    )  # fmt: skip
+    assert len({one.caption for one in found}) > 1  # else the order would not show
+
+
+def test_a_public_checkpoint_that_is_not_there_is_asked_for_and_not_made_up(tmp_path):
+    record = {"encoder": "resnet18", "weights": "moco.pth.tar", "weights_sha256": "ab" * 32}
+    words = ["startseq", "endseq", "dog"]
+    model = decoder_class("merge")(512, words, 8, encoder=record, units=8)
+    with pytest.raises(UserError, match=r"moco\.pth\.tar.*give --weights"):
+        encoder_of(model, tmp_path / "model.keras")

@@ -1,0 +1,76 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.cli import UserError
+from captioning.decoders.search import generate
+from captioning.images.preprocessing import Preprocessing
+from captioning.output.heatmaps import Attended, attend, draw, lit
+from tests.decoder_tools import features_for, tiny
+
+WORDS = ["startseq", "endseq", *"abcdefgh"]
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (300, 150), (200, 200, 200)).save(path)
+    return path
+
+
+def encoder_giving(features) -> SimpleNamespace:
+    """An encoder that sees the same in every picture."""
+    return SimpleNamespace(
+        preprocessing=Preprocessing(32), encode_few=lambda pixels, grid: features
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["attention", "transformer"])
+def test_every_word_has_the_weights_that_the_model_chose_it_by(name, photograph):
+    model = tiny(name, WORDS, 7)
+    features = features_for(model, 1)
+    caption = generate(model, features, beam_width=3)[0].caption
+    attended = attend(model, encoder_giving(features), photograph, caption)
+
+    assert attended.words == caption.split()
+    context, state = model.start(features)
+    tokens = []
+    for word, weights in zip(["startseq", *attended.words], attended.maps, strict=False):
+        tokens.append(model.vocabulary.word_index[word])
+        before = model.attention({"features": features, "tokens": np.array([tokens])})
+        np.testing.assert_allclose(weights.ravel(), before[0, -1], atol=1e-5)
+        if name == "attention":  # the weights before a word follow from the state before it
+            _, expected = model._look(context, state[0])
+            np.testing.assert_allclose(weights.ravel(), expected[0], atol=1e-5)
+        _, state = model.step(np.array(tokens[-1:]), context, state)
+        assert weights.shape == (2, 2)
+        assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_model_of_vectors_looks_nowhere(photograph):
+    model = tiny("merge", WORDS, 7)
+    with pytest.raises(UserError, match="--decoder attention or transformer"):
+        attend(model, encoder_giving(features_for(model, 1)), photograph, "a b")
+
+
+def test_the_picture_is_bright_where_the_weight_is(photograph):
+    weights = np.zeros((2, 2))
+    weights[1, 0] = 1.0
+    light = np.asarray(lit(Image.open(photograph), weights)).mean(axis=2)
+    assert light.shape == (150, 300)
+    quarters = [light[:50, :100], light[:50, 200:], light[100:, :100], light[100:, 200:]]
+    assert np.argmax([quarter.mean() for quarter in quarters]) == 2
+
+
+def test_one_png_has_a_cell_a_word_of_every_picture(photograph, tmp_path):
+    results = [
+        Attended(photograph, words, np.full((len(words), 2, 2), 0.25))
+        for words in (list("abcdefgh"), ["a"])
+    ]
+    draw(results, tmp_path / "out.png")
+    sheet = Image.open(tmp_path / "out.png")
+    assert sheet.format == "PNG"
+    assert sheet.width == 6 * (224 + 12) + 12
+    assert sheet.height == 2 * 24 + 3 * (24 + 112 + 12)  # 9 cells in two rows, 2 in a third

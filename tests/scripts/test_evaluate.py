@@ -1,0 +1,275 @@
+"""`evaluate.py` and `infer.py` as a user runs them, with the mistakes that users make."""
+
+import json
+import pickle
+import time
+import zipfile
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from captioning.datasets import read_captions, read_split
+from captioning.decoders.merge import MergeDecoder
+from tests.conftest import assert_refused, make_dataset, run_script
+from tests.dataset_formats import write_coco
+
+WORDS = ["startseq", "endseq", *"a the red green blue square at left top holds painted".split()]
+
+
+def make_model(folder, name: str, width: int) -> None:
+    """A small model that has learnt nothing, and features of 12 images that fit it."""
+    keras.utils.set_random_seed(width)
+    MergeDecoder(width, WORDS, 8, "ptb", units=8).save(folder / f"{name}.keras")
+    features = {
+        f"{colour}_{place}": np.random.default_rng(width).normal(size=(1, width)).astype("f4")
+        for colour in ("red", "green", "blue")
+        for place in ("left", "right", "top", "bottom")
+    }
+    (folder / f"{name}.pkl").write_bytes(pickle.dumps(features))
+
+
+def evaluate(work, *arguments, java: str = "", **changes):
+    """Run evaluate.py on the made data set; without Java unless it is asked for."""
+    defaults = {"captions": work.data.captions, "split": work.data.dev, **changes}
+    flat = [part for name, value in defaults.items() for part in (f"--{name}", value)]
+    return run_script("evaluate.py", *flat, *arguments, cwd=work.folder, PATH=java)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Two models of different features, predictions from elsewhere, and one run on all three."""
+    pytest.importorskip("pycocoevalcap.bleu.bleu", reason="pycocoevalcap, the toolkit, is missing")
+    folder = tmp_path_factory.mktemp("evaluate")
+    work = SimpleNamespace(folder=folder, data=make_dataset(folder / "data"))
+    make_model(folder, "narrow", 5)
+    make_model(folder, "wide", 7)
+    predictions = [{"image_id": name, "caption": f"a {name.split('_')[0]} square at the left"}
+                   for name in work.data.names]  # fmt: skip
+    (folder / "elsewhere.json").write_text(json.dumps(predictions))
+    work.result = evaluate(
+        work, "--model-path", "narrow.keras", "wide.keras", "--features", "narrow.pkl", "wide.pkl",
+        "--predictions", "elsewhere.json", "--output", "results.json", "--report", "report.html",
+        "--images", work.data.images,
+    )  # fmt: skip
+    return work
+
+
+def test_a_row_for_each_model_and_the_rows_to_read_it_by(work):
+    assert work.result.returncode == 0, work.result.stderr
+    lines = work.result.stdout.splitlines()
+    assert lines[0].startswith(f"protocol coco, split {work.data.dev}, 3 images")
+    names = [line.split("  ")[0] for line in lines[2:7]]
+    assert names == [
+        "narrow.keras", "wide.keras", "elsewhere.json", "constant caption", "human caption"
+    ]  # fmt: skip
+    assert lines[7] == "METEOR: n/a (needs Java)"
+
+
+def test_figures_settings_and_digests_are_kept(work):
+    results = json.loads((work.folder / "results.json").read_text())
+    assert results["protocol"] == "coco" and results["images"] == 3
+    assert [len(one) for one in results["captions_sha256"]] == [64]
+    assert len(results["image_ids_sha256"]) == 64
+    models, elsewhere = results["rows"][:2], results["rows"][2]
+    assert [one["features"] for one in models] == ["narrow.pkl", "wide.pkl"]
+    assert all(one["beam_width"] == 3 and len(one["model_sha256"]) == 64 for one in models)
+    # Word for word the first reference of each image, less its full stop.
+    assert elsewhere["BLEU-4"] == pytest.approx(1, abs=1e-6)
+    assert elsewhere["METEOR"] is None
+    assert (elsewhere["distinct"], elsewhere["mean_length"], elsewhere["vocabulary"]) == (3, 6, 8)
+
+
+def test_spread_of_seeds_is_the_mean_and_the_deviation_of_the_rows_above(work):
+    result = evaluate(work, "--spread", "--model-path", "narrow.keras", "wide.keras",
+                      "--features", "narrow.pkl", "wide.pkl")  # fmt: skip
+    rows = [line.rsplit(maxsplit=11) for line in result.stdout.splitlines()]
+    figures = {row[0].strip(): row[1:] for row in rows}
+    # BLEU-1 and 4, ROUGE-L and CIDEr-D have four decimals, words a caption one.
+    for column, rounding in ((0, 1e-4), (3, 1e-4), (5, 1e-4), (6, 1e-4), (8, 0.1)):
+        pair = [float(figures[name][column]) for name in ("narrow.keras", "wide.keras")]
+        mean, deviation = (float(figures[name][column]) for name in ("mean of 2", "deviation"))
+        assert mean == pytest.approx(np.mean(pair), abs=rounding)
+        assert deviation == pytest.approx(np.std(pair, ddof=1), abs=rounding)
+    assert figures["mean of 2"][4] == "n/a"  # METEOR, without Java
+
+
+def test_report_shows_the_pictures_of_the_split(work):
+    page = (work.folder / "report.html").read_text()
+    assert page.count("<article") == page.count("data:image/jpeg;base64,") == 3
+    assert page.count('<p class="caption ') == 9  # by three
+
+
+def test_model_row_is_what_the_model_says_in_stage_3(work):
+    """Its captions, written by stage 3 and scored as predictions, get the same figures."""
+    stage_3 = run_script(
+        "3_BLEU.py", "--model", "narrow.keras", "--features", "narrow.pkl", "--split",
+        work.data.dev, "--captions", work.data.captions, "--beam-width", 3, "--output", "said.json",
+        cwd=work.folder,
+    )  # fmt: skip
+    assert stage_3.returncode == 0, stage_3.stderr
+    result = evaluate(work, predictions="said.json", output="said_results.json")
+    assert result.returncode == 0, result.stderr
+    said = json.loads((work.folder / "said_results.json").read_text())["rows"][0]
+    row = json.loads((work.folder / "results.json").read_text())["rows"][0]
+    assert {name: said[name] for name in said if name[0].isupper()} == {
+        name: row[name] for name in row if name[0].isupper()
+    }
+
+
+def test_another_data_set_gets_the_same_figures_for_the_same_pictures(work):
+    """Two captions files in COCO's form, the second being the split, and numbers for names."""
+    captions = read_captions(work.data.captions)
+    numbers = {f"{one}.jpg": number for number, one in enumerate(captions, start=391_895)}
+    dev = [one for one in captions if f"{one}.jpg" in work.data.dev.read_text().split()]
+    for name, ids in (("train", captions.keys() - dev), ("dev", dev)):
+        chosen = {f"{one}.jpg": captions[one] for one in captions if one in ids}
+        write_coco(work.folder / f"{name}.json", chosen, numbers)
+    predictions = predict(
+        work, *((numbers[name], f"a {name.split('_')[0]} square at the left") for name in numbers)
+    )
+    result = run_script(
+        "evaluate.py", "--captions", "train.json", "dev.json", "--split", "dev.json",
+        "--predictions", predictions, "--output", "coco.json", cwd=work.folder, PATH="",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "MS COCO (train.json), MS COCO (dev.json)" in result.stdout
+    row = json.loads((work.folder / "coco.json").read_text())["rows"][0]
+    expected = json.loads((work.folder / "results.json").read_text())["rows"][2]
+    assert {name: row[name] for name in row if name[0].isupper()} == {
+        name: expected[name] for name in expected if name[0].isupper()
+    }
+
+
+def test_the_split_of_a_seed_is_the_one_that_is_scored(work):
+    drawn = read_split("train", read_captions(work.data.captions), seed=7)
+    result = evaluate(
+        work, "--split-seed", 7, "--output", "drawn.json", predictions="elsewhere.json",
+        split="train",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    found = json.loads((work.folder / "drawn.json").read_text())
+    assert (found["split"], found["split_seed"], found["images"]) == ("train", 7, len(drawn))
+
+
+def test_java_that_hangs_costs_meteor_and_nothing_else(work, tmp_path):
+    (tmp_path / "java").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "java").chmod(0o755)
+    result = evaluate(
+        work, "--predictions", "elsewhere.json", "--java-patience", 0.5,
+        java=f"{tmp_path}:/usr/bin:/bin",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("METEOR: n/a (Java gave no answer in 0.5 s)\n")
+
+
+# ---- mistakes --------------------------------------------------------------------------------
+
+
+def predict(work, *pairs):
+    """A predictions file of these (image_id, caption)."""
+    path = work.folder / "predicted.json"
+    path.write_text(json.dumps([{"image_id": one, "caption": text} for one, text in pairs]))
+    return path.name
+
+
+def test_predictions_for_images_without_references(work):
+    predictions = predict(work, ("red_left", "a square"), ("elsewhere", "a dog"))
+    assert_refused(evaluate(work, predictions=predictions), predictions, "elsewhere", "references")
+
+
+def test_predictions_with_an_image_twice(work):
+    predictions = predict(work, ("red_left", "a square"), ("red_left.jpg", "a dog"))
+    assert_refused(evaluate(work, predictions=predictions), predictions, "red_left", "two captions")
+
+
+def test_predictions_that_lack_an_image_of_the_split(work):
+    predictions = predict(work, ("red_left", "a square"))
+    result = evaluate(work, predictions=predictions)
+    assert_refused(result, predictions, "2 of the 3 images", "green_left")
+
+
+def test_empty_split(work, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n")
+    result = evaluate(work, predictions="elsewhere.json", split=tmp_path / "empty.txt")
+    assert_refused(result, "empty.txt", "names no image")
+
+
+def test_features_for_fewer_models_than_there_are(work):
+    result = evaluate(
+        work, "--model-path", "narrow.keras", "wide.keras", "narrow.keras",
+        "--features", "narrow.pkl", "wide.pkl",
+    )  # fmt: skip
+    assert_refused(result, "--features", "2 files for 3 models")
+
+
+def test_features_of_another_model_are_refused_and_nothing_is_lost(work):
+    before = (work.folder / "results.json").read_bytes()
+    result = evaluate(
+        work, "--model-path", "narrow.keras", "wide.keras", "--features", "narrow.pkl",
+        "--output", "results.json",
+    )  # fmt: skip
+    assert_refused(result, "narrow.pkl", "5 numbers", "wide.keras")
+    assert (work.folder / "results.json").read_bytes() == before
+
+
+def test_a_model_without_a_vocabulary(work):
+    stripped = work.folder / "stripped.keras"
+    with zipfile.ZipFile(work.folder / "narrow.keras") as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    config = json.loads(parts["config.json"])
+    del config["config"]["words"]
+    with zipfile.ZipFile(stripped, "w") as archive:
+        for name, content in {**parts, "config.json": json.dumps(config)}.items():
+            archive.writestr(name, content)
+    result = evaluate(work, **{"model-path": stripped, "features": "narrow.pkl"})
+    assert_refused(result, "stripped.keras", "carries no vocabulary")
+
+
+def test_report_without_the_pictures(work):
+    (work.folder / "empty").mkdir()
+    result = evaluate(work, predictions="elsewhere.json", report="r.html", images="empty")
+    assert_refused(result, "empty", "none of the pictures")
+    assert not (work.folder / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "part"),
+    [
+        ("evaluate.py", ["--beam-width", "0"], "--beam-width"),
+        ("evaluate.py", ["--java-patience", "0"], "--java-patience"),
+        ("evaluate.py", ["--captions", "nowhere.txt"], "nowhere.txt"),
+        ("evaluate.py", ["--output", "nowhere/results.json"], "nowhere/results.json"),
+        ("infer.py", ["--image-path", "a.jpg", "--beam-width", "0"], "--beam-width"),
+        ("infer.py", [], "--image-path"),
+        ("infer.py", ["--image-path", "nowhere.jpg"], "nowhere.jpg"),
+    ],
+)
+def test_wrong_arguments(script, arguments, part, tmp_path):
+    assert_refused(run_script(script, *arguments, cwd=tmp_path), part)
+
+
+@pytest.mark.parametrize("script", ["evaluate.py", "infer.py"])
+def test_help_is_quick(script, tmp_path):
+    began = time.monotonic()
+    assert "--model-path" in run_script(script, "--help", cwd=tmp_path).stdout
+    assert time.monotonic() - began < 2  # a busy machine; half a second on an idle one
+
+
+# ---- infer.py --------------------------------------------------------------------------------
+
+
+def test_infer_captions_a_folder_and_names_what_is_no_picture(pipeline):
+    (pipeline.data.images / "broken.png").write_bytes(b"text")
+    result = run_script(
+        "infer.py", "--image-path", pipeline.data.images,
+        "--model-path", "checkpoints/best_model.keras", cwd=pipeline.work,
+    )  # fmt: skip
+    (pipeline.data.images / "broken.png").unlink()
+    assert result.returncode == 2
+    captions = dict(line.split(": ") for line in result.stdout.splitlines())
+    assert len(captions) == 12
+    words = set((pipeline.work / "descriptions.txt").read_text().split())
+    assert all(caption and set(caption.split()) <= words for caption in captions.values())
+    assert "1 of 13 pictures failed" in result.stderr and "broken.png" in result.stderr

@@ -1,0 +1,305 @@
+import collections
+import os
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from captioning.cli import UserError
+from captioning.datasets.descriptions import read_descriptions, write_descriptions
+from captioning.decoders.tokenizer import read_tokenizer, write_tokenizer
+from captioning.features.files import write_features
+from captioning.features.reading import read_features
+from captioning.features.stored_rows import StoredRows
+from captioning.files import atomic_path
+from captioning.text import Vocabulary
+from captioning.untrusted.pickles import load_pickle
+
+
+class Hostile:
+    """Runs a command when `pickle.load` meets it."""
+
+    def __reduce__(self):
+        return os.system, ("touch hostile-was-run",)
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".h5"])
+def test_features_come_back_as_written(tmp_path, suffix):
+    matrix = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    path = tmp_path / f"features{suffix}"
+
+    write_features(
+        path, [(["a", "b"], matrix[:2]), (["c", "d", "e"], matrix[2:])], {"encoder": "x"}, rows=5
+    )
+
+    features = read_features(path)
+    assert list(features) == ["a", "b", "c", "d", "e"]
+    assert np.array_equal(features.matrix[:], matrix)
+    assert features.info == {"encoder": "x"}
+
+
+@pytest.fixture
+def grids() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
+
+
+def test_grids_are_read_from_the_file_they_lie_in(tmp_path, grids):
+    path = tmp_path / "features.h5"
+    parts = [(["a", "b"], grids[:2]), (["c", "d", "e"], grids[2:])]
+    write_features(path, parts, {"encoder": "x"}, rows=5)
+
+    features = read_features(path)
+
+    assert features.info == {"encoder": "x"}
+    assert (features.width, features.shape) == (3, (4, 3))
+    assert isinstance(features.matrix, StoredRows)
+    assert np.array_equal(features.matrix[:], grids)
+    chosen = features.of(["d", "a", "b"])
+    assert len(chosen) == 3
+    assert np.array_equal(chosen[:2], grids[[3, 0]])
+
+
+def test_ids_of_every_length_and_script_come_back(tmp_path):
+    ids = ["a", "ähnlich", "図", "x" * 300]
+    write_features(tmp_path / "features.h5", [(ids, np.ones((4, 2), np.float32))], {}, rows=4)
+    assert list(read_features(tmp_path / "features.h5")) == ids
+
+
+def test_what_is_no_text_or_number_in_the_record_of_a_file_is_left_out(tmp_path):
+    path = tmp_path / "features.h5"
+    info = {"encoder": "x", "weights": ["a"], "weights_sha256": {}}
+    write_features(path, [(["a"], np.ones((1, 2), np.float32))], info, rows=1)
+    assert read_features(path).info == {"encoder": "x"}
+
+
+@pytest.mark.parametrize("damage", ["external", "virtual", "ids"])
+def test_grids_that_lie_elsewhere_are_refused(tmp_path, grids, damage):
+    (tmp_path / "secret").write_bytes(grids.tobytes())
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        if damage == "external":
+            elsewhere = [(tmp_path / "secret", 0, 120)]
+            file.create_dataset("features", grids.shape, "f2", external=elsewhere)
+        elif damage == "virtual":
+            layout = h5py.VirtualLayout(grids.shape, "f2")
+            layout[:] = h5py.VirtualSource("other.h5", "x", grids.shape)
+            file.create_virtual_dataset("features", layout)
+        else:
+            file["features"] = grids
+        external = [(tmp_path / "secret", 0, 5)] if damage == "ids" else None
+        file.create_dataset("image_id", (5,), "S1", external=external)
+    with pytest.raises(UserError, match=r"features\.h5: refused, because .*other files"):
+        read_features(tmp_path / "features.h5")
+
+
+def test_ids_of_more_bytes_than_the_file_are_refused(tmp_path):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        ids = np.array([b"x" * 1000] * 1000)
+        file.create_dataset("image_id", data=ids, compression="gzip")
+        file["features"] = np.ones((1000, 1), np.float32)
+    with pytest.raises(UserError, match=r"features\.h5: not a features file"):
+        read_features(tmp_path / "features.h5")
+
+
+def test_grids_that_cannot_be_mapped_are_refused(tmp_path, grids):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["image_id"] = list("abcde")
+        file.create_dataset("features", data=grids, compression="gzip")
+    with pytest.raises(UserError, match=r"features\.h5: .*compressed.*--grid"):
+        read_features(tmp_path / "features.h5")
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), (5, 2, 2, 3)])
+def test_hdf5_of_a_wrong_shape_is_refused(tmp_path, shape):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["image_id"] = list("abcde")
+        file["features"] = np.ones(shape, np.float16)
+    with pytest.raises(UserError, match="one grid of vectors, for each"):
+        read_features(tmp_path / "features.h5")
+
+
+def test_features_pickle_is_the_original_pipelines_format(tmp_path):
+    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4), np.float32))], {}, rows=1)
+    with open(tmp_path / "features.pkl", "rb") as file:
+        plain = pickle.load(file)
+    assert plain["a"].shape == (1, 4)
+    assert plain["a"].dtype == np.float32
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_features_of_every_pickle_protocol_are_read(tmp_path, protocol):
+    path = tmp_path / "features.pkl"
+    path.write_bytes(pickle.dumps({"a": np.ones((1, 4), np.float32)}, protocol))
+    assert np.array_equal(read_features(path)["a"], np.ones(4))
+
+
+def test_record_of_a_replaced_file_is_not_believed(tmp_path):
+    path = tmp_path / "features.pkl"
+    write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"}, rows=1)
+    path.write_bytes(pickle.dumps({"a": np.zeros((1, 4), np.float32)}))
+    assert read_features(path).info == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {},
+        {"a": "text"},
+        {1: np.ones((1, 4), np.float32)},
+        {"a": np.ones((2, 4), np.float32)},
+        {"a": np.ones((1, 4), np.float32), "b": np.ones((1, 5), np.float32)},
+        {"a": np.full((1, 4), np.nan, np.float32)},
+    ],
+)
+def test_features_of_a_wrong_shape_are_refused(tmp_path, content):
+    path = tmp_path / "features.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=r"features\.pkl"):
+        read_features(path)
+
+
+def test_features_that_share_one_array_without_bound_are_refused(tmp_path):
+    path = tmp_path / "features.pkl"
+    row = np.ones((1, 1000), np.float32)
+    path.write_bytes(pickle.dumps({str(number): row for number in range(20_000)}))
+    with pytest.raises(UserError, match="repeat their numbers"):
+        read_features(path)
+
+
+def external_storage(file: h5py.File) -> None:
+    file.create_dataset("features", (2, 3), "f4", external=[("/etc/hostname", 0, 24)])
+
+
+def external_link(file: h5py.File) -> None:
+    file["features"] = h5py.ExternalLink("elsewhere.h5", "/features")
+
+
+def soft_link(file: h5py.File) -> None:
+    file["features"] = h5py.SoftLink("/image_id")
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((2, 3), "f4")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "features", (2, 3))
+    file.create_virtual_dataset("features", layout)
+
+
+def nothing_behind_its_shape(file: h5py.File) -> None:
+    file.create_dataset("features", (2, 2**40), "f4", chunks=(1, 1024))
+
+
+@pytest.mark.parametrize(
+    "make, reason",
+    [(external_storage, "lie in other files"), (virtual, "lie in other files"),
+     (external_link, "link to somewhere else"), (soft_link, "link to somewhere else"),
+     (nothing_behind_its_shape, "claims 8796093022208 bytes and holds 0")],
+)  # fmt: skip
+def test_hdf5_that_points_out_of_itself_or_claims_too_much_is_refused(tmp_path, make, reason):
+    path = tmp_path / "features.h5"
+    with h5py.File(path, "w") as file:
+        file["image_id"] = ["a", "b"]
+        make(file)
+    with pytest.raises(UserError, match=rf"features\.h5: refused, because .*{reason}"):
+        read_features(path)
+
+
+def test_compressed_features_are_read(tmp_path):
+    matrix = np.maximum(0, np.random.default_rng(0).normal(size=(100, 64))).astype(np.float32)
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["image_id"] = [str(number) for number in range(100)]
+        file.create_dataset("features", data=matrix, compression="gzip")
+    assert np.array_equal(read_features(tmp_path / "features.h5").matrix[:], matrix)
+
+
+def test_hdf5_without_features_is_refused(tmp_path):
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["other"] = [1]
+    with pytest.raises(UserError, match="not a features file"):
+        read_features(tmp_path / "features.h5")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("content", [Hostile(), {"a": Hostile()}, [np.array([Hostile()])]])
+def test_hostile_pickle_is_refused_without_running_it(tmp_path, monkeypatch, content, protocol):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "features.pkl"
+    path.write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(UserError, match="system"):
+        load_pickle(path)
+    assert not (tmp_path / "hostile-was-run").exists()
+
+
+@pytest.mark.parametrize("name", ["builtins eval", "numpy load", "captioning.cli run", "os system"])
+def test_names_off_the_list_are_refused(tmp_path, name):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"c" + name.replace(" ", "\n").encode() + b"\n.")
+    with pytest.raises(UserError, match="refused"):
+        load_pickle(path)
+
+
+def test_cut_pickle_is_refused_at_every_length(tmp_path):
+    whole = pickle.dumps({"a": np.ones((1, 4), np.float32)})
+    path = tmp_path / "x.pkl"
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError):
+            load_pickle(path)
+
+
+def test_descriptions_come_back_with_their_rules(tmp_path):
+    path = tmp_path / "descriptions.txt"
+    write_descriptions(path, {"a": ["a dog", "dogs"], "b": ["çedilla"], "c": []}, "ptb")
+    assert read_descriptions(path) == ({"a": ["a dog", "dogs"], "b": ["çedilla"]}, "ptb")
+
+
+def test_descriptions_may_have_a_tab_after_the_id(tmp_path):
+    (tmp_path / "d.txt").write_text("a\tdog runs\nb cat\n\n \n")
+    assert read_descriptions(tmp_path / "d.txt")[0] == {"a": ["dog runs"], "b": ["cat"]}
+
+
+def test_descriptions_of_the_original_are_taken_for_its_rules(tmp_path):
+    path = tmp_path / "descriptions.txt"
+    path.write_text("a startseq dog runs endseq\nb\n\n")
+    assert read_descriptions(path) == ({"a": ["dog runs"]}, "seed")
+
+
+def test_tokenizer_comes_back_as_written(tmp_path):
+    vocabulary = Vocabulary(("startseq", "endseq", "dog"), 7, "ptb")
+    write_tokenizer(tmp_path / "tokenizer.pkl", vocabulary)
+    assert read_tokenizer(tmp_path / "tokenizer.pkl") == vocabulary
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_tokenizer_with_the_dictionaries_that_keras_2_keeps(tmp_path, protocol):
+    index = collections.OrderedDict(startseq=1, endseq=2)
+    counts = collections.defaultdict(int, startseq=5)
+    state = {"word_index": index, "word_docs": counts, "max_length": 9}
+    (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps(state, protocol))
+    assert read_tokenizer(tmp_path / "tokenizer.pkl").words == ("startseq", "endseq")
+
+
+@pytest.mark.parametrize("longest", [None, 1, "9", 2.5, 10**9, np.arange(3)])
+def test_tokenizer_without_a_longest_caption_is_refused(tmp_path, longest):
+    state = {"word_index": {"startseq": 1, "endseq": 2}, "max_length": longest}
+    (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps(state))
+    with pytest.raises(UserError, match="how long a caption gets"):
+        read_tokenizer(tmp_path / "tokenizer.pkl")
+
+
+@pytest.mark.parametrize("index", [{}, {"a": 2}, {"a": 1, "b": 1}, {"a": "1"}, {1: 1}, [1]])
+def test_tokenizer_with_a_broken_index_is_refused(tmp_path, index):
+    path = tmp_path / "tokenizer.pkl"
+    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 5}))
+    with pytest.raises(UserError, match=r"tokenizer\.pkl"):
+        read_tokenizer(path)
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]

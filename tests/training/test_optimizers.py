@@ -1,0 +1,29 @@
+"""AdamW decays matrices alone, also after it was loaded from a file."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from captioning.training.optimizers import AdamW
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_only_matrices_are_decayed(loaded):
+    """Without a gradient a step is the decay alone: (1 - rate * decay) of a matrix."""
+    optimizer = AdamW(0.1, weight_decay=0.5)
+    if loaded:
+        config = keras.saving.serialize_keras_object(optimizer)
+        optimizer = keras.saving.deserialize_keras_object(config)
+    layer = keras.layers.Dense(2, name="beta")  # a layer's name is not its weights'
+    layer.build((None, 3))
+    norm = keras.layers.LayerNormalization()
+    norm.build((None, 3))
+    weights = [*layer.trainable_variables, *norm.trainable_variables]
+    for weight in weights:
+        weight.assign(ops.ones_like(weight))
+    optimizer.build(weights)
+    optimizer.apply([ops.zeros(weight.shape) for weight in weights])
+    found = {weight.name: float(ops.convert_to_numpy(weight.value).mean()) for weight in weights}
+    assert found == pytest.approx({"kernel": 0.95, "bias": 1.0, "gamma": 1.0, "beta": 1.0})
+    np.testing.assert_allclose(float(optimizer.learning_rate), 0.1, rtol=1e-6)

@@ -1,0 +1,299 @@
+"""Files that nobody would write, to every reader: it says what is wrong, or it reads.
+
+200 inputs each; by hand, `FUZZ_EXAMPLES=10000 python -m pytest tests/untrusted/test_fuzz.py`.
+"""
+
+import json
+import os
+import pickle
+import resource
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from captioning.cli import UserError
+from captioning.datasets import DATASETS, read_datasets, read_split
+from captioning.datasets.descriptions import read_descriptions, write_descriptions
+from captioning.decoders.tokenizer import read_tokenizer
+from captioning.features.reading import Features, read_features
+from captioning.text import Vocabulary
+from captioning.untrusted.checkpoints import read_checkpoint
+from captioning.untrusted.pickles import load_pickle
+from tests import dataset_formats as formats
+from tests.checkpoint_files import legacy_checkpoint, safetensors, zip_checkpoint
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
+fuzzed = settings(
+    max_examples=EXAMPLES,
+    deadline=timedelta(seconds=30),  # a reader that hangs
+    derandomize=EXAMPLES == 200,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_memory():
+    """Half a gigabyte more than now: a reader that believes a file's claims meets the end of it."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + (1 << 29)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("fuzz") / "input"
+
+
+def read(reader: Callable, *arguments):
+    """What a reader gives, or None where it refuses in one line. It may not run out of memory."""
+    try:
+        return reader(*arguments)
+    except UserError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            assert not isinstance(cause, MemoryError), "believed what the file claims"
+            cause = cause.__cause__
+        assert len(str(error)) < 2000
+        return None
+
+
+# ---- inputs ----------------------------------------------------------------------------------
+
+_NUMBERS = [struct.pack(code, value) for code, value in [
+    ("<I", 2**31 - 1), ("<I", 2**32 - 1), ("<Q", 2**63 - 1), ("<Q", 2**60), ("<Q", 2**33),
+    ("<q", -1), ("<H", 65535), ("B", 0), ("B", 255)]]  # fmt: skip
+
+
+@st.composite
+def damaged(draw, valid: list[bytes]) -> bytes:
+    """A valid file after one to four accidents."""
+    data = bytearray(draw(st.sampled_from(valid)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        length = draw(st.integers(0, 40))
+        kind = draw(st.integers(0, 5))
+        if kind == 0 and at < len(data):
+            data[at] ^= draw(st.integers(1, 255))
+        elif kind == 1:
+            number = draw(st.sampled_from(_NUMBERS))
+            data[at : at + len(number)] = number
+        elif kind == 2:
+            data[at:at] = draw(st.binary(max_size=12))
+        elif kind == 3:
+            del data[at : at + length]
+        elif kind == 4:
+            data[at:at] = data[at : at + length] * draw(st.integers(1, 20))
+        else:
+            data = data[:at]
+    return bytes(data)
+
+
+def inputs(valid: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Valid files, damaged ones, and bytes that are no file at all, some beginning like one."""
+    begun = st.builds(lambda one, at, rest: one[:at] + rest, st.sampled_from(valid),
+                      st.integers(0, 60), st.binary(max_size=200))  # fmt: skip
+    text = st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))
+    return damaged(valid) | begun | text | st.binary(max_size=300) | st.sampled_from(valid)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+@st.composite
+def changed_json(draw, valid: list[bytes]) -> bytes:
+    """A valid JSON file with one value somewhere replaced by any other."""
+    whole = json.loads(draw(st.sampled_from(valid)))
+    node, other = whole, draw(_JSON)
+    while True:
+        keys = list(node) if isinstance(node, dict) else range(len(node))
+        if not keys:
+            break
+        key = draw(st.sampled_from(list(keys)))
+        if not isinstance(node[key], dict | list) or draw(st.integers(0, 3)) == 0:
+            node[key] = other
+            break
+        node = node[key]
+    return json.dumps(whole).encode()
+
+
+# ---- captions, splits and descriptions -------------------------------------------------------
+
+CAPTIONS = {"1_a.jpg": ["A dog , running .", 'Two "dogs" | here'], "22.jpg": ["Ein Kätzchen"]}
+NUMBERS, SPLITS = {"1_a.jpg": 1, "22.jpg": 2}, {"1_a.jpg": "train", "22.jpg": "restval"}
+
+
+def written(writer: Callable, *arguments) -> bytes:
+    """What a function that writes a file writes."""
+    path = Path(f"/proc/self/fd/{os.memfd_create('valid')}")
+    writer(path, *arguments)
+    return path.read_bytes()
+
+
+TABLES = [
+    written(formats.write_flickr8k_token, CAPTIONS),
+    written(formats.write_kaggle_csv, CAPTIONS),
+    written(formats.write_flickr30k_csv, CAPTIONS),
+    b"image_name,comment_number,comment\n1.jpg,0,A dog\n",
+    b"1000092795.jpg#0\tTwo young guys\n",
+]
+JSONS = [
+    written(formats.write_coco, CAPTIONS, NUMBERS),
+    written(formats.write_karpathy, CAPTIONS, SPLITS),
+]
+
+
+@fuzzed
+@given(content=inputs(TABLES + JSONS) | changed_json(JSONS), dataset=st.sampled_from(DATASETS))
+@example(content=b"[" * 100_000, dataset="auto")
+@example(content=b'{"images":' * 100_000, dataset="auto")
+def test_captions_files(path, content, dataset):
+    path.write_bytes(content)
+    found = read(read_datasets, [path], dataset)
+    if found is not None:
+        assert found.captions and all(found.captions.values())
+        assert found.captions.keys() <= found.files.keys()
+        # What is read can be handed on: as words in a text file that begin with the id.
+        write_descriptions(path, found.captions, "seed")
+        assert all(one and not any(c.isspace() for c in one) for one in found.captions)
+
+
+@fuzzed
+@given(content=inputs([b"a.jpg\nb.jpg\r\n", b"1_a.jpg#0\tx\n", *JSONS]) | changed_json(JSONS),
+       name=st.sampled_from(["", ":train", ":val", ":"]))  # fmt: skip
+def test_split_files(path, content, name):
+    path.write_bytes(content)
+    found = read(read_split, f"{path}{name}")
+    if found is not None:
+        assert found and all(isinstance(one, str) and one for one in found)
+        assert len(set(found)) == len(found)
+
+
+@fuzzed
+@given(inputs([b"1_a dog runs\n1_a two dogs\n22 startseq cat endseq\n", b"a b\r\n\r\n c d"]))
+def test_descriptions_files(path, content):
+    path.write_bytes(content)
+    found = read(read_descriptions, path)
+    if found is not None:
+        descriptions, rules = found
+        assert rules == "seed"
+        assert all(one and texts and all(texts) for one, texts in descriptions.items())
+
+
+# ---- pickles ---------------------------------------------------------------------------------
+
+ROWS = {"a": np.arange(3, dtype="<f4")[None], "b": np.ones((1, 3), ">f4")}
+INDEX = OrderedDict(startseq=1, endseq=2, dog=3)
+PICKLES = [
+    pickle.dumps(value, protocol)
+    for protocol in range(6)
+    for value in (ROWS, {"word_index": INDEX, "max_length": 9, "text_rules": "ptb"},
+                  {"a": np.float32(1), "b": [1, 2.5, None, b"x", ("y", {})]})
+]  # fmt: skip
+
+# Memory for 2**31 objects remembered, 2**60 bytes, as much in a frame; a hash without end.
+BOMBS = [b"\x80\x04Nr\xff\xff\xff\x7f.", b"\x80\x05\x96" + struct.pack("<Q", 2**60) + b".",
+         b"\x80\x05\x8e" + struct.pack("<Q", 2**34) + b".", b"}N" + b"\x85" * 200_000 + b"Ns.",
+         b"\x80\x04\x95" + struct.pack("<Q", 2**34) + b"N.",
+         b"cnumpy\nndarray\n(J\xff\xff\xff\x7ft\x81.",
+         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(J\xff\xff\xff\x7ftS'b'\ntR.",
+         b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'V2147483647'\ntRtR."]  # fmt: skip
+
+
+def with_bombs(test: Callable) -> Callable:
+    for bomb in BOMBS:
+        test = example(bomb)(test)
+    return test
+
+
+@fuzzed
+@given(inputs(PICKLES))
+@with_bombs
+def test_pickles(path, content):
+    path.write_bytes(content)
+    plain = (str, bytes, int, float, list, tuple, dict, np.ndarray, np.generic, type(None))
+    read_back = read(load_pickle, path)
+    assert isinstance(read_back, (*plain, np.dtype, bytearray)) or callable(read_back)
+
+
+@fuzzed
+@given(inputs(PICKLES))
+@with_bombs
+def test_features_pickles(path, content):
+    path.write_bytes(content)
+    found = read(read_features, path)
+    if found is not None:
+        assert isinstance(found, Features) and found.matrix.dtype == np.float32
+        assert found.matrix.shape == (len(found), found.width) and found.width > 0
+
+
+@fuzzed
+@given(inputs(PICKLES))
+def test_tokenizer_pickles(path, content):
+    path.write_bytes(content)
+    found = read(read_tokenizer, path)
+    assert found is None or isinstance(found, Vocabulary)
+
+
+# ---- checkpoints -----------------------------------------------------------------------------
+
+TENSORS = {
+    "state_dict.conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+    "state_dict.steps": np.array(7),
+    "half": np.ones((2, 2), np.float16),
+}
+
+
+def npz(compressed: bool) -> bytes:
+    path = Path(f"/proc/self/fd/{os.memfd_create('valid')}")
+    (np.savez_compressed if compressed else np.savez)(path.open("wb"), **TENSORS)
+    return path.read_bytes()
+
+
+def stretched_npz() -> bytes:
+    """An array that claims 2**40 numbers."""
+    path = Path(f"/proc/self/fd/{os.memfd_create('valid')}")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(117)
+    with zipfile.ZipFile(path.open("wb"), "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header + b"\n")
+    return path.read_bytes()
+
+
+CHECKPOINTS = {
+    "zip.pth": [zip_checkpoint(TENSORS)],
+    "legacy.pth": [legacy_checkpoint(TENSORS)],
+    "file.safetensors": [safetensors(TENSORS)],
+    "file.npz": [npz(False), npz(True), stretched_npz()],
+}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_checkpoints(name, path):
+    path = path.with_name(name)
+
+    @fuzzed
+    @given(inputs(CHECKPOINTS[name]))
+    def fuzz(content):
+        path.write_bytes(content)
+        found = read(read_checkpoint, path)
+        if found is not None:
+            assert all(isinstance(one, str) for one in found)
+            assert all(isinstance(array, np.ndarray) for array in found.values())
+            assert sum(array.nbytes for array in found.values()) <= 1 << 27
+
+    fuzz()

@@ -1,0 +1,97 @@
+"""The whole corpus in one folder, through stages 1 and 5 as a user runs them."""
+
+import csv
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from captioning.images.names import image_id
+from tests import corpus
+from tests.conftest import ROOT
+
+GOOD, BAD = corpus.good_pictures(), corpus.bad_files()
+
+
+# The system's own count of a child's peak (`ru_maxrss`) begins with what its parent had.
+MEASURED = """
+import atexit, re, runpy, sys
+from pathlib import Path
+
+def note():
+    status = Path("/proc/self/status").read_text()
+    Path("peak").write_text(re.search(r"VmHWM:\\s*(\\d+)", status)[1])
+
+atexit.register(note)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, str(Path(sys.argv[0]).parent))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_measured(script: str, *arguments, cwd: Path) -> SimpleNamespace:
+    """A script with its outputs and its peak memory in GB; it must end within two minutes."""
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    memory = int((cwd / "peak").read_text()) / 1e6
+    return SimpleNamespace(**vars(result), memory=memory)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile") / "pictures"
+    corpus.make_corpus(folder)
+    with open(os.fsencode(folder) + b"/\xff.jpg", "wb") as file:
+        file.write(GOOD["baseline.jpg"].content)
+    with open(folder.parent / "captions.csv", "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "caption"])
+        rows.writerows([name, f"a picture called {number}"] for number, name in enumerate(
+            [*GOOD, *BAD]))  # fmt: skip
+    return folder
+
+
+@pytest.mark.slow
+def test_features_of_the_corpus(folder, tmp_path):
+    result = run_measured(
+        "1_data_preprocessor.py", "--images", folder, "--captions", folder.parent / "captions.csv",
+        "--encoder", "resnet18", "--batch-size", 4, cwd=tmp_path,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    assert f"{len(GOOD) + len(BAD)} images" in result.stdout
+    unopened = {"folder.jpg"}  # no file at all, so it counts as missing
+    assert "1 captioned images without a picture: folder" in result.stdout
+    assert f"skipped {len(BAD) - len(unopened)} unreadable pictures" in result.stdout
+    assert "skipped 1 pictures without a caption: \\udcff" in result.stdout
+    features = pickle.loads((tmp_path / "features.pkl").read_bytes())
+    assert set(features) == {image_id(name) for name in GOOD}
+    lines = (tmp_path / "descriptions.txt").read_text(encoding="utf-8").splitlines()
+    assert {line.split(" ")[0] for line in lines} == set(features)
+    assert result.memory < 0.9  # 0.74 on as many clean pictures: TensorFlow and the encoder
+
+
+@pytest.mark.slow
+def test_captions_of_the_corpus(folder, tmp_path):
+    outputs = ["captions.json", "captions.csv", "captions.html", "captions.png"]
+    result = run_measured("5_test.py", folder, "--output", *outputs, cwd=tmp_path)
+
+    assert result.returncode == 2
+    bad = set(BAD) - {"folder.jpg"}  # which is looked into, and holds no picture
+    assert f"{len(bad)} of " in result.stderr.splitlines()[-1]
+    captions = json.loads((tmp_path / "captions.json").read_text())
+    assert {Path(one["file"]).name for one in captions} == {*GOOD, "\udcff.jpg"}
+    skipped = [line for line in result.stderr.splitlines() if "skipped: " in line]
+    assert len(skipped) == len(bad)
+    assert all(any(f"/{name}: " in line for line in skipped) for name in bad)
+    assert "\\x1b[31mescape.png: " in result.stdout
+    assert "line\\nbreak.png: " in result.stdout
+    assert (tmp_path / "captions.html").read_text().count("<figure>") == len(captions)
+    assert result.memory < 1.2  # 1.01 on as many clean pictures: TensorFlow and the encoder
