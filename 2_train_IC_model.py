@@ -6,7 +6,6 @@ from pathlib import Path
 
 from captioning.cli import (
     ArgumentParser,
-    UserError,
     import_keras,
     natural,
     positive_int,
@@ -82,7 +81,7 @@ def main() -> None:
     from captioning.datasets import read_split, select
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import check_kind, read_features, read_views
-    from captioning.files import check_writable, hold
+    from captioning.files import check_writable, hold, write_json
     from captioning.text import build_vocabulary
 
     features = read_features(args.features)
@@ -104,10 +103,11 @@ def main() -> None:
 
     # 2. The model, new or as the last epoch left it.
     keras = import_keras()
-    from captioning.decoders.loading import check_features, load_decoder
     from captioning.distribution import use_all_devices
-    from captioning.training import plots, teacher_forcing
     from captioning.training.batches import CaptionBatches
+    from captioning.training.plots import plot_history
+    from captioning.training.run import best_row
+    from captioning.training.teacher_forcing import CaptionRun, model_name
 
     share = use_all_devices()
     if share.process == 0:
@@ -126,47 +126,38 @@ def main() -> None:
         )
         for chosen, seed, seen in ((train_ids, args.seed, views), (ids[args.dev_split], None, ()))
     )
-    history = []
+    keras.utils.set_random_seed(args.seed)
+    model = recipes.build(args, features, vocabulary, args.epochs * len(train_batches))
     names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit",
              "train_split", "dev_split", "split_seed", "views")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
-    if args.resume and teacher_forcing.resumable(output_dir, settings):
-        model = load_decoder(teacher_forcing.state_path(output_dir), compile=True)
-        check_features(model, teacher_forcing.state_path(output_dir), features, args.features)
-        if (model.vocabulary, model.feature_shape) != (vocabulary, features.shape):
-            raise UserError(
-                f"{teacher_forcing.state_path(output_dir)}: was trained on other features or "
-                "descriptions; start again without --resume"
-            )
-        epochs = int(model.optimizer.iterations) // len(train_batches)
-        history = teacher_forcing.read_history(output_dir / "history.csv", epochs)
-        train_batches.start_epoch(epochs)
-    else:
-        keras.utils.set_random_seed(args.seed)
-        model = recipes.build(args, features, vocabulary, args.epochs * len(train_batches))
-        if share.process == 0:
-            # The features are not compared: they may lie elsewhere when a run is resumed.
-            teacher_forcing.begin_run(output_dir, {**settings, "features": str(args.features)})
-    print(
-        f"{args.decoder}: {len(train_ids)} images, {len(vocabulary)} words, captions of at most "
-        f"{vocabulary.max_length}; {len(history)} epochs already trained"
-    )
+    # The features' path is not compared: they may lie elsewhere when a run is resumed.
+    compared = {**settings, "features_of": features.origin, "vocabulary_sha256": vocabulary.digest}
 
     # 3. Teacher forcing, then what a person wants to see of it.
     with tempfile.TemporaryDirectory() as scratch:
         # Saving takes all processes of a job, but one file is enough.
-        history = teacher_forcing.train(
-            model, train_batches, dev_batches,
-            epochs=args.epochs, patience=args.patience, history=history,
-            output_dir=output_dir if share.process == 0 else Path(scratch),
+        folder = output_dir if share.process == 0 else Path(scratch)
+        this_run = CaptionRun(model, folder, compared)
+        this_run.start(resume=args.resume)
+        if share.process == 0:
+            write_json(
+                recipes.settings_path(output_dir), {**settings, "features": str(args.features)}
+            )
+        print(
+            f"{args.decoder}: {len(train_ids)} images, {len(vocabulary)} words, captions of at "
+            f"most {vocabulary.max_length}; {len(this_run.history)} epochs already trained"
+        )
+        this_run.train(
+            train_batches, dev_batches, epochs=args.epochs, patience=args.patience,
             plateau_from=args.learning_rate if args.schedule == "plateau" else None,
         )  # fmt: skip
     if share.process != 0:
         return
-    plots.plot_history(output_dir / "history.png", history)
-    best = teacher_forcing.best_row(history)
+    plot_history(output_dir / "history.png", this_run.history)
+    best = best_row(this_run.history)
     print(f"best epoch {best['epoch']}: development loss {best['val_loss']:.3f} per word")
-    print(f"{output_dir / teacher_forcing.model_name(best)}, also checkpoints/best_model.keras")
+    print(f"{output_dir / model_name(best)}, also checkpoints/best_model.keras")
 
 
 if __name__ == "__main__":

@@ -88,11 +88,11 @@ def main() -> None:
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
     from captioning.decoders.loading import check_text_rules, encoder_of, load_trained
-    from captioning.training import teacher_forcing
     from captioning.training.fine_tuning import batches, judge, keep, train_epoch
     from captioning.training.joint import Joint, thaw_last_stage
-    from captioning.training.optimizers import AdamW
-    from captioning.training.state import check_settings, load_state, read_record, save_state
+    from captioning.training.optimizers import AdamW, learning_rate_schedule
+    from captioning.training.run import Run, best_row
+    from captioning.training.teacher_forcing import COLUMNS
 
     trained = load_trained(args.model, output)
     check_text_rules(trained, args.model, rules, args.descriptions)
@@ -106,7 +106,7 @@ def main() -> None:
     steps = args.epochs * -(-len(train) // args.batch_size)
     model.compile(
         optimizer=AdamW(
-            teacher_forcing.learning_rate_schedule(args.learning_rate, steps),
+            learning_rate_schedule(args.learning_rate, steps),
             weight_decay=0.01,
             global_clipnorm=1.0,
         ),
@@ -118,31 +118,26 @@ def main() -> None:
         **{name: vars(args)[name] for name in names},
         "model_sha256": sha256(args.model), "weights_sha256": encoder.info["weights_sha256"],
     }  # fmt: skip
-    state, history = output / "state.npz", []
-    if args.resume and state.is_file():
-        record = read_record(state)
-        check_settings(state, record["settings"], settings)
-        load_state(state, model)
-        history = record["history"]
-    else:
-        state.unlink(missing_ok=True)
+    this_run = Run(model, output, settings, columns=COLUMNS, means=("token_loss",))
+    this_run.start(resume=args.resume)
 
     # 3. Train; judge by the decoder's loss on the development pictures as they are now encoded.
     vocabulary = decoder.vocabulary
     said = {word for one in train for text in descriptions[one] for word in text.split()}
     rare = not said <= {*vocabulary.words}  # then they are read, and not learned
     captions = {one: [vocabulary.encode(text, rare) for text in descriptions[one]] for one in train}
+    history = this_run.history
     print(f"{len(train)} pictures; {len(history)} epochs already trained")
     if not history:
         before = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
         print(f"{args.dev_split}: loss {before:.3f} before the first epoch")
     for epoch in range(len(history), args.epochs):
-        began, unreadable = time.perf_counter(), []
+        unreadable: list[str] = []
         passed = batches(
             train, captions, encoder.preprocessing, batch_size=args.batch_size,
             count=args.captions, seed=args.seed, epoch=epoch, unreadable=unreadable,
         )  # fmt: skip
-        loss = train_epoch(model, passed, len(train), epoch)
+        train_epoch(this_run, passed, len(train), -(-len(train) // args.batch_size))
         if 2 * len(unreadable) > len(train):
             raise UserError(
                 f"{len(unreadable)} of {len(train)} pictures could not be read, the first: "
@@ -152,20 +147,16 @@ def main() -> None:
         if not np.isfinite(val_loss):
             raise UserError(f"the development loss is {val_loss}; lower --learning-rate")
         row = {
-            "epoch": epoch + 1, "loss": round(loss, 5),
-            "val_loss": round(val_loss, 5), "seconds": round(time.perf_counter() - began, 1),
+            "epoch": epoch + 1, "loss": round(this_run.part["token_loss"], 5),
+            "val_loss": round(val_loss, 5),
+            "seconds": round(time.monotonic() - this_run.began, 1),
         }  # fmt: skip
-        history.append(row)
         report_skipped("unreadable pictures", sorted(unreadable))
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
-        teacher_forcing.write_history(output / "history.csv", history)
-        if teacher_forcing.best_row(history) is row:
+        if best_row([*history, row]) is row:
             keep(output / "checkpoints", encoder, decoder)
-        try:
-            save_state(state, model, {"settings": settings, "history": history})
-        except FloatingPointError as error:
-            raise UserError(f"{error}; lower --learning-rate") from error
-    print(f"best epoch {teacher_forcing.best_row(history)['epoch']}: {output / 'checkpoints'}")
+        this_run.end_row(row)
+    print(f"best epoch {best_row(history)['epoch']}: {output / 'checkpoints'}")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,6 @@ arXiv 1612.00563) with the mean of an image's other samples as the baseline (Luo
 import time
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 from captioning.cli import (
     ArgumentParser,
     UserError,
@@ -60,7 +57,7 @@ def main() -> None:
     from captioning.datasets import read_split, select
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import read_features
-    from captioning.files import atomic_path, check_writable, hold
+    from captioning.files import atomic_path, check_writable, hold, sha256
 
     # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
     features = read_features(args.features)
@@ -83,62 +80,53 @@ def main() -> None:
     from captioning.decoders.loading import (
         check_features,
         check_text_rules,
-        load_decoder,
         load_trained,
     )
-    from captioning.training import teacher_forcing
-    from captioning.training.self_critical import COLUMNS, judge, scorer, steps
+    from captioning.training.run import Run, best_row
+    from captioning.training.self_critical import COLUMNS, judge, scorer, train_epoch
+    from captioning.training.teacher_forcing import forget_old_state
 
     names = ("model", "features", "descriptions", "train_split", "dev_split",
              "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
-    settings = {name: vars(args)[name] for name in names}
-    state, history = teacher_forcing.state_path(output), []
+    settings = {**{name: vars(args)[name] for name in names}, "model_sha256": sha256(args.model)}
     trained = load_trained(args.model, output)
     check_features(trained, args.model, features, args.features)
-    if args.resume and teacher_forcing.resumable(output, settings):
-        model = load_decoder(state, compile=True)
-        check_features(model, state, features, args.features)
-        done = int(model.optimizer.iterations) // -(-len(train_ids) // args.batch_size)
-        history = teacher_forcing.read_history(output / "history.csv", done, COLUMNS)
-    else:
-        check_text_rules(trained, args.model, rules, args.descriptions)
-        # Without dropout, so that what is made more probable is what was drawn.
-        off = ("dropout", "output_dropout", "label_smoothing", "penalty")
-        model = trained.copy_with(**{k: 0.0 for k in off if k in trained.get_config()})
-        model.compile(
-            optimizer=keras.optimizers.Adam(args.learning_rate, global_clipnorm=1.0),
-            jit_compile=keras.backend.backend() != "tensorflow",
-        )
-        teacher_forcing.begin_run(output, settings)
+    check_text_rules(trained, args.model, rules, args.descriptions)
+    # Without dropout, so that what is made more probable is what was drawn.
+    off = ("dropout", "output_dropout", "label_smoothing", "penalty")
+    model = trained.copy_with(**{k: 0.0 for k in off if k in trained.get_config()})
+    model.compile(
+        optimizer=keras.optimizers.Adam(args.learning_rate, global_clipnorm=1.0),
+        jit_compile=keras.backend.backend() != "tensorflow",
+    )
+    this_run = Run(
+        model, output, settings, columns=COLUMNS, means=("reward",), unit="image",
+        advice="lower --learning-rate",
+    )  # fmt: skip
+    forget_old_state(output, keep=args.resume and not this_run.state_path.is_file())
+    this_run.start(resume=args.resume)
+    history = this_run.history
     train_reward, dev_reward = scorer(descriptions, train_ids), scorer(descriptions, dev_ids)
     before = judge(trained, features, dev_ids, dev_reward)
     print(f"{args.dev_split}: CIDEr-D {before:.3f} before the first epoch")
 
     # 2. Draw, score, learn.
     for epoch in range(len(history), args.epochs):
-        began, rewards = time.perf_counter(), []
-        with tqdm(total=len(train_ids), unit="image", desc=f"epoch {epoch + 1}") as bar:
-            for reward in steps(
-                model, features, train_ids, train_reward, samples=args.samples,
-                batch_size=args.batch_size, seed=args.seed, epoch=epoch,
-            ):  # fmt: skip
-                rewards.append(reward)
-                bar.update(min(args.batch_size, len(train_ids) - bar.n))
-                bar.set_postfix(reward=f"{np.mean(rewards[-20:]):.3f}", refresh=False)
+        train_epoch(
+            this_run, features, train_ids, train_reward, samples=args.samples,
+            batch_size=args.batch_size, seed=args.seed,
+        )  # fmt: skip
         row = {
-            "epoch": epoch + 1, "reward": round(float(np.mean(rewards)), 5),
+            "epoch": epoch + 1, "reward": round(this_run.part["reward"], 5),
             "val_cider": round(judge(model, features, dev_ids, dev_reward), 5),
-            "seconds": round(time.perf_counter() - began, 1),
+            "seconds": round(time.monotonic() - this_run.began, 1),
         }  # fmt: skip
-        history.append(row)
         print("reward {reward:.3f}, development CIDEr-D {val_cider:.3f}".format(**row))
-        teacher_forcing.write_history(output / "history.csv", history, COLUMNS)
-        if row["val_cider"] == max(one["val_cider"] for one in history):
+        if best_row([*history, row], "val_cider", -1) is row:
             with atomic_path(output / "checkpoints" / "best_model.keras") as temporary:
                 model.copy_with().save(temporary)  # never compiled, so without the optimizer
-        with atomic_path(state) as temporary:
-            model.save(temporary)
-    best = max(history, key=lambda row: row["val_cider"])
+        this_run.end_row(row)
+    best = best_row(history, "val_cider", -1)
     print(f"best epoch {best['epoch']}: {output / 'checkpoints' / 'best_model.keras'}")
     if best["val_cider"] < before:
         print(f"which is worse than {before:.3f}, what it began from; lower --learning-rate")

@@ -1,5 +1,6 @@
 """Captions as words: cleaning rules and the vocabulary."""
 
+import hashlib
 import re
 import string
 import unicodedata
@@ -122,6 +123,12 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    @property
+    def digest(self) -> str:
+        """What tells this vocabulary from others, hexadecimal."""
+        parts = [self.text_rules, str(self.max_length), *self.words]
+        return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     @cached_property
     def word_index(self) -> dict[str, int]:

@@ -219,15 +219,16 @@ def main() -> None:
               "preprocessing": str(preprocessing_of(args.encoder)._replace(size=feature_size)),
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"
-    this_run = training.Run(
+    this_run = training.PretextRun(
         model, pictures.pixels, output, settings, recipe, name,
         row_steps=args.log_pictures and max(1, args.log_pictures // args.batch_size),
         probe=probe, probe_every=args.probe_every, share=share[:2],
+        save_minutes=args.save_minutes, stop_minutes=args.stop_minutes,
     )  # fmt: skip
-    if args.resume and this_run.state_path.is_file():
-        this_run.resume()
+    this_run.start(resume=args.resume)
+    if this_run.step:
         print(f"goes on after step {this_run.step} of {steps}")
-    this_run.train(save_minutes=args.save_minutes, stop_minutes=args.stop_minutes)
+    this_run.train()
     print(f"{this_run.step} of {steps} steps done")
     if this_run.history:
         print(training.summary(this_run.history))

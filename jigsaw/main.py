@@ -130,18 +130,17 @@ def main() -> None:
         **settings, "method": "jigsaw", "image_size": picture_size, "tiles": args.tiles,
         "permutations": len(permutations), "dataset": Path(args.dataset).name,
     }  # fmt: skip
-    this_run = training.Run(
+    this_run = training.JigsawRun(
         solver, train, val, output, settings, recipe,
         epochs=args.epochs, learning_rate=args.learning_rate,
+        save_minutes=args.save_minutes, stop_minutes=args.stop_minutes,
     )  # fmt: skip
-    if args.resume and this_run.state_path.is_file():
-        this_run.resume()
+    this_run.start(resume=args.resume)
+    if this_run.step:
         print(f"goes on in epoch {len(this_run.history) + 1}")
-    else:
-        this_run.state_path.unlink(missing_ok=True)  # an earlier run's
 
     # 3. Train, then puzzles of pictures that it has never seen.
-    this_run.train(save_minutes=args.save_minutes, stop_minutes=args.stop_minutes)
+    this_run.train()
     if not this_run.history:
         print("stopped in the first epoch; go on with --resume")
         return

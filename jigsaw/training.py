@@ -1,6 +1,6 @@
-"""A run of the puzzle solver: what is kept of it as it goes, and how it goes on after a kill."""
+"""A run of the puzzle solver: its epochs, and what is kept of it besides the state."""
 
-import math
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from captioning.cli import UserError
 from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path, write_json
 from captioning.training.plots import plot_curves
-from captioning.training.state import check_settings, load_state, read_record, save_state
-from captioning.training.teacher_forcing import best_row, write_history
+from captioning.training.run import Run, best_row
 from jigsaw.DataGenerator import DataGenerator
 from jigsaw.image_preprocessing.image_transform import normalise
 from jigsaw.puzzle_picture import draw_puzzles
@@ -37,14 +35,15 @@ def compile_solver(solver: JigsawSolver, optimizer: keras.optimizers.Optimizer |
     )
 
 
-class Run:
-    """One run in one folder: state to resume from, history, plot, the best solver and its trunk.
+class JigsawRun(Run):
+    """A run with history, plot, and the solver of its best epoch with that one's trunk.
 
     Args:
         solver: compiled with a `WarmUpAdam`.
         train, val: puzzles.
-        settings: what the state depends on (JSON); a resumed run must have the same.
+        settings: of a `Run`.
         recipe: goes into the trunk's weights file.
+        options: `save_minutes` and `stop_minutes` of a `Run`.
     """
 
     def __init__(
@@ -58,86 +57,53 @@ class Run:
         *,
         epochs: int,
         learning_rate: float,
+        **options: float | None,
     ) -> None:
-        self.solver, self.puzzles, self.val, self.output = solver, train, val, output
-        self.settings, self.recipe = settings, recipe
+        digest = hashlib.sha256(solver.permutations.tobytes()).hexdigest()
+        settings = {**settings, "permutations_sha256": digest}
+        super().__init__(
+            solver, output, settings, columns=COLUMNS, means=METRICS, unit="puzzle", **options
+        )
+        self.puzzles, self.val, self.recipe = train, val, recipe
         self.epochs, self.learning_rate = epochs, learning_rate
-        self.steps = len(train)  # of an epoch
-        self.history: list[dict[str, Any]] = []
-        self.part = _nothing()  # of the epoch that is not finished
         encoder = solver.settings["encoder"]
         self.solver_path = output / f"{encoder}-jigsaw.keras"
         self.trunk_path = output / f"{encoder}-jigsaw.weights.h5"
 
-    @property
-    def state_path(self) -> Path:
-        """What `--resume` goes on from."""
-        return self.output / "state.npz"
-
-    def resume(self) -> None:
-        """Go on from `state_path`, in the middle of an epoch if it was saved there.
-
-        Raises:
-            UserError: the state is damaged, or of other permutations or settings.
-        """
-        record = read_record(self.state_path)
-        if record.get("permutations") != self.solver.permutations.tolist():
-            raise UserError(
-                f"{self.state_path}: was trained on other permutations; give --permutations and "
-                "--max-hamming-set as before"
-            )
-        check_settings(self.state_path, record["settings"], self.settings)
-        load_state(self.state_path, self.solver)
-        self.history, self.part = record["history"], record["part"]
-
-    def train(self, *, save_minutes: float, stop_minutes: float | None = None) -> None:
-        """Train until progress ends, to the last epoch, or for `stop_minutes`.
-
-        The state is saved after every epoch and whenever `save_minutes` have passed.
+    def train(self) -> None:
+        """Train until progress ends, to the last epoch, or until time is up.
 
         Raises:
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
-        stop_at = time.monotonic() + stop_minutes * 60 if stop_minutes else math.inf
-        while len(self.history) < self.epochs and not exhausted(self._val_losses()):
-            rate = rate_after(self._val_losses(), self.learning_rate)
-            self.solver.optimizer.learning_rate = rate
-            if self.part["steps"] < self.steps:
-                self._fit(_Keeper(self, save_minutes, stop_at))
-            if self.part["steps"] < self.steps:  # out of time
+        while len(self.history) < self.epochs and not self.stopped:
+            losses = [row["val_loss"] for row in self.history]
+            if exhausted(losses):
+                break
+            rate = rate_after(losses, self.learning_rate)
+            self.model.optimizer.learning_rate = rate
+            if not self._fit_epoch(len(self.history)):
                 break
             self._finish_epoch(rate)
-            if time.monotonic() >= stop_at:
-                break
 
-    def save_state(self) -> None:
-        """Write `state_path`.
+    def _fit_epoch(self, epoch: int) -> bool:
+        first = self.part["steps"]
 
-        Raises:
-            UserError: the weights are no longer numbers; the state of before stays.
-        """
-        record = {"settings": self.settings, "permutations": self.solver.permutations.tolist(),
-                  "history": self.history, "part": self.part}  # fmt: skip
-        try:
-            save_state(self.state_path, self.solver, record)
-        except FloatingPointError as error:
-            raise UserError(f"{error}; lower --learning-rate and go on with --resume") from error
+        def begin(*_: Any) -> None:
+            self.puzzles.start_epoch(epoch, first)
 
-    def _val_losses(self) -> list[float]:
-        return [row["val_loss"] for row in self.history]
-
-    def _fit(self, keeper: "_Keeper") -> None:
-        epoch = len(self.history)
-        self.puzzles.start_epoch(epoch, self.part["steps"])
-        self.solver.fit(
-            self.puzzles, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0,
-            callbacks=[keeper],
+        begin()
+        return self.fit(
+            self.puzzles, f"epoch {epoch + 1}", steps=len(self.puzzles) + first,
+            count=self.puzzles.batch_size, initial_epoch=epoch, epochs=epoch + 1, shuffle=False,
+            # Again, because Keras has told the puzzles by then that an epoch had ended.
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=begin)],
         )  # fmt: skip
 
     def _finish_epoch(self, rate: float) -> None:
-        """Validate; keep the history, the best solver and, last, what a resumed run goes by."""
+        """Validate; keep the best solver and, last, what a resumed run goes by."""
         began = time.monotonic()
-        val = self.solver.evaluate(self.val, verbose=0, return_dict=True)
+        val = self.model.evaluate(self.val, verbose=0, return_dict=True)
         row = {
             "epoch": len(self.history) + 1,
             **{name: self.part[name] for name in METRICS},
@@ -145,78 +111,24 @@ class Run:
             "learning_rate": rate,
             "seconds": round(self.part["seconds"] + time.monotonic() - began, 1),
         }
-        self.history.append(row)
-        self.part = _nothing()
+        history = [*self.history, row]
+        if best_row(history) is row:
+            self._keep_best(history)
+        plot_history(self.output / "history.png", history, len(self.model.permutations))
+        self.end_row(row)
         tqdm.write(summary(row))
-        if best_row(self.history) is row:
-            self._keep_best(row)
-        write_history(self.output / "history.csv", self.history, COLUMNS)
-        plot_history(self.output / "history.png", self.history, len(self.solver.permutations))
-        self.save_state()
 
-    def _keep_best(self, row: dict[str, Any]) -> None:
-        best = copy_of(self.solver)
+    def _keep_best(self, history: Sequence[dict[str, Any]]) -> None:
+        best = copy_of(self.model)
         with atomic_path(self.solver_path) as temporary:
             best.save(temporary)
         recipe = {
             **self.recipe,
-            "epochs_trained": row["epoch"],
-            "val_accuracy": row["val_accuracy"],
-            "hours": round(sum(row["seconds"] for row in self.history) / 3600, 2),
+            "epochs_trained": history[-1]["epoch"],
+            "val_accuracy": history[-1]["val_accuracy"],
+            "hours": round(sum(row["seconds"] for row in history) / 3600, 2),
         }
         save_encoder(best.trunk, self.trunk_path, recipe)
-
-
-def _nothing() -> dict[str, float]:
-    return {"loss": 0.0, "accuracy": 0.0, "steps": 0, "seconds": 0.0}
-
-
-class _Keeper(keras.callbacks.Callback):
-    """Saves the state now and then within an epoch, and stops at a loss that is no number."""
-
-    def __init__(self, run: Run, save_minutes: float, stop_at: float) -> None:
-        super().__init__()
-        self.run, self.save_every, self.stop_at = run, save_minutes * 60, stop_at
-
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        # Keras has told the puzzles by now that an epoch had ended.
-        self.before = dict(self.run.part)  # what an interrupted run had done of this epoch
-        self.run.puzzles.start_epoch(epoch, self.before["steps"])
-        self.began = self.saved_at = time.monotonic()
-        size = self.run.puzzles.batch_size
-        self.bar = tqdm(total=self.run.steps * size, initial=self.before["steps"] * size,
-                        unit="puzzle", desc=f"epoch {epoch + 1}")  # fmt: skip
-
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
-        part = self._count(batch + 1, logs)
-        if not math.isfinite(part["loss"]):
-            self.bar.close()
-            raise UserError(
-                f"the loss is {part['loss']} in epoch {len(self.run.history) + 1}; lower "
-                "--learning-rate and go on with --resume"
-            )
-        self.bar.update(self.run.puzzles.batch_size)
-        self.bar.set_postfix({name: f"{part[name]:.3f}" for name in METRICS}, refresh=False)
-        now = time.monotonic()
-        ended = part["steps"] == self.run.steps
-        if not ended and (now >= self.stop_at or now - self.saved_at >= self.save_every):
-            _ = self.model  # under JAX, this fetches the variables from the training loop
-            self.run.save_state()
-            self.saved_at = now
-            self.model.stop_training = now >= self.stop_at
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        self.bar.close()
-
-    def _count(self, steps: int, logs: dict[str, float]) -> dict[str, float]:
-        """Means over the epoch so far, with the part before an interruption."""
-        before, part = self.before, self.run.part
-        total = before["steps"] + steps
-        for name in METRICS:
-            part[name] = (before[name] * before["steps"] + float(logs[name]) * steps) / total
-        part["steps"] = total
-        part["seconds"] = before["seconds"] + time.monotonic() - self.began
-        return part
 
 
 def test(solver: JigsawSolver, puzzles: DataGenerator, output: Path) -> dict[str, Any]:

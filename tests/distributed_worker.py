@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioning.distribution import use_all_devices
 from contrastive.methods import build_method
 from contrastive.presets import settings_for
-from contrastive.training import Run
+from contrastive.training import PretextRun
 from tests.pretext_tools import patterns, tiny_encoder, views
 
 
@@ -29,8 +29,8 @@ def main() -> None:
             chosen, tiny_encoder(), views(16, method), steps=12, batch_size=16, seed=0
         )
         settings = {**chosen._asdict(), "batch_size": 16, "steps": 12, "seed": 0}
-        run = Run(model, patterns(64), folder, settings, {}, "tiny.weights.h5", share=share)
-        run.train(save_minutes=60)
+        run = PretextRun(model, patterns(64), folder, settings, {}, "tiny.weights.h5", share=share)
+        run.train()
 
 
 if __name__ == "__main__":

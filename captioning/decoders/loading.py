@@ -75,22 +75,13 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
         if tokenizer is None:
             raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
         return load_original(path, tokenizer)
-    model = load_decoder(path)
+    kinds = (Ensemble, *map(decoder_class, DECODERS))
+    known = {f"captioning>{kind.__name__}" for kind in kinds}
+    model = load_keras_file(path, known=known, what="caption decoder")
     if tokenizer is not None:
         words = read_tokenizer(tokenizer, model.vocabulary.max_length).words
         _check_vocabulary(path, model.vocabulary.words, tokenizer, words)
     return model
-
-
-def load_decoder(path: Path, *, compile: bool = False) -> Decoder:
-    """A decoder or an ensemble from a `.keras` file; with `compile` it can be trained on.
-
-    Raises:
-        UserError: damaged, or not a decoder of this project.
-    """
-    kinds = (Ensemble, *map(decoder_class, DECODERS))
-    known = {f"captioning>{kind.__name__}" for kind in kinds}
-    return load_keras_file(path, compile=compile, known=known, what="caption decoder")
 
 
 def load_trained(path: str | Path, output: Path) -> Decoder:

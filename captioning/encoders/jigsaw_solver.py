@@ -124,9 +124,7 @@ def load_solver(path: str | Path, precision: str | None = None) -> JigsawSolver:
         UserError: no such file, damaged, or not a solver.
     """
     path = existing_file(path, "puzzle solver", "train one with jigsaw/main.py")
-    solver = load_keras_file(
-        path, compile=False, known={"jigsaw>JigsawSolver"}, what="puzzle solver"
-    )
+    solver = load_keras_file(path, known={"jigsaw>JigsawSolver"}, what="puzzle solver")
     sizes = [*solver.sizes.values()]
     if not all(isinstance(size, int) and 0 < size <= 4096 for size in sizes):
         raise UserError(f"{path}: is for puzzles of {sizes!r:.40} pixels, which cannot be")

@@ -46,6 +46,12 @@ class Features(Mapping[str, np.ndarray]):
         """Of an image's features: (D,) for a vector, (L, D) for a grid of L vectors."""
         return self.matrix.shape[1:]
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Shape, encoder, weights and preprocessing: what features for one model have in common."""
+        known = ("encoder", "weights_sha256", "preprocessing")
+        return {"shape": list(self.shape), **{name: self.info.get(name) for name in known}}
+
     def rows(self, image_ids: Iterable[str]) -> np.ndarray:
         """Row numbers of these images in `matrix`, int32."""
         return np.array([self.row[one] for one in image_ids], dtype=np.int32)

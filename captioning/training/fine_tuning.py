@@ -10,11 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from captioning.cli import (
-    UserError,
-)
+from captioning.cli import UserError
+from captioning.encoders.weights import save_encoder
+from captioning.features.reading import Features
+from captioning.files import atomic_path, sha256
+from captioning.images.reading import decode_batches
+from captioning.images.views import view
+from captioning.training.batches import CaptionBatches
+from captioning.training.run import Run
 
 JUDGED = 50  # pictures that are encoded together to judge
 ROUND = 4  # lengths of captions are rounded up to it, because each is a graph to compile
@@ -38,9 +42,6 @@ def batches(
     seen in part (`captioning.images.views`). An unreadable picture is left out, and added to
     `unreadable`.
     """
-    from captioning.images.reading import decode_batches
-    from captioning.images.views import view
-
     random = np.random.default_rng((seed, epoch))
     owner = {path: one for one, path in images.items()}
     paths = list(owner)
@@ -69,10 +70,6 @@ def batches(
 
 def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unknown: bool) -> float:
     """The decoder's loss a word on pictures as they are encoded now, whose features fit memory."""
-    from captioning.features.reading import Features
-    from captioning.images.reading import decode_batches
-    from captioning.training.batches import CaptionBatches
-
     owner, wanted = {path: one for one, path in pictures.items()}, encoder.preprocessing
     ids: list[str] = []
     rows = []
@@ -91,23 +88,18 @@ def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unkn
     return float(decoder.evaluate(judged, verbose=0, return_dict=True)["token_loss"])
 
 
-def train_epoch(model, passed: Iterator, pictures: int, epoch: int) -> float:
-    """One pass of training; the mean loss a word, without label smoothing and penalty.
+def train_epoch(run: Run, passed: Iterator, pictures: int, steps: int) -> None:
+    """One pass of training, a row of the run; its loss is a word's, without smoothing and penalty.
 
     Raises:
         UserError: the loss is no longer a number.
     """
-    loss = 0.0
-    model.reset_metrics()
-    with tqdm(total=pictures, unit="picture", desc=f"epoch {epoch + 1}") as bar:
-        for inputs, following in passed:
-            logs = model.train_on_batch(inputs, following, return_dict=True)
-            loss = float(logs["token_loss"])  # the mean since the reset
-            if not np.isfinite(loss):
-                raise UserError(f"the loss is {loss}; lower --learning-rate")
-            bar.update(len(inputs["pixels"]))
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-    return loss
+    run.model.reset_metrics()
+    run.begin_row(f"epoch {len(run.history) + 1}", steps, pictures)
+    for number, (inputs, following) in enumerate(passed, start=1):
+        # The metrics are means since the reset.
+        logs = run.model.train_on_batch(inputs, following, return_dict=True)
+        run.after_step(number, logs, len(inputs["pixels"]))
 
 
 def keep(output: Path, encoder, decoder) -> None:
@@ -115,9 +107,6 @@ def keep(output: Path, encoder, decoder) -> None:
 
     Both are complete before either takes the place of an older one: they go by a digest.
     """
-    from captioning.encoders.weights import save_encoder
-    from captioning.files import atomic_path, sha256
-
     name = encoder.info["encoder"]
     weights = output / f"{name}-captions.weights.h5"
     recipe = {"encoder": name, "image_size": encoder.preprocessing.size,

@@ -12,6 +12,7 @@ import numpy as np
 
 from captioning.evaluation.cider import CiderD
 from captioning.text import END
+from captioning.training.run import Run
 
 COLUMNS = ("epoch", "reward", "val_cider", "seconds")
 
@@ -90,6 +91,23 @@ def steps(
         inputs = {"features": np.repeat(grids, samples, axis=0), "tokens": before}
         model.train_on_batch(inputs, drawn, sample_weight=weights.astype(np.float32))
         yield float(rewards.mean())
+
+
+def train_epoch(
+    run: Run, features, ids: Sequence[str], reward: CiderD, *,
+    samples: int, batch_size: int, seed: int,
+) -> None:  # fmt: skip
+    """One pass of training, a row of the run, whose `reward` is the mean of all that was drawn."""
+    epoch, total = len(run.history), 0.0
+    run.begin_row(f"epoch {epoch + 1}", -(-len(ids) // batch_size), len(ids))
+    passed = steps(
+        run.model, features, ids, reward,
+        samples=samples, batch_size=batch_size, seed=seed, epoch=epoch,
+    )  # fmt: skip
+    for number, mean in enumerate(passed, start=1):
+        total += mean
+        done = (number - 1) * batch_size
+        run.after_step(number, {"reward": total / number}, min(batch_size, len(ids) - done))
 
 
 def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:

@@ -1,213 +1,139 @@
-"""Stage 2: teacher forcing, resumable by the epoch."""
+"""Stage 2's training: teacher forcing, resumable by the epoch."""
 
-import csv
-import io
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.files import atomic_path, existing_file, write_json, write_text
+from captioning.files import atomic_path
 from captioning.training.batches import CaptionBatches
 from captioning.training.optimizers import plateau_rate
-from captioning.training.recipes import settings_path
+from captioning.training.run import Run, best_row
 
-HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "seconds")
-
-
-def train(
-    model: keras.Model,
-    train_batches: CaptionBatches,
-    dev_batches: CaptionBatches,
-    *,
-    epochs: int,
-    patience: int,
-    output_dir: Path,
-    history: list[dict[str, float]],
-    plateau_from: float | None = None,
-) -> list[dict[str, float]]:
-    """Train a compiled decoder; return the history, a row an epoch.
-
-    `history` holds the epochs already trained (none, or those of the run that `model` resumes).
-    Training stops before `epochs` when the development loss has not improved for `patience`
-    epochs (0: never). With `plateau_from` the learning rate is that at first and falls by
-    `plateau_rate`; without, it is the optimizer's own affair.
-
-    Raises:
-        UserError: the loss is no longer a number.
-    """
-    (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-    keeper = _Keeper(train_batches, output_dir, patience, history, plateau_from)
-    if keeper.exhausted():
-        return keeper.history
-    try:
-        model.fit(
-            train_batches,
-            validation_data=dev_batches,
-            epochs=epochs,
-            initial_epoch=len(history),
-            shuffle=False,  # CaptionBatches shuffles, by seed and epoch
-            verbose=0,
-            callbacks=[keeper],
-        )
-    except Exception as error:
-        for batches in (train_batches, dev_batches):
-            if batches.failure is not None:
-                raise batches.failure from error
-        raise
-    return keeper.history
+COLUMNS = ("epoch", "loss", "val_loss", "seconds")
 
 
-class _Keeper(keras.callbacks.Callback):
-    """After every epoch keeps the history, the best model and the state to resume from.
+class CaptionRun(Run):
+    """A run whose best model is kept by the original's name and in `checkpoints/`.
 
-    They are written in this order, each atomically. The state comes last and is what a resumed
-    run goes by, so that a kill in between costs an epoch and never leaves the three at odds.
+    Args:
+        model: a compiled decoder.
+        settings: of a `Run`.
     """
 
-    def __init__(
+    def __init__(self, model: keras.Model, output: Path, settings: dict[str, Any], **options):
+        (output / "checkpoints").mkdir(parents=True, exist_ok=True)
+        super().__init__(
+            model, output, settings, columns=COLUMNS, means=("token_loss",), unit="caption",
+            state=output / "checkpoints" / "state.npz",
+            advice="lower --learning-rate and start again, or --resume from the epoch before",
+            **options,
+        )  # fmt: skip
+
+    def start(self, *, resume: bool) -> None:
+        """As `Run.start`; the state of a version of before is refused, or forgotten.
+
+        Raises:
+            UserError: as `Run.resume`, or there is such a state.
+        """
+        forget_old_state(self.output, keep=resume and not self.state_path.is_file())
+        super().start(resume=resume)
+
+    def train(
         self,
-        batches: CaptionBatches,
-        output_dir: Path,
-        patience: int,
-        history: Sequence[dict[str, float]],
-        plateau_from: float | None,
+        train_batches: CaptionBatches,
+        dev_batches: CaptionBatches,
+        *,
+        epochs: int,
+        patience: int = 0,
+        plateau_from: float | None = None,
     ) -> None:
-        super().__init__()
-        self.batches, self.output_dir, self.patience = batches, output_dir, patience
-        self.history, self.plateau_from = list(history), plateau_from
+        """Train to the last epoch.
 
-    def exhausted(self) -> bool:
-        """Whether the last `patience` epochs brought nothing."""
-        losses = [row["val_loss"] for row in self.history]
-        return 0 < self.patience < len(losses) - int(np.argmin(losses)) if losses else False
+        Training stops before when the development loss has not improved for `patience` epochs
+        (0: never). With `plateau_from` the learning rate is that at first and falls by
+        `plateau_rate`; without, it is the optimizer's own affair.
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        # Keras does not save the state of dropout: let it follow from seed and epoch, too.
+        Raises:
+            UserError: the loss is no longer a number, or features cannot be read.
+        """
+        while len(self.history) < epochs and not self._exhausted(patience):
+            epoch = len(self.history)
+            if plateau_from is not None:
+                losses = [row["val_loss"] for row in self.history]
+                self.model.optimizer.learning_rate = plateau_rate(plateau_from, losses)
+            try:
+                self._fit_epoch(train_batches, epoch)
+                val = self.model.evaluate(dev_batches, verbose=0, return_dict=True)
+            except Exception as error:
+                for batches in (train_batches, dev_batches):
+                    if batches.failure is not None:
+                        raise batches.failure from error
+                raise
+            row = {
+                "epoch": epoch + 1,
+                "loss": self.part["token_loss"],
+                "val_loss": float(val["token_loss"]),
+                "seconds": round(self.bar.format_dict["elapsed"], 1),
+            }
+            self.bar.set_postfix(loss=f"{row['loss']:.3f}", val_loss=f"{row['val_loss']:.3f}")
+            before = best_row(self.history)
+            if best_row([*self.history, row]) is row:
+                self._keep_best(row, before)
+            self.end_row(row)
+
+    def _fit_epoch(self, batches: CaptionBatches, epoch: int) -> None:
+        # The state of dropout follows from seed and epoch, as the order of the captions does.
         states = [v for v in self.model.variables if v.path.endswith("seed_generator_state")]
         for number, state in enumerate(states):
-            state.assign([(self.batches.seed * len(states) + number) % 2**32, epoch])
-        if self.plateau_from is not None:
-            losses = [row["val_loss"] for row in self.history]
-            self.model.optimizer.learning_rate = plateau_rate(self.plateau_from, losses)
-        captions = sum(len(rows) for rows, _ in self.batches.groups)
-        self.bar = tqdm(total=captions, unit="caption", desc=f"epoch {epoch + 1}")
+            state.assign([(batches.seed * len(states) + number) % 2**32, epoch])
 
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
-        if not math.isfinite(logs["token_loss"]):
-            self.bar.close()
-            raise UserError(
-                f"the loss is {logs['token_loss']} in epoch {len(self.history) + 1}; "
-                "lower --learning-rate and start again, or --resume from the epoch before"
-            )
-        self.bar.update(len(self.batches.batches[batch][1]))
-        self.bar.set_postfix(loss=f"{logs['token_loss']:.3f}", refresh=False)
+        def begin(*_: Any) -> None:
+            batches.start_epoch(epoch + 1)
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        row = {
-            "epoch": epoch + 1,
-            "loss": float(logs["token_loss"]),
-            "val_loss": float(logs["val_token_loss"]),
-            "seconds": round(self.bar.format_dict["elapsed"], 1),
-        }
-        self.bar.set_postfix(loss=f"{row['loss']:.3f}", val_loss=f"{row['val_loss']:.3f}")
-        self.bar.close()
-        best_before = best_row(self.history)
-        self.history.append(row)
-        write_history(self.output_dir / "history.csv", self.history)
-        if best_row(self.history) is row:
-            self._keep_best(row, best_before)
-        with atomic_path(state_path(self.output_dir)) as temporary:
-            self.model.save(temporary)
-        if self.exhausted():
-            self.model.stop_training = True
+        begin()
+        captions = [len(chosen) for _, chosen in batches.batches]
+        self.fit(
+            batches, f"epoch {epoch + 1}", steps=len(batches), count=captions.__getitem__,
+            total=sum(captions), initial_epoch=epoch, epochs=epoch + 1, shuffle=False,
+            # Again, because Keras has told the batches by then that an epoch had ended.
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=begin)],
+        )  # fmt: skip
 
-    def _keep_best(self, row: dict, before: dict | None) -> None:
+    def _exhausted(self, patience: int) -> bool:
+        """Whether the last `patience` epochs brought nothing."""
+        losses = [row["val_loss"] for row in self.history]
+        return 0 < patience < len(losses) - int(np.argmin(losses)) if losses else False
+
+    def _keep_best(self, row: Mapping[str, float], before: Mapping[str, float] | None) -> None:
         # A copy that was never compiled: the optimizer's moments are twice the model's size. And
         # in float32, whatever it was trained in, so that it captions alike everywhere.
         plain = self.model.copy_with(dtype="float32")
         for name in (model_name(row), "checkpoints/best_model.keras"):
-            with atomic_path(self.output_dir / name) as temporary:
+            with atomic_path(self.output / name) as temporary:
                 plain.save(temporary)
         if before is not None and model_name(before) != model_name(row):
-            (self.output_dir / model_name(before)).unlink(missing_ok=True)
+            (self.output / model_name(before)).unlink(missing_ok=True)
 
 
-def state_path(output_dir: Path) -> Path:
-    """Where the model with its optimizer is kept after every epoch."""
-    return output_dir / "checkpoints" / "training_state.keras"
+def forget_old_state(output: Path, *, keep: bool) -> None:
+    """Remove what runs of an older version, which kept their state otherwise, went on from.
+
+    Raises:
+        UserError: there is such a state, and it is to `keep`.
+    """
+    old = output / "checkpoints" / "training_state.keras"
+    if keep and old.is_file():
+        raise UserError(
+            f"{old}: was left by an older version, whose runs cannot go on; its best model is in "
+            "the folder all the same. Start again without --resume"
+        )
+    old.unlink(missing_ok=True)
 
 
 def model_name(row: Mapping[str, float]) -> str:
     """The original pipeline's file name for the model of an epoch."""
     return "model-ep{epoch:03d}-loss{loss:.3f}-val_loss{val_loss:.3f}.keras".format(**row)
-
-
-def best_row(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """The epoch with the lowest development loss; the first of equals."""
-    return min(history, key=lambda row: row["val_loss"], default=None)
-
-
-def write_history(
-    path: Path, history: Sequence[Mapping[str, Any]], columns: Sequence[str] = HISTORY_COLUMNS
-) -> None:
-    """Write a row an epoch as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())
-
-
-def read_history(
-    path: Path, epochs: int, columns: Sequence[str] = HISTORY_COLUMNS
-) -> list[dict[str, float]]:
-    """The first `epochs` rows of a history that `write_history` wrote.
-
-    Raises:
-        UserError: the file holds fewer rows, or no such rows.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [
-                {name: (int if name == "epoch" else float)(row[name]) for name in columns}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not the history of the run to resume ({error})") from error
-    if len(rows) < epochs:
-        raise UserError(f"{path}: holds {len(rows)} epochs, but the saved state is at {epochs}")
-    return rows[:epochs]
-
-
-def begin_run(output_dir: Path, settings: Mapping[str, object]) -> None:
-    """Record what a run's state depends on, and drop the state of an earlier run."""
-    state_path(output_dir).unlink(missing_ok=True)
-    write_json(settings_path(output_dir), settings)
-
-
-def resumable(output_dir: Path, settings: Mapping[str, object]) -> bool:
-    """Whether `output_dir` has the state of a run that `settings` may go on with.
-
-    Raises:
-        UserError: it has one with other settings, which its optimizer and order depend on.
-    """
-    if not state_path(output_dir).is_file():
-        return False
-    path = settings_path(output_dir)
-    try:
-        before = dict(json.loads(existing_file(path, "record of the run to resume").read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not the record of a run; start again without --resume") from error
-    changed = [
-        f"{k} was {before.get(k)}, not {v}" for k, v in settings.items() if before.get(k) != v
-    ]
-    if changed:
-        raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")
-    return True

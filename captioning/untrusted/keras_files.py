@@ -148,13 +148,7 @@ def _check_size(
         )
 
 
-def load_keras_file(
-    path: Path,
-    *,
-    compile: bool,
-    known: Collection[str],
-    what: str,
-) -> keras.Model:
+def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.Model:
     """Load a `.keras` file after a look at what it says it is: of a class that is `known`, or not.
 
     Nothing from the file is executed. Messages say what it should be: a `what` of this project.
@@ -164,7 +158,7 @@ def load_keras_file(
     """
     check_keras_file(path, known, what)
     try:
-        return keras.saving.load_model(path, compile=compile, safe_mode=True)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     except UserError:
         raise
     except Exception as error:  # Keras raises by where in the file it stumbles

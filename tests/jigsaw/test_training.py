@@ -27,7 +27,9 @@ def dataset(tmp_path_factory):
     return path
 
 
-def make_run(dataset, output, *, learning_rate=1e-3, epochs=2, dropout=0.5) -> training.Run:
+def make_run(
+    dataset, output, *, learning_rate=1e-3, epochs=2, dropout=0.5, **options
+) -> training.JigsawRun:
     output.mkdir(exist_ok=True)
     solver = JigsawSolver("alexnet", all_permutations(4)[::4], **SIZES, dropout=dropout)
     training.compile_solver(solver, WarmUpAdam(learning_rate, warmup_steps=2))
@@ -41,24 +43,24 @@ def make_run(dataset, output, *, learning_rate=1e-3, epochs=2, dropout=0.5) -> t
         )
         for split in ("train", "val")
     ]
-    return training.Run(
+    return training.JigsawRun(
         solver, *puzzles, output, dict(solver.settings), {"encoder": "alexnet", "image_size": 32},
-        epochs=epochs, learning_rate=learning_rate,
+        epochs=epochs, learning_rate=learning_rate, **options,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def whole(dataset, tmp_path_factory) -> training.Run:
+def whole(dataset, tmp_path_factory) -> training.JigsawRun:
     run = make_run(dataset, tmp_path_factory.mktemp("whole"))
-    run.train(save_minutes=10)
+    run.train()
     return run
 
 
 @pytest.fixture(scope="module")
-def stopped(dataset, tmp_path_factory) -> training.Run:
+def stopped(dataset, tmp_path_factory) -> training.JigsawRun:
     """A run that was stopped after its first step."""
-    run = make_run(dataset, tmp_path_factory.mktemp("stopped"))
-    run.train(save_minutes=10, stop_minutes=1e-9)
+    run = make_run(dataset, tmp_path_factory.mktemp("stopped"), stop_minutes=1e-9)
+    run.train()
     assert (run.part["steps"], run.history) == (1, [])
     return run
 
@@ -72,7 +74,7 @@ def test_stopped_in_an_epoch_and_resumed_equals_unbroken(dataset, whole, stopped
     resumed = make_run(dataset, stopped.output)
     resumed.resume()
     assert resumed.part["steps"] == 1
-    resumed.train(save_minutes=10)
+    resumed.train()
     assert len(resumed.history) == len(whole.history) == 2
     for one, other in zip(whole.history, resumed.history, strict=True):
         for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
@@ -95,4 +97,4 @@ def test_the_best_epoch_is_kept_with_its_trunk(whole):
 def test_a_loss_that_is_no_number_says_what_to_lower(dataset, tmp_path):
     run = make_run(dataset, tmp_path / "run", learning_rate=1e38)
     with pytest.raises(UserError, match="lower --learning-rate"):
-        run.train(save_minutes=10)
+        run.train()

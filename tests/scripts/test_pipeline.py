@@ -256,7 +256,7 @@ def test_killed_training_resumes_with_the_same_history(pipeline, tmp_path):
                  "--epochs", 8, "--batch-size", 4]  # fmt: skip
     whole = run_script(SCRIPTS[1], *arguments, "--output-dir", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    state = tmp_path / "broken/checkpoints/training_state.keras"
+    state = tmp_path / "broken/checkpoints/state.npz"
 
     kill_when(start(SCRIPTS[1], *arguments, "--output-dir", "broken", cwd=tmp_path), state.exists)
     resumed = run_script(SCRIPTS[1], *arguments, "--output-dir", "broken", "--resume", cwd=tmp_path)

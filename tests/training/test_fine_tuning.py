@@ -236,13 +236,16 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
 
 # Ends, as if it were killed, when the state of the first epoch is written.
 CUT = """
-import os, sys
-from captioning import state, fine_tuning
-write = state.save_state
-def save_and_end(*arguments):
-    write(*arguments)
+import os
+from captioning import fine_tuning
+from captioning.cli import import_keras
+import_keras()
+from captioning.training.run import Run
+save = Run.save_state
+def save_and_end(run):
+    save(run)
     os._exit(9)
-state.save_state = save_and_end
+Run.save_state = save_and_end
 fine_tuning.main()
 """
 

@@ -6,7 +6,7 @@ import pytest
 
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
-from captioning.decoders.loading import load_decoder
+from captioning.decoders.loading import load_captioner
 from captioning.decoders.table import decoder_class
 from captioning.distribution import Share
 from captioning.features.files import write_features
@@ -14,15 +14,8 @@ from captioning.features.reading import Features, read_features
 from captioning.text import build_vocabulary
 from captioning.training.batches import CaptionBatches
 from captioning.training.optimizers import learning_rate_schedule, plateau_rate
-from captioning.training.teacher_forcing import (
-    begin_run,
-    best_row,
-    model_name,
-    read_history,
-    resumable,
-    state_path,
-    train,
-)
+from captioning.training.run import best_row
+from captioning.training.teacher_forcing import CaptionRun, model_name
 from tests.decoder_tools import NAMES, TINY
 
 SUBJECTS, VERBS = ["dog", "cat", "red bird", "man"], ["runs", "sits", "looks up", "is far away"]
@@ -54,14 +47,12 @@ def make_model(task, learning_rate=0.02, name="merge", **options) -> Decoder:
     return model
 
 
-def run(task, model, folder, epochs, history=(), patience=0, **options):
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    batches = make_batches(task, seed=5)
-    batches.start_epoch(len(history))
-    return train(
-        model, batches, make_batches(task),
-        epochs=epochs, patience=patience, output_dir=folder, history=list(history), **options,
-    )  # fmt: skip
+def run(task, model, folder, epochs, resume=False, **options) -> CaptionRun:
+    """Train in a folder of its own, or go on with the run in it."""
+    this_run = CaptionRun(model, folder, {"seed": 5})
+    this_run.start(resume=resume)
+    this_run.train(make_batches(task, seed=5), make_batches(task), epochs=epochs, **options)
+    return this_run
 
 
 def with_grids(task) -> SimpleNamespace:
@@ -192,13 +183,13 @@ def test_development_loss_is_the_mean_over_words_not_over_batches(task):
 
 
 def test_training_learns_and_keeps_the_best_model(task, tmp_path):
-    history = run(task, make_model(task), tmp_path, epochs=30)
+    history = run(task, make_model(task), tmp_path, epochs=30).history
     best = best_row(history)
     assert best["val_loss"] < 0.5 * history[0]["val_loss"]
     assert [p.name for p in tmp_path.glob("model-ep*")] == [model_name(best)]
-    kept = load_decoder(tmp_path / "checkpoints/best_model.keras")
+    kept = load_captioner(tmp_path / "checkpoints/best_model.keras")
     sizes = [(tmp_path / "checkpoints" / name).stat().st_size
-             for name in ("best_model.keras", "training_state.keras")]  # fmt: skip
+             for name in ("best_model.keras", "state.npz")]  # fmt: skip
     assert sizes[0] < sizes[1]  # no optimizer in it
     kept.compile()
     measured = kept.evaluate(make_batches(task), verbose=0, return_dict=True)["token_loss"]
@@ -212,28 +203,30 @@ def test_resumed_training_equals_unbroken_training(task, tmp_path, name):
     options |= {"depth": 1} if name == "transformer" else {}  # compiles faster
     unbroken = run(task, make_model(task, **options), tmp_path / "unbroken", epochs=4)
 
-    half = run(task, make_model(task, **options), tmp_path / "broken", epochs=2)
-    model = load_decoder(state_path(tmp_path / "broken"), compile=True)
-    resumed = run(task, model, tmp_path / "broken", epochs=4, history=half)
+    run(task, make_model(task, **options), tmp_path / "broken", epochs=2)
+    resumed = run(
+        task, make_model(task, **options), tmp_path / "broken", epochs=4, resume=True
+    )  # fmt: skip
 
+    assert len(resumed.history) == 4
     for name in ("loss", "val_loss"):
         np.testing.assert_allclose(
-            [row[name] for row in resumed], [row[name] for row in unbroken], atol=1e-6
-        )
+            [row[name] for row in resumed.history], [row[name] for row in unbroken.history],
+            atol=1e-6,
+        )  # fmt: skip
 
 
 def test_early_stopping_waits_for_its_patience(task, tmp_path):
     model = make_model(task, learning_rate=0.0)  # never improves
-    history = run(task, model, tmp_path, epochs=20, patience=2)
-    assert len(history) == 3
+    assert len(run(task, model, tmp_path, epochs=20, patience=2).history) == 3
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_epoch(task, tmp_path):
-    history = run(task, make_model(task), tmp_path, epochs=1)
+    run(task, make_model(task), tmp_path, epochs=1)
     model = make_model(task, learning_rate=1e30)
     with pytest.raises(UserError, match="--learning-rate"):
-        run(task, model, tmp_path, epochs=9, history=history)
-    kept = load_decoder(tmp_path / "checkpoints/best_model.keras")
+        run(task, model, tmp_path, epochs=9)
+    kept = load_captioner(tmp_path / "checkpoints/best_model.keras")
     assert np.isfinite(kept.output_dense.get_weights()[0]).all()
 
 
@@ -264,28 +257,21 @@ def test_plateau_halves_the_rate_after_every_epoch_without_a_new_low():
 
 def test_training_goes_by_the_plateau(task, tmp_path):
     model = make_model(task, learning_rate=0.5)  # so large that the loss goes up and down
-    history = run(task, model, tmp_path, epochs=6, plateau_from=0.5)
+    history = run(task, model, tmp_path, epochs=6, plateau_from=0.5).history
     losses = [row["val_loss"] for row in history]
     expected = plateau_rate(0.5, losses[:-1])
     assert expected < 0.5
     assert float(model.optimizer.learning_rate) == pytest.approx(expected)
 
 
-def test_history_shorter_than_the_state_is_refused(tmp_path):
-    (tmp_path / "history.csv").write_text("epoch,loss,val_loss,seconds\n1,2.0,3.0,4\n")
-    assert read_history(tmp_path / "history.csv", 1)[0]["val_loss"] == 3.0
-    with pytest.raises(UserError, match="holds 1 epochs, but the saved state is at 2"):
-        read_history(tmp_path / "history.csv", 2)
-
-
 def test_bfloat16_training_learns_as_float32_does_and_keeps_a_float32_model(task, tmp_path):
     exact, rough = (
-        run(task, make_model(task, dtype=dtype, dropout=0.0), tmp_path, epochs=5)
+        run(task, make_model(task, dtype=dtype, dropout=0.0), tmp_path, epochs=5).history
         for dtype in ("float32", "mixed_bfloat16")
     )
     assert rough[-1]["val_loss"] < 0.7 * rough[0]["val_loss"]
     assert rough[-1]["val_loss"] == pytest.approx(exact[-1]["val_loss"], rel=0.05)
-    kept = load_decoder(tmp_path / "checkpoints" / "best_model.keras")
+    kept = load_captioner(tmp_path / "checkpoints" / "best_model.keras")
     assert kept.dtype_policy.name == kept.lstm.dtype_policy.name == "float32"
 
 
@@ -298,25 +284,14 @@ def test_batches_have_about_the_same_number_of_words(task):
     assert sizes == {3: 5, 4: 4, 5: 3, 6: 1}  # there is only one caption of 6 words
 
 
-def test_a_run_resumes_with_its_own_settings_only(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    begin_run(tmp_path, {"seed": 1})
-    assert not resumable(tmp_path, {"seed": 1})  # nothing was saved yet
-    state_path(tmp_path).touch()
-    assert resumable(tmp_path, {"seed": 1})
-    with pytest.raises(UserError, match="seed was 1, not 2"):
-        resumable(tmp_path, {"seed": 2})
-
-
-@pytest.mark.parametrize("damage", [b"", b"[1]", b"\xff", b"null"])
-def test_a_damaged_record_of_a_run_is_named(tmp_path, damage):
-    (tmp_path / "checkpoints").mkdir()
-    begin_run(tmp_path, {"seed": 1})
-    state_path(tmp_path).touch()
-    for record in tmp_path.rglob("*.json"):
-        record.write_bytes(damage)
-    with pytest.raises(UserError, match="not the record of a run"):
-        resumable(tmp_path, {"seed": 1})
+def test_a_run_of_before_is_refused_or_forgotten(task, tmp_path):
+    old = tmp_path / "checkpoints" / "training_state.keras"
+    old.parent.mkdir()
+    old.touch()
+    with pytest.raises(UserError, match=r"training_state\.keras: was left by an older version"):
+        run(task, make_model(task), tmp_path, epochs=1, resume=True)
+    run(task, make_model(task), tmp_path, epochs=1)
+    assert not old.exists()
 
 
 def test_features_that_cannot_be_read_are_named_not_hidden_by_the_backend(task, tmp_path):
