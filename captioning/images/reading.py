@@ -5,9 +5,8 @@ import os
 import stat
 import threading
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +15,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from captioning.cli import UserError, printable
 from captioning.images import jpeg
+from captioning.images.ahead import ahead
 
 # The content counts, not the suffix. Pillow reads more, some of it by running other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -191,9 +191,9 @@ def decode_batches(
 ) -> Iterator[tuple[list[Path], np.ndarray, list[UnreadableImage]]]:
     """Yield (paths, uint8 pixels (n, size, size, 3), unreadable) for each `batch_size` of paths.
 
-    Threads, as many as there are cores or `workers`, decode two batches ahead of the one in use, so
-    that the network does not wait. An unreadable file is left out of its batch and reported with
-    it. `square_of` says by what each picture becomes a square.
+    Threads, as many as there are cores or `workers`, decode two batches ahead of the one in use. An
+    unreadable file is left out of its batch and reported with it. `square_of` says by what each
+    picture becomes a square.
     """
 
     def load(path: Path) -> np.ndarray | UnreadableImage:
@@ -203,21 +203,14 @@ def decode_batches(
             error.path = path
             return error
 
-    batches = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        waiting: deque = deque()
-        try:
-            for number, batch in enumerate(batches):
-                while len(waiting) < 3 and number + len(waiting) < len(batches):
-                    ahead = batches[number + len(waiting)]
-                    waiting.append([pool.submit(load, path) for path in ahead])
-                results = [future.result() for future in waiting.popleft()]
-                good = [not isinstance(result, UnreadableImage) for result in results]
-                pixels = [result for result, ok in zip(results, good, strict=True) if ok]
-                yield (
-                    [path for path, ok in zip(batch, good, strict=True) if ok],
-                    np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8),
-                    [result for result, ok in zip(results, good, strict=True) if not ok],
-                )
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    stream = ahead(load, paths, depth=3 * batch_size, workers=workers)
+    for first in range(0, len(paths), batch_size):
+        batch = paths[first : first + batch_size]
+        results = list(islice(stream, len(batch)))
+        good = [not isinstance(result, UnreadableImage) for result in results]
+        pixels = [result for result, ok in zip(results, good, strict=True) if ok]
+        yield (
+            [path for path, ok in zip(batch, good, strict=True) if ok],
+            np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8),
+            [result for result, ok in zip(results, good, strict=True) if not ok],
+        )

@@ -4,11 +4,8 @@ import io
 import os
 import tarfile
 import zipfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -17,13 +14,13 @@ import numpy as np
 from PIL import Image
 
 from captioning.cli import UserError
+from captioning.images.ahead import GROUP, ahead
 from captioning.images.folders import BEGINNING, SUFFIXES, is_hidden, is_picture, walk_images
 from captioning.images.names import Excluded
 from captioning.images.reading import UnreadableImage, decode_rgb, squash
 from captioning.untrusted.hdf5 import open_hdf5
 
 LARGEST_FILE = 200 << 20  # bytes; no photograph is larger, but a hostile archive's member may be
-GROUP = 8  # pictures that a thread decodes in a row: handing over each alone costs some of its time
 
 
 class Item(NamedTuple):
@@ -69,40 +66,24 @@ def decode(
 ) -> Iterator[tuple[Item, np.ndarray | UnreadableImage]]:
     """Each item with its pixels, uint8 (size, size, 3), in order, decoded some ahead by threads.
 
-    `to_square` gives the function that makes an item's picture a square. Threads are enough:
-    Pillow decodes and resizes outside the interpreter's lock.
+    `to_square` gives the function that makes an item's picture a square.
     """
 
-    def square(item: Item, content: bytes | np.ndarray | UnreadableImage):
+    def square(job: tuple[Item, bytes | np.ndarray | UnreadableImage]):
+        item, content = job
         try:
-            if isinstance(content, UnreadableImage):
-                return content
             if isinstance(content, bytes):
-                return decode_rgb(io.BytesIO(content), item.name, size, to_square(item))
-            return np.asarray(to_square(item)(Image.fromarray(content), size))
+                content = decode_rgb(io.BytesIO(content), item.name, size, to_square(item))
+            elif isinstance(content, np.ndarray):
+                content = np.asarray(to_square(item)(Image.fromarray(content), size))
         except UnreadableImage as error:
-            return error
+            content = error
+        return item, content
 
-    def squares(group: list[tuple[Item, bytes | np.ndarray | UnreadableImage]]):
-        return [square(item, content) for item, content in group]
-
-    workers = workers or os.cpu_count()
-    items = iter(items)
-    waiting: deque[tuple[list[Item], Future]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while True:
-                # Read here, because a tar gives its members one after the other.
-                group = [(item, _content(item)) for item in islice(items, GROUP)]
-                if group:
-                    waiting.append(([item for item, _ in group], pool.submit(squares, group)))
-                if waiting and (not group or len(waiting) > 2 * workers):
-                    done, future = waiting.popleft()
-                    yield from zip(done, future.result(), strict=True)
-                elif not group:
-                    return
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    # Read in one thread, because a tar gives its members one after the other.
+    jobs = ((item, _content(item)) for item in items)
+    depth = 2 * GROUP * (workers or os.cpu_count())
+    return ahead(square, jobs, depth=depth, workers=workers)
 
 
 def _content(item: Item) -> bytes | np.ndarray | UnreadableImage:

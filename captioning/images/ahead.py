@@ -1,0 +1,39 @@
+"""Work done ahead by threads, in order: pictures are decoded while the network computes."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
+GROUP = 8  # jobs that a thread does in a row: handing over each alone costs some of its time
+
+
+def ahead(
+    work: Callable[[Job], Result], jobs: Iterable[Job], *, depth: int, workers: int | None = None
+) -> Iterator[Result]:
+    """Yield `work` of each job, in order, done by threads, at most about `depth` ahead.
+
+    Threads, as many as `workers` or cores, are enough: Pillow decodes and resizes outside the
+    interpreter's lock. The jobs themselves are taken here, one after the other.
+    """
+
+    def group_of(group: list[Job]) -> list[Result]:
+        return [work(job) for job in group]
+
+    jobs = iter(jobs)
+    waiting: deque[Future[list[Result]]] = deque()
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        try:
+            while True:
+                group = list(islice(jobs, GROUP))
+                if group:
+                    waiting.append(pool.submit(group_of, group))
+                if waiting and (not group or GROUP * len(waiting) > depth):
+                    yield from waiting.popleft().result()
+                elif not group:
+                    return
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
