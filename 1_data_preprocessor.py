@@ -40,16 +40,20 @@ def parse_arguments():
     )
     add(
         "--encoder",
-        default="efficientnet_lite0",
         help="efficientnet_lite0 (supervised), resnet18, resnet50, vit_small or alexnet (random "
-        "unless --weights is given), or jigsaw (a puzzle solver of jigsaw/main.py)",
+        "unless --weights is given), or jigsaw (a puzzle solver of jigsaw/main.py); default: "
+        "efficientnet_lite0, or the one of the public checkpoint that --weights names",
     )
     add(
         "--weights",
+        metavar="FILE_OR_NAME",
         help="encoder weights: *.weights.h5 from contrastive/main.py or jigsaw/main.py, the "
         "latter's .keras for the encoder jigsaw, or a public checkpoint "
         "(PyTorch's, .safetensors, .npz) as torchvision, Lightning Bolts, MoCo, SimSiam, VISSL, "
-        "lightly, solo-learn, DINO or timm lay it out",
+        "lightly, solo-learn, DINO or timm lay it out; or the name of one, such as dino or swav, "
+        "if there is no file of that name: it is fetched once from its authors (into the folder "
+        "CAPTIONING_CACHE if that is set; never with CAPTIONING_OFFLINE=1) and says the encoder, "
+        "unless it stands for several, and the preprocessing. 'list' shows the names",
     )
     add(
         "--partial-weights",
@@ -115,6 +119,13 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    from captioning.encoders import public
+
+    if args.weights == "list":
+        print(public.listing())
+        return
+    checkpoint = public.find(args.weights, args.encoder) if args.weights else None
+    args.encoder = args.encoder or (checkpoint.encoder if checkpoint else "efficientnet_lite0")
     for option in ("shard", "view"):
         if getattr(args, option):
             if args.only == "captions":

@@ -15,6 +15,7 @@ from captioning.decoders.table import DECODERS, decoder_class
 from captioning.decoders.tokenizer import read_tokenizer
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
+from captioning.encoders.public import recorded
 from captioning.features.reading import Features, check_kind
 from captioning.files import PRETRAINED, existing_file, find_artifact
 from captioning.untrusted.keras_files import load_keras_file
@@ -183,7 +184,8 @@ def encoder_of(
     """The encoder that made the features `model` was trained on.
 
     `name` and `weights` stand in for what the model does not record. A weights file that it
-    records by name is looked for beside the model, in the working folder and in `Pre-trained/`.
+    records by name is looked for beside the model, in the working folder and in `Pre-trained/`;
+    then, if it is a public checkpoint of our table, in the cache, and if need be it is fetched.
 
     Raises:
         UserError: the encoder is not known, its weights are not to be found, or are others.
@@ -195,15 +197,16 @@ def encoder_of(
             f"{model_path}: does not record its encoder; give --encoder and --weights "
             f"(its image vectors have {model.feature_size} numbers)"
         )
-    recorded = str(record.get("weights") or "")
-    seeded = re.fullmatch(r"random, seed (\d+)", recorded)
-    in_a_file = record.get("weights_sha256") and recorded != "supervised" and not seeded
+    file = str(record.get("weights") or "")
+    seeded = re.fullmatch(r"random, seed (\d+)", file)
+    in_a_file = record.get("weights_sha256") and file != "supervised" and not seeded
     if weights is None and in_a_file:
-        beside = model_path.with_name(Path(recorded).name)  # the record may come from a stranger
+        beside = model_path.with_name(Path(file).name)  # the record may come from a stranger
         weights = beside if beside.is_file() else find_artifact(beside.name)
+        weights = weights or recorded(record, name)
         if weights is None:
             raise UserError(
-                f"{model_path}: was trained on {name} with {recorded}, which is neither beside it, "
+                f"{model_path}: was trained on {name} with {file}, which is neither beside it, "
                 "nor here, nor in Pre-trained/; give --weights"
             )
     seed = int(seeded[1]) if seeded else 0

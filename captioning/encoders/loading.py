@@ -13,10 +13,12 @@ from keras import ops
 
 from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder
+from captioning.encoders.fetching import fetch
 from captioning.encoders.jigsaw_solver import load_solver, picture_network
 from captioning.encoders.layouts import fit
 from captioning.encoders.networks import efficientnet
 from captioning.encoders.networks.vit import SelfAttention
+from captioning.encoders.public import find
 from captioning.encoders.table import ENCODERS, TABLE, build_network, preprocessing_of
 from captioning.encoders.weights import read_recipe
 from captioning.files import existing_file, sha256
@@ -37,17 +39,19 @@ def load_encoder(
     """Build the encoder `name` and load its weights.
 
     `weights` is a `.weights.h5` file of this project, or a public checkpoint (PyTorch, safetensors
-    or npz) in a layout that `captioning.encoders.layouts` knows. Our own say in their recipe what
-    they want done with pictures; `preprocessing` says it for others, which otherwise get the
-    encoder's usual one. What is done stands in `info["preprocessing"]`. With `partial`, a
-    checkpoint that fits in part is taken as far as it fits, with a warning on stderr. The encoder
-    `jigsaw` is a whole puzzle solver, the `.keras` file of `jigsaw/main.py`.
+    or npz) in a layout that `captioning.encoders.layouts` knows, or the name of one in the table
+    of `captioning.encoders.public`, which is fetched if need be. Our own say in their recipe what
+    they want done with pictures, and the table says it; `preprocessing` says it for others, which
+    otherwise get the encoder's usual one. What is done stands in `info["preprocessing"]`. With
+    `partial`, a checkpoint that fits in part is taken as far as it fits, with a warning on stderr.
+    The encoder `jigsaw` is a whole puzzle solver, the `.keras` file of `jigsaw/main.py`.
 
     Without `weights`, `efficientnet_lite0` takes its supervised ImageNet weights and every other
     encoder stays random, with a warning on stderr.
 
     Raises:
-        UserError: no such encoder or file, or weights of another architecture.
+        UserError: no such encoder, file or name, a file that cannot be fetched, or weights of
+            another architecture.
     """
     if name == "jigsaw":
         if preprocessing is not None:
@@ -56,7 +60,10 @@ def load_encoder(
     if name not in ENCODERS:
         raise UserError(f"no encoder is called '{name}'; there are {', '.join(ENCODERS)}")
     wanted, recipe, path = preprocessing_of(name), {}, None
-    if weights is not None:
+    public = None if weights is None else find(weights, name)
+    if public:
+        path, wanted = fetch(public), parse(public.preprocessing, wanted)
+    elif weights is not None:
         path = existing_file(weights, "weights file")
         if path.name.endswith(".weights.h5"):
             recipe = read_recipe(path)
@@ -68,6 +75,8 @@ def load_encoder(
                             "preprocessing": str(wanted)}  # fmt: skip
     if path is not None:
         info |= {"weights": path.name, "weights_sha256": sha256(path)}
+        if public:
+            info |= {"weights_name": public.name, "weights_address": public.address}
         if path.name.endswith(".weights.h5"):
             _load_project_weights(network, path, recipe)
         else:

@@ -116,6 +116,8 @@ def keep(output: Path, encoder, decoder) -> None:
     save_encoder(encoder.network, finished, recipe)
     record = {**encoder.info, "dtype": "float32", "weights": weights.name,
               "weights_sha256": sha256(finished)}  # fmt: skip
+    for key in ("weights_name", "weights_address"):  # of the checkpoint that they once were
+        record.pop(key, None)
     with atomic_path(output / "best_model.keras") as temporary:
         decoder.copy_with(dtype="float32", encoder=record).save(temporary)
         finished.replace(weights)
