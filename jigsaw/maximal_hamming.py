@@ -10,11 +10,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.cli import ArgumentParser, UserError, positive_int, run, seed
-from jigsaw.groups import affine_group, projective_group
 from jigsaw.permutations import all_permutations, distances, greedy
 
 LARGEST_TILES = 9  # up to which all permutations are looked at: 9! = 362,880
-SELECTIONS = ("mean", "min", "group")
+SELECTIONS = ("mean", "min")
 
 
 def parse_arguments():
@@ -29,8 +28,7 @@ def parse_arguments():
     add(
         "--selection", choices=SELECTIONS, default="mean",
         help="mean adds the permutation with the largest mean distance to those chosen, min the "
-        "one with the largest minimum distance; group is min within a group of permutations of 9 "
-        "tiles: up to 72 have minimum 8, up to 504 minimum 7",
+        "one with the largest minimum distance",
     )  # fmt: skip
     add("--seed", type=seed, default=0, help="of the first choice, and of choices among equals")
     add("--output", help="text file, a permutation a line; default: permutations_N.txt")
@@ -39,23 +37,14 @@ def parse_arguments():
     return args
 
 
-def candidates_for(tiles: int, count: int, selection: str, seed: int) -> np.ndarray:
-    """What `greedy` chooses from: all permutations, a sample of many, or a group.
+def candidates_for(tiles: int, count: int, seed: int) -> np.ndarray:
+    """What `greedy` chooses from: all permutations, or a sample of many.
 
     Raises:
         UserError: there are not `count`.
     """
     if tiles < 2 or tiles > 100:
         raise UserError(f"--tiles {tiles}: a puzzle has 4, 9, 16, ... tiles, at most 100")
-    if selection == "group":
-        groups = [affine_group(), projective_group()] if tiles == 9 else []
-        fitting = [group for group in groups if len(group) >= count]
-        if not fitting:
-            raise UserError(
-                f"--selection group has at most 504 permutations of 9 tiles, not {count} of "
-                f"{tiles}; take --selection min"
-            )
-        return fitting[0]
     exist = math.factorial(tiles)
     if count > exist:
         raise UserError(f"--permutations {count}: {tiles} tiles have only {exist} permutations")
@@ -74,7 +63,7 @@ def main() -> None:
 
     output = Path(args.output or f"permutations_{args.permutations}.txt")
     check_writable(output)
-    candidates = candidates_for(args.tiles, args.permutations, args.selection, args.seed)
+    candidates = candidates_for(args.tiles, args.permutations, args.seed)
     chosen = greedy(candidates, args.permutations, args.selection, args.seed)
     write_text(output, "".join(" ".join(map(str, row)) + "\n" for row in chosen.tolist()))
     summary = f"{output}: {len(chosen)} permutations of {args.tiles} tiles"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from captioning.cli import UserError
 from captioning.untrusted.pickles import SafeUnpickler
@@ -38,7 +39,7 @@ _STORAGE_TYPES = {
 }
 
 
-_BFLOAT16 = np.dtype("V2")  # numpy has none; read as the upper half of a float32
+_BFLOAT16 = np.dtype(bfloat16)
 _STORAGE_TYPES["BFloat16Storage"] = _BFLOAT16
 _SAFETENSORS_TYPES = {
     "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": _BFLOAT16,
@@ -203,7 +204,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
     """bfloat16 as float32; everything else as it is."""
     if array.dtype != _BFLOAT16:
         return array
-    return (array.view("<u2").astype("<u4") << 16).view("<f4")
+    return array.astype(np.float32)
 
 
 def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:

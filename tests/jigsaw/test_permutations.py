@@ -1,4 +1,4 @@
-"""Sets of permutations: the greedy choice, the groups, the script and the reader."""
+"""Sets of permutations: the greedy choice, the script and the reader."""
 
 import itertools
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from captioning.cli import UserError
-from jigsaw.groups import affine_group, projective_group
 from jigsaw.permutations import all_permutations, distances, greedy, read_permutations
 from tests.conftest import assert_refused, run_script
 
@@ -52,20 +51,8 @@ def test_greedy_chooses_no_row_twice_and_ends_when_there_are_no_more():
 
 
 @pytest.mark.parametrize(
-    ("group", "size", "least"), [(affine_group, 72, 8), (projective_group, 504, 7)]
-)
-def test_groups_are_permutations_closed_and_far_apart(group, size, least):
-    rows = group()
-    assert np.array_equal(np.sort(rows, axis=1), np.tile(np.arange(9), (size, 1)))
-    assert distances(rows)[1] == least
-    one, other = rows[size // 3], rows[size // 2]
-    assert tuple(one[other]) in {tuple(row) for row in rows}
-
-
-@pytest.mark.parametrize(
     ("count", "selection", "mean", "least"),
-    [(100, "mean", 8.07, 1), (100, "min", 8.07, 6), (1000, "min", 8.0, 5), (72, "group", 8.0, 8),
-     (100, "group", 8.07, 7)],
+    [(100, "mean", 8.07, 1), (100, "min", 8.07, 6), (1000, "min", 8.0, 5)],
 )  # fmt: skip
 def test_quality_of_the_sets_that_the_script_writes(count, selection, mean, least, tmp_path):
     result = run_script(
@@ -101,7 +88,6 @@ def test_all_24_of_4_tiles_and_a_sample_of_16(tmp_path):
     [
         (("25", "--tiles", "4"), ("4 tiles have only 24 permutations",)),
         (("100", "--tiles", "4"), ("only 24",)),
-        (("505", "--selection", "group"), ("at most 504", "--selection min")),
         (("9", "--tiles", "1"), ("--tiles 1",)),
         (("0",), ("'0' is not a whole number",)),
         (("9", "--output", "nowhere/set.txt"), ("nowhere/set.txt", "cannot write")),
