@@ -14,6 +14,7 @@ from captioning.cli import (
     shard,
 )
 from captioning.datasets import DATASETS
+from captioning.encoders.table import ENCODERS
 
 
 def parse_arguments():
@@ -40,9 +41,9 @@ def parse_arguments():
     )
     add(
         "--encoder",
-        help="efficientnet_lite0 (supervised), resnet18, resnet50, vit_small or alexnet (random "
-        "unless --weights is given), or jigsaw (a puzzle solver of jigsaw/main.py); default: "
-        "efficientnet_lite0, or the one of the public checkpoint that --weights names",
+        help=f"{', '.join(ENCODERS)}; random unless --weights is given, but for "
+        "efficientnet_lite0, which is supervised; jigsaw is a puzzle solver of jigsaw/main.py; "
+        "default: efficientnet_lite0, or the one of the public checkpoint that --weights names",
     )
     add(
         "--weights",

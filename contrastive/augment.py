@@ -1,6 +1,6 @@
 """Random views of whole batches of pictures, on the device: crop, flip, colours, blur, solarise.
 
-Which method draws from which ranges is in `presets.VIEWS`. Every operation but the last clip and
+Which method draws from which ranges is in `presets.TABLE`. Every operation but the last clip and
 the solarisation is linear in the pixels, so a view is three small matrix products: rows resampled,
 columns resampled, colours mixed. The random numbers of a picture only choose its three matrices.
 That is what makes it cheap: on two cores it costs a few per cent of the network's time, and the

@@ -1,16 +1,14 @@
 """The methods by name, ready to train."""
 
+import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from captioning.training.optimizers import AdamW, learning_rate_schedule
-from contrastive.byol import BYOL
-from contrastive.moco import MoCo
 from contrastive.optimizers import LARS, SGD
-from contrastive.presets import Settings
-from contrastive.simclr import SimCLR
+from contrastive.presets import TABLE, Settings
 
 GROUPS, LEAST_GROUP = 8, 16  # MoCo's parts of a batch: as many as its GPUs, of so many pictures
 
@@ -25,15 +23,11 @@ def build_method(
     seed: int,
 ) -> keras.Model:
     """The method around `encoder`, compiled for a run of so many steps; see `presets.views_for`."""
-    if settings.method == "simclr":
-        model = SimCLR(encoder, views, temperature=settings.temperature, seed=seed)
-    elif settings.method == "moco":
-        model = MoCo(
-            encoder, views, temperature=settings.temperature, momentum=settings.momentum,
-            queue_size=settings.queue_size, groups=groups_of(batch_size), seed=seed,
-        )  # fmt: skip
-    else:
-        model = BYOL(encoder, views, momentum=settings.momentum, total_steps=steps, seed=seed)
+    entry = TABLE[settings.method]
+    known = {**settings._asdict(), "total_steps": steps, "groups": groups_of(batch_size)}
+    model = pkgutil.resolve_name(entry.model)(
+        encoder, views, seed=seed, **{name: known[name] for name in entry.arguments}
+    )
     model.compile(
         optimizer=_optimizer(settings, steps),
         # XLA is slower than oneDNN at convolutions on a CPU, and Keras compiles JAX by itself.

@@ -1,4 +1,4 @@
-"""Every number that a method's paper gives: its views, and its optimizer by the length of the run.
+"""The table of methods, with every number that their papers give: views, and the optimizer.
 
 Views are settings of `augment.Augmentation`, a set for each of the two views. Sources:
 
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from captioning.cli import UserError
 
-METHODS = ("simclr", "moco", "byol")
 OPTIMIZERS = ("lars", "sgd", "adamw")
 SMALL_PICTURE = 64  # pixels: views up to this get SimCLR's jitter for small pictures
 
@@ -31,11 +30,38 @@ _BYOL = {
     **_CROP, "min_area": 0.08, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4,
     "saturation": 0.2, "hue": 0.1, "grey": 0.2,
 }  # fmt: skip
-VIEWS = {
-    "simclr": (_SIMCLR, _SIMCLR),
-    "moco": (_MOCO, _MOCO),
-    "byol": ({**_BYOL, "blur": 1.0, "solarize": 0.0}, {**_BYOL, "blur": 0.1, "solarize": 0.2}),
-}
+
+
+class Entry(NamedTuple):
+    """What is to be known of a method.
+
+    Args:
+        model: `module:class`, of a registered subclass of `Pretext`.
+        views: settings of `augment.Augmentation` for the first view and for the second.
+        optimizer: the paper's; its rate and decay are in `settings_for`.
+        arguments: what the class takes beside encoder, views and seed: of `Settings`, of
+            `total_steps` and of `groups`, into which MoCo divides a batch.
+    """
+
+    model: str
+    views: tuple[dict[str, float], dict[str, float]]
+    optimizer: str = "lars"
+    arguments: tuple[str, ...] = ()
+
+
+TABLE = {
+    "simclr": Entry("contrastive.simclr:SimCLR", (_SIMCLR, _SIMCLR), arguments=("temperature",)),
+    "moco": Entry(
+        "contrastive.moco:MoCo", (_MOCO, _MOCO), "sgd",
+        ("temperature", "momentum", "queue_size", "groups"),
+    ),
+    "byol": Entry(
+        "contrastive.byol:BYOL",
+        ({**_BYOL, "blur": 1.0, "solarize": 0.0}, {**_BYOL, "blur": 0.1, "solarize": 0.2}),
+        arguments=("momentum", "total_steps"),
+    ),
+}  # fmt: skip
+METHODS = tuple(TABLE)
 # Small crops beside two large ones: SwAV (arXiv 2006.09882, section 3.2 and appendix A.1).
 LARGE_AREA, SMALL_AREA = (0.14, 1.0), (0.05, 0.14)
 
@@ -77,7 +103,7 @@ def settings_for(
         UserError: a queue that is no multiple of the batch.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    optimizer = given.get("optimizer", {"moco": "sgd"}.get(method, "lars"))
+    optimizer = given.get("optimizer", TABLE[method].optimizer)
     linear = batch_size / 256
     nearest = min(_BYOL_RUNS, key=lambda length: abs(math.log(epochs / length)))
     byol_rate, byol_decay, byol_momentum = _BYOL_RUNS[nearest]
@@ -114,7 +140,7 @@ def views_for(
     jitter = ("brightness", "contrast", "saturation", "hue")
     views = [
         {**view, **{name: strength * view[name] for name in jitter}, "size": image_size}
-        for view in VIEWS[method]
+        for view in TABLE[method].views
     ]
     if small_crops:
         small = {**views[0], "size": image_size // 2}

@@ -57,7 +57,7 @@ def load_encoder(
         if preprocessing is not None:
             raise UserError("the encoder jigsaw cuts its tiles itself; leave out --preprocessing")
         return _load_solver(weights, dtype)
-    if name not in ENCODERS:
+    if name not in TABLE:
         raise UserError(f"no encoder is called '{name}'; there are {', '.join(ENCODERS)}")
     wanted, recipe, path = preprocessing_of(name), {}, None
     public = None if weights is None else find(weights, name)

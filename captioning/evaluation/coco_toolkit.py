@@ -15,8 +15,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.evaluation.bleu import statistics
 from captioning.evaluation.java import JavaFailed, Meteor, tokenise
+from captioning.evaluation.metrics import METRICS
 from captioning.ptb import ptb_tokenize
 
 FIGURES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
@@ -26,7 +26,7 @@ class Scores(NamedTuple):
     """What one set of captions got."""
 
     figures: dict[str, float | None]  # by `FIGURES`; None for METEOR where Java is not to be had
-    variety: dict[str, float]  # of the captions as they were scored, see `metrics.statistics`
+    others: dict[str, float]  # by `metrics.METRICS`
     cider: dict[str, float]  # CIDEr-D of each image's caption; their mean is the figure
 
 
@@ -92,7 +92,7 @@ class CocoToolkit:
         found = [*map(float, bleu), meteor, float(rouge), float(cider)]
         return Scores(
             dict(zip(FIGURES, found, strict=True)),
-            statistics([text for [text] in candidates.values()]),
+            {key: metric.value(wanted, candidates) for key, metric in METRICS.items()},
             dict(zip(captions, map(float, each), strict=True)),
         )
 

@@ -6,15 +6,7 @@ from typing import Any, NamedTuple
 
 from captioning.evaluation.bleu import constant_caption, tokenise_all
 from captioning.evaluation.coco_toolkit import FIGURES, Scores, one_line
-
-# What the table says besides the toolkit's figures: a heading, and how a value is printed.
-_VARIETY = {
-    "distinct": ("distinct", "d"),
-    "mean_length": ("words", ".1f"),
-    "repeated_bigram": ("repeats", ".1%"),
-    "vocabulary": ("vocabulary", "d"),
-}
-HEADINGS = (*FIGURES, *(heading for heading, _ in _VARIETY.values()))
+from captioning.evaluation.metrics import METRICS
 
 
 class Candidate(NamedTuple):
@@ -51,12 +43,17 @@ def baselines(
     return found
 
 
+def headings() -> list[str]:
+    """Of the table's columns: the toolkit's figures, then the other metrics."""
+    return [*FIGURES, *(metric.heading for metric in METRICS.values())]
+
+
 def cells(scores: Scores) -> list[str]:
-    """The values of a row as the table has them under `HEADINGS`."""
+    """The values of a row as the table has them under `headings`."""
     figures = [scores.figures[name] for name in FIGURES]
     return [
         *("n/a" if figure is None else f"{figure:.4f}" for figure in figures),
-        *(format(scores.variety[name], form) for name, (_, form) in _VARIETY.items()),
+        *(format(scores.others[key], metric.form) for key, metric in METRICS.items()),
     ]
 
 
@@ -66,8 +63,9 @@ def spread(scores: Sequence[Scores]) -> dict[str, list[str]]:
     They are for models of one kind that were trained from several seeds.
     """
     columns = [[one.figures[name] for one in scores] for name in FIGURES]
-    columns += [[one.variety[name] for one in scores] for name in _VARIETY]
-    forms = [".4f"] * len(FIGURES) + [form.replace("d", ".1f") for _, form in _VARIETY.values()]
+    columns += [[one.others[key] for one in scores] for key in METRICS]
+    forms = [".4f"] * len(FIGURES)
+    forms += [metric.form.replace("d", ".1f") for metric in METRICS.values()]
 
     def row(summary) -> list[str]:
         return [
@@ -83,7 +81,7 @@ def table(
     rows: Sequence[tuple[Candidate, Scores]], more: Mapping[str, Sequence[str]] | None = None
 ) -> str:
     """The table for the terminal, a line a row, `more` last."""
-    lines = [["", *HEADINGS], *([one_line(row.name), *cells(scores)] for row, scores in rows)]
+    lines = [["", *headings()], *([one_line(row.name), *cells(scores)] for row, scores in rows)]
     lines += [[name, *values] for name, values in (more or {}).items()]
     first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -94,5 +92,4 @@ def table(
 
 def record(row: Candidate, scores: Scores) -> dict[str, Any]:
     """A row as `--output` has it: name, origin, figures."""
-    variety = {name: scores.variety[name] for name in _VARIETY}
-    return {"name": row.name, **row.origin, **scores.figures, **variety}
+    return {"name": row.name, **row.origin, **scores.figures, **scores.others}

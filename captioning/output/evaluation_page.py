@@ -11,7 +11,7 @@ from tqdm import tqdm
 from captioning import datasets
 from captioning.cli import UserError
 from captioning.evaluation.coco_toolkit import Scores, one_line
-from captioning.evaluation.figures import HEADINGS, Candidate, cells
+from captioning.evaluation.figures import Candidate, cells, headings
 from captioning.files import atomic_path
 from captioning.images.reading import UnreadableImage
 from captioning.output.captions import thumbnail_uri
@@ -111,7 +111,7 @@ def _head(
     rows: Sequence[tuple[Candidate, Scores]],
     shown: Sequence[tuple[Candidate, Scores]],
 ) -> str:
-    header = "".join(f'<th scope="col">{name}</th>' for name in HEADINGS)
+    header = "".join(f'<th scope="col">{name}</th>' for name in headings())
     body = "\n".join(
         f'<tr><th scope="row">{_text(row.name)}</th>'
         + "".join(f"<td>{cell}</td>" for cell in cells(scores))
