@@ -69,7 +69,8 @@ def test_stage_4_numbers_words_as_the_model_does(pipeline):
 def test_stage_5_captions_pictures_in_every_format(pipeline):
     result = run_script(
         "5_test.py", pipeline.data.images, "--output", "captions.json", "captions.csv",
-        "captions.html", "captions.png", cwd=pipeline.work,
+        "captions.html", "captions.png", "--min-length", 7, "--no-repeat-ngram", 1,
+        cwd=pipeline.work,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("model checkpoints/best_model.keras, tokenizer tokenizer.pkl")
@@ -77,6 +78,7 @@ def test_stage_5_captions_pictures_in_every_format(pipeline):
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
     assert all(set(one["caption"].split()) <= words for one in captions)
+    assert {len(set(one["caption"].split())) for one in captions} == {7}  # the longest there is
     assert len(list(csv.reader((pipeline.work / "captions.csv").open()))) == 13
     page = (pipeline.work / "captions.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 12
