@@ -14,6 +14,7 @@ from captioning.cli import (
     shard,
 )
 from captioning.datasets import DATASETS
+from captioning.text import TEXT_RULES, canonical
 
 
 def parse_arguments():
@@ -58,9 +59,10 @@ def parse_arguments():
     )
     add(
         "--text-rules",
-        choices=("seed", "ptb"),
-        default="seed",
-        help="seed cleans captions as the original pipeline did, without 'a' and punctuation; "
+        type=canonical,
+        choices=TEXT_RULES,
+        default="original",
+        help="original cleans captions as the original pipeline did, without 'a' and punctuation; "
         "ptb keeps every word, for captions that read well",
     )
     add(

@@ -6,6 +6,8 @@ from pathlib import Path
 from captioning.cli import ArgumentParser, UserError, import_keras, run, seed
 from captioning.datasets import DATASETS
 from captioning.decoders import search_settings
+from captioning.evaluation import bleu
+from captioning.text import canonical
 
 
 def parse_arguments():
@@ -29,10 +31,11 @@ def parse_arguments():
     search_settings.add_arguments(parser, beam_width=1)
     add(
         "--protocol",
-        choices=("seed", "coco"),
-        default="seed",
-        help="seed compares with the original pipeline; coco with everybody else, and needs the "
-        "raw captions",
+        type=canonical,
+        choices=bleu.PROTOCOLS,
+        default="original",
+        help="original compares with the original pipeline; coco with everybody else, and needs "
+        "the raw captions",
     )
     add(
         "--captions",
@@ -88,7 +91,6 @@ def main() -> None:
 
     # 2. One caption an image, all decoded together.
     from captioning.decoders.search import generate
-    from captioning.evaluation import bleu
 
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
     hypotheses = generate(model, features.of(ids), search)

@@ -107,7 +107,7 @@ def test_features_of_both_methods(stage):
 
 @pytest.mark.slow
 def test_captions_and_words_of_the_stages_after(stage):
-    assert "24 captions, seed rules" in stage.captions
+    assert "24 captions, original rules" in stage.captions
     assert "best epoch" in stage.trained
     words = succeed(STAGES[3], "--train-split", stage.data.train, cwd=stage.work)
     assert words.startswith("4_tokenizer.py --descriptions runs/jigsaw/full/descriptions.txt")

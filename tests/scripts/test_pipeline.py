@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import runpy
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_stage_2_keeps_model_history_and_plot(pipeline):
     assert Image.open(pipeline.work / "history.png").width > 400
 
 
-@pytest.mark.parametrize("protocol", ["seed", "coco"])
+@pytest.mark.parametrize("protocol", ["original", "coco"])
 def test_stage_3_prints_bleu_and_the_constant_caption(pipeline, protocol):
     result = run_script(
         "3_BLEU.py", "--split", pipeline.data.dev, "--protocol", protocol,
@@ -188,6 +189,22 @@ def test_help_is_quick_and_imports_no_tensorflow(script, tmp_path):
     assert time.perf_counter() - started < 2
     assert result.returncode == 0
     assert "usage:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "argument"), [("1_data_preprocessor.py", "text_rules"), ("3_BLEU.py", "protocol")]
+)
+def test_seed_is_an_old_name_of_original_that_help_does_not_show(
+    script, argument, monkeypatch, capsys
+):
+    parse_arguments = runpy.run_path(str(ROOT / script))["parse_arguments"]
+    flag = "--" + argument.replace("_", "-")
+    monkeypatch.setattr(sys, "argv", [script, flag, "seed"])
+    assert vars(parse_arguments())[argument] == "original"
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit):
+        parse_arguments()
+    assert f"{flag} {{original," in capsys.readouterr().out
 
 
 @pytest.mark.slow
