@@ -15,6 +15,7 @@ from captioning.cli import (
 )
 from captioning.datasets import DATASETS
 from captioning.encoders.table import ENCODERS
+from captioning.text import TEXT_RULES, canonical
 
 
 def parse_arguments():
@@ -63,9 +64,10 @@ def parse_arguments():
     )
     add(
         "--text-rules",
-        choices=("seed", "ptb"),
-        default="seed",
-        help="seed cleans captions as the original pipeline did, without 'a' and punctuation; "
+        type=canonical,
+        choices=TEXT_RULES,
+        default="original",
+        help="original cleans captions as the original pipeline did, without 'a' and punctuation; "
         "ptb keeps every word, for captions that read well",
     )
     add(

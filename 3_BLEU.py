@@ -3,8 +3,11 @@
 
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run, seed
+from captioning.cli import ArgumentParser, UserError, import_keras, run, seed
 from captioning.datasets import DATASETS
+from captioning.decoders import search_settings
+from captioning.evaluation import bleu
+from captioning.text import canonical
 
 
 def parse_arguments():
@@ -25,13 +28,14 @@ def parse_arguments():
         "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
     )
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
-    add("--beam-width", type=positive_int, default=1, help="1 is greedy search")
+    search_settings.add_arguments(parser, beam_width=1)
     add(
         "--protocol",
-        choices=("seed", "coco"),
-        default="seed",
-        help="seed compares with the original pipeline; coco with everybody else, and needs the "
-        "raw captions",
+        type=canonical,
+        choices=bleu.PROTOCOLS,
+        default="original",
+        help="original compares with the original pipeline; coco with everybody else, and needs "
+        "the raw captions",
     )
     add(
         "--captions",
@@ -51,6 +55,7 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    search = search_settings.from_arguments(args)
     from captioning.datasets import read_datasets, read_split, results, select
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import find_features, read_features
@@ -86,10 +91,9 @@ def main() -> None:
 
     # 2. One caption an image, all decoded together.
     from captioning.decoders.search import generate
-    from captioning.evaluation import bleu
 
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
-    hypotheses = generate(model, features.of(ids), beam_width=args.beam_width)
+    hypotheses = generate(model, features.of(ids), search)
     captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}
     if args.output:
         write_json(args.output, results(captions.items(), numbers))
@@ -99,7 +103,7 @@ def main() -> None:
     hypothesis = {one: bleu.tokenise(text, args.protocol) for one, text in captions.items()}
     inside = set(split)
     outside = {one: texts for one, texts in tokens.items() if one not in inside}
-    rows = [(f"model, beam width {args.beam_width}", hypothesis)]
+    rows = [(f"model, beam width {search.beam_width}", hypothesis)]
     if outside:
         constant = bleu.constant_caption(outside)
         rows.append(("constant caption", dict.fromkeys(ids, constant)))

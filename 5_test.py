@@ -3,7 +3,8 @@
 
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.cli import ArgumentParser, import_keras, run
+from captioning.decoders import search_settings
 
 
 def parse_arguments():
@@ -14,7 +15,7 @@ def parse_arguments():
     add("--tokenizer", help="default: the tokenizer.pkl that lies with the model, if any")
     add("--encoder", help="default: the one that the model records")
     add("--weights", help="encoder weights, where the model's encoder needs a file")
-    add("--beam-width", type=positive_int, default=3, help="1 is greedy search, and fastest")
+    search_settings.add_arguments(parser, beam_width=3)
     add(
         "--output",
         nargs="+",
@@ -27,6 +28,7 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    search = search_settings.from_arguments(args)
     from captioning.files import EXAMPLES, check_writable
     from captioning.images.folders import list_images
     from captioning.output import captions
@@ -53,7 +55,7 @@ def main() -> None:
     model = load_captioner(model_path, tokenizer)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
 
-    results, failed = caption_and_print(model, encoder, images, beam_width=args.beam_width)
+    results, failed = caption_and_print(model, encoder, images, search)
     for output in outputs:
         captions.write_captions(output, results)
         print(f"wrote {output}")

@@ -3,19 +3,19 @@
 
 import hashlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from captioning.cli import (
     ArgumentParser,
     UserError,
     import_keras,
-    not_negative,
     positive_float,
-    positive_int,
     run,
     seed,
 )
 from captioning.datasets import DATASETS
+from captioning.decoders import search_settings
 
 
 def parse_arguments():
@@ -65,14 +65,7 @@ def parse_arguments():
         "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
     )
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
-    add("--beam-width", type=positive_int, default=3, help="1 is greedy search")
-    add(
-        "--length-penalty",
-        type=not_negative,
-        default=1.0,
-        help="0 to 10: what a caption's log-probability is divided by is its length to this "
-        "power; lower it for shorter captions",
-    )
+    search_settings.add_arguments(parser, beam_width=3)
     add(
         "--spread",
         action="store_true",
@@ -91,7 +84,7 @@ def parse_arguments():
     return parser.parse_args()  # fmt: skip
 
 
-def load_models(args) -> list:
+def load_models(args, search: search_settings.Search) -> list:
     """(path, model, features' path, features) for each model; a file for several is read once."""
     import_keras()
     from captioning.decoders.loading import (
@@ -117,10 +110,13 @@ def load_models(args) -> list:
     files = {path: read_features(path) for path in dict.fromkeys(sources)}
     for path, model, source in zip(paths, models, sources, strict=True):
         check_features(model, path, files[source], source)
+        search.check_length(model.vocabulary)
     return [(*row, files[row[-1]]) for row in zip(paths, models, sources, strict=True)]
 
 
-def caption_by_models(args, models: list, ids: list[str], references: dict) -> list:
+def caption_by_models(
+    args, search: search_settings.Search, models: list, ids: list[str], references: dict
+) -> list:
     """The captions of each model, all images decoded together."""
     if not models:  # then nothing here needs TensorFlow
         return []
@@ -133,14 +129,13 @@ def caption_by_models(args, models: list, ids: list[str], references: dict) -> l
         source: sha256(source) if args.output and source.is_file() else None
         for _, _, source, _ in models
     }
-    search = {"beam_width": args.beam_width, "length_penalty": args.length_penalty}
     candidates = []
     for path, model, source, features in models:
-        found = generate(model, features.of(ids), **search)
+        found = generate(model, features.of(ids), search)
         captions = {one: hypothesis.caption for one, hypothesis in zip(ids, found, strict=True)}
         origin = {
-            "model": str(path), "model_sha256": sha256(path), "features": str(source), **search,
-            "features_sha256": digests[source],
+            "model": str(path), "model_sha256": sha256(path), "features": str(source),
+            **asdict(search), "features_sha256": digests[source],
         }  # fmt: skip
         candidates.append(Candidate(str(path), captions, references, origin))
     return candidates
@@ -148,6 +143,7 @@ def caption_by_models(args, models: list, ids: list[str], references: dict) -> l
 
 def main() -> None:
     args = parse_arguments()
+    search = search_settings.from_arguments(args)
     if args.spread and len(args.model_path or []) < 2:
         raise UserError("--spread: one model has none; give two or more with --model-path")
     from captioning.datasets import read_datasets, read_split, select
@@ -168,14 +164,14 @@ def main() -> None:
     predictions = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }
-    models = load_models(args) if args.model_path or not predictions else []
+    models = load_models(args, search) if args.model_path or not predictions else []
     for *_, features in models:
         ids = select(ids, split=args.split, features=features)
     predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
     pictures = find_pictures(args.images, ids, dataset.files) if args.report else {}
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
-    candidates = caption_by_models(args, models, ids, references)
+    candidates = caption_by_models(args, search, models, ids, references)
     for path, captions in predictions.items():
         origin = {"predictions": path, "predictions_sha256": sha256(path)}
         candidates.append(Candidate(path, captions, references, origin))

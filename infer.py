@@ -3,7 +3,8 @@
 
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, UserError, import_keras, positive_int, run
+from captioning.cli import ArgumentParser, UserError, import_keras, run
+from captioning.decoders import search_settings
 
 
 def parse_arguments():
@@ -11,7 +12,7 @@ def parse_arguments():
     add = parser.add_argument
     add("--image-path", required=True, nargs="+", metavar="FILE_OR_FOLDER", help="what to caption")
     add("--model-path", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
-    add("--beam-width", type=positive_int, default=3, help="1 is greedy search, and fastest")
+    search_settings.add_arguments(parser, beam_width=3)
     add(
         "--attention",
         metavar="FILE.png",
@@ -25,6 +26,7 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    search = search_settings.from_arguments(args)
     from captioning.files import check_writable
     from captioning.images.folders import list_images
 
@@ -51,7 +53,7 @@ def main() -> None:
     if args.attention:
         heatmaps.check_looks(model, model_path)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
-    results, failed = caption_and_print(model, encoder, images, beam_width=args.beam_width)
+    results, failed = caption_and_print(model, encoder, images, search)
     if args.attention:
         looks = [heatmaps.attend(model, encoder, one.path, one.caption) for one in results]
         heatmaps.draw(looks, args.attention)

@@ -118,8 +118,8 @@ def make(folder: Path, captions: dict[str, list[str]], train: list[str], dev: li
 
 def descriptions(path: Path, captions: Mapping[str, list[str]], order: list[str]) -> bytes:
     """The descriptions file as stage 1 cleans and writes it, in this order of pictures."""
-    cleaned = {one: [" ".join(clean(text, "seed")) for text in captions[one]] for one in order}
-    write_descriptions(path, cleaned, "seed")
+    cleaned = {one: [" ".join(clean(text, "original")) for text in captions[one]] for one in order}
+    write_descriptions(path, cleaned, "original")
     return path.read_bytes()
 
 

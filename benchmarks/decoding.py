@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.decoders.search_settings import Search
 from captioning.features.reading import Features, read_features
 
 DECODERS = ("merge", "attention", "transformer")
@@ -69,9 +70,9 @@ def search(name: str, images: int, runs: list[tuple[int, int]]) -> list[dict]:
     features, results = made_up(name, images), []
     for width, longest in runs:
         model = new_model(name, longest)
-        generate(model, features[:4], beam_width=width)
-        options = {"beam_width": width, "min_length": longest, "no_repeat_ngram": 0}
-        seconds = timed(lambda: generate(model, features, **options))  # noqa: B023
+        generate(model, features[:4], Search(width))
+        whole = Search(width, min_length=longest, no_repeat_ngram=0)
+        seconds = timed(lambda: generate(model, features, whole))  # noqa: B023
         results.append({"decoder": name, "beam width": width, "words": longest, **seconds})
     return results
 
@@ -85,9 +86,9 @@ def search_trained(path: str, features_path: str, images: int, width: int) -> di
     features, model = read_features(features_path), load_captioner(path)
     check_features(model, Path(path), features, Path(features_path))
     chosen = features.of(list(features)[:images])
-    generate(model, chosen[:4], beam_width=width)
+    generate(model, chosen[:4], Search(width))
     found = []
-    seconds = timed(lambda: found.extend(generate(model, chosen, beam_width=width)))
+    seconds = timed(lambda: found.extend(generate(model, chosen, Search(width))))
     words = float(np.mean([len(one.caption.split()) for one in found]))
     return {"decoder": path, "beam width": width, "words": round(words, 1), **seconds}
 

@@ -83,11 +83,13 @@ def extraction(encoder_name: str, images: int, singles: int, batch_size: int) ->
 
 
 def load_text(train_images: int):
-    """Descriptions, ids and vocabulary of the seed rules, and features that are made up."""
+    """Descriptions, ids and vocabulary of the original rules, and features that are made up."""
     raw = read_captions(TEXT / "Flickr8k.token.txt")
-    descriptions = {one: [" ".join(clean(t, "seed")) for t in texts] for one, texts in raw.items()}
+    descriptions = {
+        one: [" ".join(clean(text, "original")) for text in texts] for one, texts in raw.items()
+    }
     train_ids = read_split(TEXT / "Flickr_8k.trainImages.txt")
-    vocabulary = build_vocabulary(descriptions, train_ids, "seed")
+    vocabulary = build_vocabulary(descriptions, train_ids, "original")
     ids = [image_id(one) for one in descriptions]
     matrix = np.random.default_rng(0).random((len(ids), 2048), np.float32)
     return descriptions, train_ids[:train_images], vocabulary, Features(ids, matrix, {})

@@ -13,7 +13,7 @@ from captioning.cli import UserError
 from captioning.ptb import ptb_tokenize
 
 START, END = "startseq", "endseq"
-TEXT_RULES = ("seed", "ptb")
+TEXT_RULES = ("original", "ptb")
 LONGEST_CAPTION = 10_000  # words, with start and end, that a model or a tokenizer may claim
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -29,16 +29,24 @@ _WITHOUT_SPACES = re.compile(
 _BRACKETS = {"-lrb-", "-rrb-", "-lsb-", "-rsb-", "-lcb-", "-rcb-"}
 
 
+def canonical(name: str) -> str:
+    """The name of text rules, or of a protocol, as it is now: `original` was called `seed`.
+
+    Older files say so, and users' commands: it is the argparse type of such arguments.
+    """
+    return "original" if name == "seed" else name
+
+
 def clean(caption: str, rules: str) -> list[str]:
     """Split a caption into words.
 
-    `seed` is the original pipeline's cleaning: lower case, punctuation stripped, words of one
+    `original` is the original pipeline's cleaning: lower case, punctuation stripped, words of one
     letter or with a non-letter dropped. Typographic quotes count as those of a keyboard, other
     scripts' punctuation as punctuation, and the signs of their vowels as letters. `ptb` is the
     COCO toolkit's: lower case, Penn Treebank tokens without punctuation, so that "a" stays and
     "man's" becomes "man 's".
     """
-    if rules == "seed":
+    if rules == "original":
         words = (_bare(word) for word in caption.lower().translate(_KEYBOARD).split())
         return [word for word in words if len(word) > 1 and _is_letters(word)]
     if rules == "ptb":
@@ -110,10 +118,11 @@ class Vocabulary:
 
     words: tuple[str, ...]
     max_length: int
-    text_rules: str = "seed"
+    text_rules: str = "original"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", tuple(self.words))
+        object.__setattr__(self, "text_rules", canonical(self.text_rules))
         missing = {START, END} - set(self.words)
         if missing:
             raise UserError(

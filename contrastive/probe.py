@@ -154,7 +154,7 @@ def word_shares(captions: Sequence[Sequence[str]], trained: int) -> np.ndarray:
 
     Those are the `WORDS` commonest among the first `trained` pictures' captions.
     """
-    cleaned = [[clean(text, "seed") for text in texts] for texts in captions]
+    cleaned = [[clean(text, "original") for text in texts] for texts in captions]
     counts = Counter(word for texts in cleaned[:trained] for words in texts for word in words)
     column = {word: number for number, (word, _) in enumerate(counts.most_common(WORDS))}
     shares = np.zeros((len(cleaned), len(column)))

@@ -261,7 +261,20 @@ def test_descriptions_may_have_a_tab_after_the_id(tmp_path):
 def test_descriptions_of_the_original_are_taken_for_its_rules(tmp_path):
     path = tmp_path / "descriptions.txt"
     path.write_text("a startseq dog runs endseq\nb\n\n")
-    assert read_descriptions(path) == ({"a": ["dog runs"]}, "seed")
+    assert read_descriptions(path) == ({"a": ["dog runs"]}, "original")
+
+
+def test_descriptions_that_record_the_rules_old_name_are_by_the_original_rules(tmp_path):
+    path = tmp_path / "descriptions.txt"
+    write_descriptions(path, {"a": ["dog runs"]}, "seed")
+    assert read_descriptions(path) == ({"a": ["dog runs"]}, "original")
+
+
+def test_tokenizer_that_records_the_rules_old_name_is_by_the_original_rules(tmp_path):
+    path = tmp_path / "tokenizer.pkl"
+    index = {"startseq": 1, "endseq": 2, "dog": 3}
+    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 7, "text_rules": "seed"}))
+    assert read_tokenizer(path) == Vocabulary(tuple(index), 7, "original")
 
 
 def test_tokenizer_comes_back_as_written(tmp_path):

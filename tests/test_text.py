@@ -5,7 +5,7 @@ from captioning.text import Vocabulary, build_vocabulary, clean, clean_all
 
 
 @pytest.mark.parametrize(
-    "caption, seed, ptb",
+    "caption, original, ptb",
     [
         (
             "A man's dog , in 2 boots , runs .",
@@ -28,8 +28,8 @@ from captioning.text import Vocabulary, build_vocabulary, clean, clean_all
         ("", [], []),
     ],
 )
-def test_cleaning_rules(caption, seed, ptb):
-    assert clean(caption, "seed") == seed
+def test_cleaning_rules(caption, original, ptb):
+    assert clean(caption, "original") == original
     assert clean(caption, "ptb") == ptb
 
 
@@ -37,14 +37,14 @@ def test_captions_that_cleaning_empties_are_named():
     cleaned, left_out = clean_all({"1": ["A dog", "!"], "2": ["7"], "3": ["w " * 9999]}, "ptb", "c")
     assert cleaned == {"1": ["a dog"], "2": ["7"]}
     assert left_out == ["1", "3"]
-    assert clean_all({"1": ["A dog"], "2": ["7"]}, "seed", "c") == ({"1": ["dog"]}, ["2"])
+    assert clean_all({"1": ["A dog"], "2": ["7"]}, "original", "c") == ({"1": ["dog"]}, ["2"])
 
 
 @pytest.mark.parametrize(
     "texts",
     [["...", "1"], ["犬が草の上を走る。"] * 3, ["一只狗在草地上奔跑"] * 2, ["เด็กชายกำลังวิ่ง"]],
 )
-@pytest.mark.parametrize("rules", ["seed", "ptb"])
+@pytest.mark.parametrize("rules", ["original", "ptb"])
 def test_captions_without_words_or_spaces_are_refused(texts, rules):
     texts = ["...", "?"] if texts[0] == "..." else texts
     with pytest.raises(UserError, match=r"my\.csv: .*space between two words"):
@@ -66,13 +66,13 @@ def test_vocabulary_numbers_words_as_keras_2_did():
         f"startseq {text} endseq" for texts in descriptions.values() for text in texts
     )
 
-    vocabulary = build_vocabulary(descriptions, ["1", "2"], "seed")
+    vocabulary = build_vocabulary(descriptions, ["1", "2"], "original")
 
     assert vocabulary.word_index == tokenizer.word_index
 
 
 def test_longest_caption_counts_the_words_that_wrap_it():
-    vocabulary = build_vocabulary({"1": ["one two three", "one"]}, ["1"], "seed")
+    vocabulary = build_vocabulary({"1": ["one two three", "one"]}, ["1"], "original")
     assert vocabulary.max_length == 5
 
 
@@ -88,13 +88,19 @@ def test_words_outside_the_vocabulary_may_keep_their_place_as_no_word():
 
 def test_rare_words_are_left_out_of_the_vocabulary():
     descriptions = {"1": ["dog runs", "dog sits"], "2": ["dog sits", "cat"]}
-    vocabulary = build_vocabulary(descriptions, ["1", "2"], "seed", min_count=2)
+    vocabulary = build_vocabulary(descriptions, ["1", "2"], "original", min_count=2)
     assert vocabulary.words == ("startseq", "endseq", "dog", "sits")
 
 
 def test_decoding_stops_at_the_end_word():
     vocabulary = Vocabulary(("startseq", "endseq", "dog", "runs"), 5)
     assert vocabulary.decode([1, 3, 4, 2, 3]) == "dog runs"
+
+
+def test_a_vocabulary_of_rules_by_their_old_name_is_that_of_the_new_one():
+    words = ("startseq", "endseq", "dog")
+    assert Vocabulary(words, 5, "seed") == Vocabulary(words, 5, "original")
+    assert Vocabulary(words, 5, "seed").text_rules == "original"
 
 
 def test_a_vocabulary_without_end_word_is_refused():

@@ -6,7 +6,7 @@ from pathlib import Path
 from captioning.cli import UserError
 from captioning.datasets.form import text_lines
 from captioning.files import existing_file, read_info, write_info, write_text
-from captioning.text import END, START, TEXT_RULES
+from captioning.text import END, START, TEXT_RULES, canonical
 
 # ---- descriptions ----------------------------------------------------------------------------
 
@@ -23,7 +23,7 @@ def write_descriptions(
 def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
     """Cleaned captions by `image_id`, and the text rules that made them.
 
-    A file without a record of its rules is taken for the original pipeline's (`seed`). Its own
+    A file without a record of its rules is taken for the original pipeline's (`original`). Its own
     start and end words, which some versions wrote into the file, are taken off.
 
     Raises:
@@ -38,8 +38,8 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
             descriptions.setdefault(one, []).append(" ".join(words))
     if not descriptions:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
-    rules = read_info(path).get("text_rules")
-    return descriptions, rules if rules in TEXT_RULES else "seed"
+    rules = canonical(read_info(path).get("text_rules"))
+    return descriptions, rules if rules in TEXT_RULES else "original"
 
 
 # ---- tokenizer -------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Decoder(keras.Model):
         feature_size: int,
         words: list[str],
         max_length: int,
-        text_rules: str = "seed",
+        text_rules: str = "original",
         encoder: dict[str, Any] | None = None,
         *,
         label_smoothing: float = 0.0,

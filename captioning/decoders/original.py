@@ -33,7 +33,7 @@ class OriginalDecoder(Decoder):
     def __init__(
         self, network: keras.Model, feature_size: int, words: tuple[str, ...], max_length: int
     ) -> None:
-        super().__init__(feature_size, list(words), max_length, "seed")
+        super().__init__(feature_size, list(words), max_length, "original")
         self.network = network
         self.built = True
 
@@ -92,7 +92,7 @@ def load_original(path: Path, tokenizer: str | Path) -> Decoder:
             f"{tokenizer}: has {len(vocabulary)} words, but {path} was trained with "
             f"{outputs - 1}; put the tokenizer beside it that belongs to it"
         )
-    vocabulary = Vocabulary(vocabulary.words, max_length, "seed")
+    vocabulary = Vocabulary(vocabulary.words, max_length, "original")
     if network is not None:
         return OriginalDecoder(network, width, vocabulary.words, max_length)
     units = plain[0][0].shape[1]

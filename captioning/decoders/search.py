@@ -8,6 +8,7 @@ from keras import ops, tree
 
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
+from captioning.decoders.search_settings import GREEDY, Search
 
 
 class Hypothesis(NamedTuple):
@@ -17,20 +18,18 @@ class Hypothesis(NamedTuple):
     log_probability: float
 
 
-WIDEST = 1000  # beam; a caption of the other beams would not be read
 MOST_ROWS = 3000  # beginnings of captions at once, which bounds the memory
 
 
-class _Rules(NamedTuple):
-    width: int
-    length_penalty: float
-    min_length: int
-    no_repeat_ngram: int | None
-
-
-def generate(model: Decoder, features: Sequence[np.ndarray], **search) -> list[Hypothesis]:
+def generate(
+    model: Decoder,
+    features: Sequence[np.ndarray],
+    search: Search = GREEDY,
+    *,
+    batch_size: int = 500,
+) -> list[Hypothesis]:
     """The best caption for each of `features`; see `generate_n_best` for the arguments."""
-    every = generate_n_best(model, features, **search)
+    every = generate_n_best(model, features, search, batch_size=batch_size)
     if not all(every):
         raise UserError("an image's features hold numbers that are not finite; extract them again")
     return [found[0] for found in every]
@@ -39,53 +38,33 @@ def generate(model: Decoder, features: Sequence[np.ndarray], **search) -> list[H
 def generate_n_best(
     model: Decoder,
     features: Sequence[np.ndarray],
+    search: Search = GREEDY,
     *,
-    beam_width: int = 1,
-    length_penalty: float = 1.0,
-    min_length: int = 0,
-    no_repeat_ngram: int | None = None,
     batch_size: int = 500,
 ) -> list[list[Hypothesis]]:
-    """Up to `beam_width` captions, the best first, for each of `features`.
+    """Up to `search.beam_width` captions, the best first, for each of `features`.
 
     These are vectors (N, D) or grids (N, L, D), as the model takes them: an array, or what gives
     an array when it is sliced.
 
     Width 1 is greedy search. A wider beam keeps the `beam_width` most probable beginnings until
     as many captions are complete and none of the beginnings scores better than the worst of these.
-    The score is the log-probability divided by length to the power of `length_penalty`; the end
-    word counts (Wu et al., arXiv 1609.08144, section 7, in its simple form). 0 ranks by probability
-    alone, which favours short captions.
-
-    A caption has at least `min_length` words. Without `no_repeat_ngram` none uses a word of two
-    letters or more three times, or a pair of such words twice: "white and white and white" is a
-    known failure of search in a model that is sure of itself. With it, no sequence of so many
-    words, of whatever length, comes twice; 0 lets everything repeat. Where these rules leave no
-    word at all, the caption ends.
+    `Search` says what the score is, and what no caption has. Where that leaves no word at all, the
+    caption ends.
 
     Raises:
-        UserError: a width below 1 or above `WIDEST`, or a length or sequence that no caption can
-            have.
+        UserError: a minimum length that no caption of this model can have.
     """
-    most = model.vocabulary.max_length - 2
-    if not 1 <= beam_width <= WIDEST:
-        raise UserError(f"a beam width of {beam_width}: it must be from 1, greedy, to {WIDEST}")
-    if not 0 <= length_penalty <= 10:
-        raise UserError(f"a length penalty of {length_penalty}: it must be from 0 to 10")
-    if not 0 <= min_length <= most:
-        raise UserError(f"a minimum length of {min_length}: this model's captions have 0 to {most}")
-    if no_repeat_ngram is not None and no_repeat_ngram < 0:
-        raise UserError(f"sequences of {no_repeat_ngram} words: it must be 0 or more")
-    rules = _Rules(beam_width, length_penalty, min_length, no_repeat_ngram)
+    search.check_length(model.vocabulary)
     found: list[list[Hypothesis]] = []
-    images = max(1, min(batch_size, MOST_ROWS // beam_width))
+    images = max(1, min(batch_size, MOST_ROWS // search.beam_width))
     for first in range(0, len(features), images):
-        found += _beam_search(model, features[first : first + images], rules)
+        found += _beam_search(model, features[first : first + images], search)
     return found
 
 
-def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[list[Hypothesis]]:
-    vocabulary, width = model.vocabulary, rules.width
+def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[list[Hypothesis]]:
+    vocabulary, width = model.vocabulary, search.beam_width
     steps = vocabulary.max_length - 1  # words after the start word, the end word included
     # Every image has `width` neighbouring rows in the state and in the arrays below.
     images = np.arange(len(features))
@@ -101,7 +80,7 @@ def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[li
     for step in range(1, steps + 1):
         tokens = ops.convert_to_tensor(words[:, :, -1].reshape(-1))
         logits, state = model.step(tokens, context, state)
-        beams, tokens, totals = _extend(logits, totals, words, vocabulary, rules, step == steps)
+        beams, tokens, totals = _extend(logits, totals, words, vocabulary, search, step == steps)
 
         ends = tokens == vocabulary.end
         # A settled image that is still among the rows takes no more captions.
@@ -109,7 +88,7 @@ def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[li
         for row, place in np.argwhere(counted[:, :width]):
             image, total = images[row], float(totals[row, place])
             caption = vocabulary.decode(words[row, beams[row, place]])
-            score = total / step**rules.length_penalty
+            score = total / step**search.length_penalty
             finished[image].append((score, Hypothesis(caption, total)))
             worst = best[image].argmin()
             best[image, worst] = max(best[image, worst], score)
@@ -123,7 +102,7 @@ def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[li
         words = np.take_along_axis(words, beams[:, :, None], axis=1)
         words = np.concatenate([words, tokens[:, :, None]], axis=2)
 
-        open_score = totals.max(axis=1) / step**rules.length_penalty
+        open_score = totals.max(axis=1) / step**search.length_penalty
         settled[images] |= best[images].min(axis=1) >= open_score
         rows = np.flatnonzero(~settled[images])
         if len(rows) == 0:
@@ -140,7 +119,7 @@ def _beam_search(model: Decoder, features: np.ndarray, rules: _Rules) -> list[li
     return [[one for _, one in sorted(found, reverse=True)[:width]] for found in finished]
 
 
-def _extend(logits, totals, words, vocabulary, rules: _Rules, must_end: bool):
+def _extend(logits, totals, words, vocabulary, search: Search, must_end: bool):
     """The 2 * width best continuations of each image's beams: (beam, word, log-probability) arrays.
 
     What `_barred` bars is never chosen. With `must_end` the end word is the only choice.
@@ -151,7 +130,7 @@ def _extend(logits, totals, words, vocabulary, rules: _Rules, must_end: bool):
     if must_end:
         values, choices = ending[:, None], np.full((len(ending), 1), vocabulary.end)
     else:
-        barred = _barred(words.reshape(images * width, -1), vocabulary, rules)
+        barred = _barred(words.reshape(images * width, -1), vocabulary, search)
         # As many more than needed as can be struck out.
         count = 2 * width + 1 + int((barred > 0).sum(axis=1).max())
         values, choices = ops.top_k(log_probabilities, min(count, logits.shape[-1]))
@@ -167,24 +146,24 @@ def _extend(logits, totals, words, vocabulary, rules: _Rules, must_end: bool):
     return best // per_beam, tokens.astype(np.int64), np.take_along_axis(totals, best, axis=1)
 
 
-def _barred(words: np.ndarray, vocabulary, rules: _Rules) -> np.ndarray:
+def _barred(words: np.ndarray, vocabulary, search: Search) -> np.ndarray:
     """What may not follow `words` (rows, t), which begin with the start word: (rows, k) words.
 
     0, which is no word and may never follow, fills up.
     """
     rows, length = words.shape
     always = [0, vocabulary.start]
-    if length <= rules.min_length:
+    if length <= search.min_length:
         always.append(vocabulary.end)
     repeats = []
-    if rules.no_repeat_ngram is None:
+    if search.no_repeat_ngram is None:
         short = np.array([True, *(len(word) == 1 for word in vocabulary.words)])[words]
         twice = (words[:, :, None] == words[:, None, :]).sum(axis=2) >= 2
         before = (words[:, :-1] == words[:, -1:]) & ~short[:, -1:]
         repeats = [np.where(twice & ~short, words, 0),
                    np.where(before & ~short[:, 1:], words[:, 1:], 0)]  # fmt: skip
-    elif 0 < rules.no_repeat_ngram <= length:
-        size = rules.no_repeat_ngram
+    elif 0 < search.no_repeat_ngram <= length:
+        size = search.no_repeat_ngram
         places = length - size + 1  # where such a sequence begins that is complete
         last = words[:, places:]  # the beginning of the one that the next word completes
         same = np.ones((rows, places), bool)

@@ -9,6 +9,7 @@ import numpy as np
 
 from captioning.cli import UserError, printable
 from captioning.decoders.search import generate
+from captioning.decoders.search_settings import Search
 from captioning.encoders.encoder import Encoder
 from captioning.images.reading import UnreadableImage, decode_batches
 from captioning.output.captions import Captioned
@@ -19,7 +20,7 @@ ENCODED = 16  # of them, those that pass the encoder together; most of the memor
 
 
 def caption_pictures(
-    model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
+    model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search
 ) -> Iterator[Captioned | UnreadableImage]:
     """Caption pictures in batches; yield a caption or an error for each, a batch's errors last."""
     size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
@@ -36,14 +37,14 @@ def caption_pictures(
                     for first in range(0, len(pixels), encoded)
                 ]
                 features = np.concatenate(parts)
-            hypotheses = generate(model, features, beam_width=beam_width)
+            hypotheses = generate(model, features, search)
             for path, found in zip(read, hypotheses, strict=True):
                 yield Captioned(path, *found)
         yield from unreadable
 
 
 def caption_and_print(
-    model: keras.Model, encoder: Encoder, paths: Sequence[Path], *, beam_width: int
+    model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search
 ) -> tuple[list[Captioned], list[str]]:
     """`caption_pictures` for a terminal: print each caption when it is found.
 
@@ -53,7 +54,7 @@ def caption_and_print(
         UserError: there is none at all.
     """
     results, unreadable = [], []
-    for result in caption_pictures(model, encoder, paths, beam_width=beam_width):
+    for result in caption_pictures(model, encoder, paths, search):
         if isinstance(result, Captioned):
             results.append(result)
             print(f"{printable(result.path)}: {result.caption}")

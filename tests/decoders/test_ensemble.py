@@ -6,6 +6,7 @@ from captioning.cli import UserError
 from captioning.decoders.ensemble import Ensemble, join
 from captioning.decoders.loading import load_captioner
 from captioning.decoders.search import generate, generate_n_best
+from captioning.decoders.search_settings import Search
 from captioning.half_precision import halve_model
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.decoder_tools import NAMES, features_for, tiny
@@ -35,9 +36,11 @@ def test_an_ensemble_of_one_model_twice_is_that_model():
     [model] = members("attention")
     features = features_for(model, 4)
 
-    found = generate_n_best(join([model, model]), features, beam_width=3)
+    found = generate_n_best(join([model, model]), features, Search(beam_width=3))
 
-    for ours, theirs in zip(found, generate_n_best(model, features, beam_width=3), strict=True):
+    for ours, theirs in zip(
+        found, generate_n_best(model, features, Search(beam_width=3)), strict=True
+    ):
         assert [one.caption for one in ours] == [one.caption for one in theirs]
         np.testing.assert_allclose(
             [one.log_probability for one in ours], [one.log_probability for one in theirs],
@@ -49,7 +52,7 @@ def test_an_ensemble_of_one_model_twice_is_that_model():
 def test_search_over_a_mixed_ensemble_scores_as_teacher_forcing_does(width):
     model = join(members("attention", "transformer"))
     features = features_for(model, 3)
-    found = generate(model, features, beam_width=width)
+    found = generate(model, features, Search(beam_width=width))
     for grid, one in zip(features, found, strict=True):
         tokens = np.array([model.vocabulary.encode(one.caption)])
         scores = model.next_words({"features": grid[None], "tokens": tokens[:, :-1]})

@@ -15,6 +15,7 @@ import pytest
 from captioning.cli import UserError
 from captioning.decoders.loading import load_captioner
 from captioning.decoders.search import generate
+from captioning.decoders.search_settings import Search
 from captioning.decoders.tokenizer import read_tokenizer
 from tests.conftest import ROOT, run_script
 
@@ -205,7 +206,7 @@ def test_the_merge_architecture_with_other_options_predicts_as_keras_2(name, tmp
     captioner = load_captioner(*saved(model, tmp_path))
     assert_same_predictions(model, captioner)
     vectors = np.random.default_rng(9).normal(size=(3, 12)).astype(np.float32)
-    assert len(generate(captioner, vectors, beam_width=2)) == 3
+    assert len(generate(captioner, vectors, Search(beam_width=2))) == 3
 
 
 @pytest.mark.parametrize(

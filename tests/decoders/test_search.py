@@ -6,6 +6,7 @@ from keras import ops
 
 from captioning.cli import UserError
 from captioning.decoders.search import generate, generate_n_best
+from captioning.decoders.search_settings import Search
 from tests.decoder_tools import NAMES, features_for, tiny
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]  # one letter each: repetition is allowed
@@ -73,7 +74,7 @@ def every_caption(model) -> list[list[int]]:
 def test_width_one_is_greedy_search(name):
     model = make_model(name)
     features = features_for(model, 5)
-    for image, found in zip(features, generate(model, features, beam_width=1), strict=True):
+    for image, found in zip(features, generate(model, features, Search(beam_width=1)), strict=True):
         assert indices(model, found.caption) == greedy_by_hand(model, image)
 
 
@@ -81,9 +82,9 @@ def test_width_one_is_greedy_search(name):
 def test_pictures_together_equal_one_at_a_time(name, words, width):
     model = make_model(name, words, max_length=9)
     features = features_for(model, 6)
-    together = generate(model, features, beam_width=width)
+    together = generate(model, features, Search(beam_width=width))
     for number, found in enumerate(together):
-        alone = generate(model, features[number : number + 1], beam_width=width)[0]
+        alone = generate(model, features[number : number + 1], Search(beam_width=width))[0]
         assert alone.caption == found.caption
         assert alone.log_probability == pytest.approx(found.log_probability, abs=1e-4)
 
@@ -93,7 +94,7 @@ def test_score_is_the_models_own_log_probability(name, width):
     model = make_model(name)
     features = features_for(model, 5)
     for image, found in zip(
-        features, generate_n_best(model, features, beam_width=width), strict=True
+        features, generate_n_best(model, features, Search(beam_width=width)), strict=True
     ):
         captions = [indices(model, one.caption) for one in found]
         expected = log_probabilities(model, image, captions)
@@ -105,7 +106,7 @@ def test_wide_beam_ranks_as_exhaustive_search_does(name, length_penalty):
     model = make_model(name, TWO_WORDS, max_length=5)
     features, captions = features_for(model, 3), every_caption(model)
     lengths = np.array(list(map(len, captions)))
-    found = generate_n_best(model, features, beam_width=64, length_penalty=length_penalty)
+    found = generate_n_best(model, features, Search(beam_width=64, length_penalty=length_penalty))
     for image, ranked in zip(features, found, strict=True):
         scores = log_probabilities(model, image, captions) / lengths**length_penalty
         best = [model.vocabulary.decode(captions[n]) for n in np.argsort(-scores)]
@@ -118,7 +119,7 @@ def test_a_wider_beam_never_finds_a_worse_caption(name, length_penalty):
     features = features_for(model, 6)
     scores = []
     for width in (1, 2, 4, 8, 16):
-        found = generate(model, features, beam_width=width, length_penalty=length_penalty)
+        found = generate(model, features, Search(beam_width=width, length_penalty=length_penalty))
         lengths = np.array([len(indices(model, one.caption)) for one in found])
         scores.append([one.log_probability for one in found] / lengths**length_penalty)
     assert (np.diff(scores, axis=0) > -1e-5).all()
@@ -127,7 +128,7 @@ def test_a_wider_beam_never_finds_a_worse_caption(name, length_penalty):
 def test_no_word_three_times_and_no_pair_twice(name):
     model = make_model(name, LONG_WORDS, max_length=20)
     never_end(model)
-    for found in generate(model, features_for(model, 5), beam_width=3):
+    for found in generate(model, features_for(model, 5), Search(beam_width=3)):
         words = found.caption.split()
         pairs = list(itertools.pairwise(words))
         assert max(map(words.count, words)) <= 2
@@ -145,7 +146,9 @@ def test_no_sequence_of_the_given_length_comes_twice(size):
     model = make_model(max_length=30)
     never_end(model)
     longest = 0
-    for found in generate(model, features_for(model, 5), beam_width=3, no_repeat_ngram=size):
+    for found in generate(
+        model, features_for(model, 5), Search(beam_width=3, no_repeat_ngram=size)
+    ):
         words = found.caption.split()
         sequences = [tuple(words[n : n + size]) for n in range(len(words) - size + 1)]
         assert len(sequences) == len(set(sequences))
@@ -158,7 +161,7 @@ def test_everything_may_repeat_where_the_user_says_so():
     never_end(model)
     features = features_for(model, 1)
     assert generate(model, features)[0].caption == "aa aa"
-    assert generate(model, features, no_repeat_ngram=0)[0].caption == "aa aa aa aa"
+    assert generate(model, features, Search(no_repeat_ngram=0))[0].caption == "aa aa aa aa"
 
 
 @pytest.mark.parametrize("width", [1, 3])
@@ -166,14 +169,16 @@ def test_captions_have_the_minimum_length(width):
     model = make_model(max_length=9)
     model.output_dense.bias.assign(20.0 * (np.arange(len(WORDS) + 1) == END))  # end at once
     features = features_for(model, 3)
-    assert {one.caption for one in generate(model, features, beam_width=width)} == {""}
-    found = generate(model, features, beam_width=width, min_length=4)
+    assert {one.caption for one in generate(model, features, Search(beam_width=width))} == {""}
+    found = generate(model, features, Search(beam_width=width, min_length=4))
     assert {len(one.caption.split()) for one in found} == {4}
 
 
 def test_a_caption_that_no_word_may_go_on_ends():
     model = make_model(words=["startseq", "endseq", "a"])
-    found = generate(model, features_for(model, 1), beam_width=2, min_length=3, no_repeat_ngram=1)
+    found = generate(
+        model, features_for(model, 1), Search(beam_width=2, min_length=3, no_repeat_ngram=1)
+    )
     assert found[0].caption == "a"
     assert np.isfinite(found[0].log_probability)
 
@@ -181,8 +186,10 @@ def test_a_caption_that_no_word_may_go_on_ends():
 def test_the_n_best_differ_and_the_best_is_first(name):
     model = make_model(name)
     features = features_for(model, 4)
-    best = generate(model, features, beam_width=3)
-    for first, found in zip(best, generate_n_best(model, features, beam_width=3), strict=True):
+    best = generate(model, features, Search(beam_width=3))
+    for first, found in zip(
+        best, generate_n_best(model, features, Search(beam_width=3)), strict=True
+    ):
         scores = [one.log_probability / len(indices(model, one.caption)) for one in found]
         assert found[0] == first
         assert len({one.caption for one in found}) == 3
@@ -194,6 +201,8 @@ def test_the_n_best_differ_and_the_best_is_first(name):
     [
         ({"beam_width": 0}, "beam width of 0"),
         ({"beam_width": 1001}, "beam width of 1001"),
+        ({"length_penalty": -0.5}, "length penalty of -0.5"),
+        ({"length_penalty": float("nan")}, "length penalty of nan"),
         ({"min_length": 5}, "captions have 0 to 4"),
         ({"min_length": -1}, "minimum length of -1"),
         ({"no_repeat_ngram": -1}, "sequences of -1 words"),
@@ -202,4 +211,4 @@ def test_the_n_best_differ_and_the_best_is_first(name):
 def test_searches_that_cannot_be_are_refused(options, message):
     model = make_model()
     with pytest.raises(UserError, match=message):
-        generate(model, features_for(model, 1), **options)
+        generate(model, features_for(model, 1), Search(**options))

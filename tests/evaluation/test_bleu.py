@@ -33,7 +33,7 @@ def naive_bleu(references, hypotheses, weights) -> float:
 @pytest.mark.parametrize(
     "protocol, weights",
     [
-        ("seed", [(1,), (0.5, 0.5), (0.3, 0.3, 0.3), (0.25,) * 4]),
+        ("original", [(1,), (0.5, 0.5), (0.3, 0.3, 0.3), (0.25,) * 4]),
         ("coco", [(1,), (1 / 2,) * 2, (1 / 3,) * 3, (1 / 4,) * 4]),
     ],
 )
@@ -60,8 +60,13 @@ def test_bleu_of_nothing_in_common_is_zero():
 
 def test_protocols_see_a_caption_as_their_own_words():
     caption = "A man's dog , running ."
-    assert tokenise(caption, "seed") == ["startseq", "mans", "dog", "running", "endseq"]
+    assert tokenise(caption, "original") == ["startseq", "mans", "dog", "running", "endseq"]
     assert tokenise(caption, "coco") == ["a", "man", "'s", "dog", "running"]
+
+
+def test_a_protocol_that_there_is_not_is_not_taken_for_another():
+    with pytest.raises(ValueError, match="'mine', expected one of"):
+        tokenise("a dog", "mine")
 
 
 def test_constant_caption_is_the_most_typical_one():

@@ -7,6 +7,7 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.decoders.loading import encoder_of
+from captioning.decoders.search_settings import Search
 from captioning.decoders.table import decoder_class
 from captioning.encoders.loading import load_encoder
 from captioning.output.captioning import BATCH, caption_pictures
@@ -25,8 +26,8 @@ def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path):
     words = ["startseq", "endseq"] + [f"word{number}" for number in range(30)]
     model = decoder_class("attention")(encoder.width, words, 8, positions=49, units=16, width=12)
 
-    together = list(caption_pictures(model, encoder, paths, beam_width=2))
-    alone = [next(caption_pictures(model, encoder, [path], beam_width=2)) for path in paths]
+    together = list(caption_pictures(model, encoder, paths, Search(beam_width=2)))
+    alone = [next(caption_pictures(model, encoder, [path], Search(beam_width=2))) for path in paths]
 
     captions = {one.path: one for one in alone if hasattr(one, "caption")}
     found = [one for one in together if hasattr(one, "caption")]

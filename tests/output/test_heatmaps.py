@@ -6,6 +6,7 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.decoders.search import generate
+from captioning.decoders.search_settings import Search
 from captioning.images.preprocessing import Preprocessing
 from captioning.output.heatmaps import Attended, attend, draw, lit
 from tests.decoder_tools import features_for, tiny
@@ -31,7 +32,7 @@ def encoder_giving(features) -> SimpleNamespace:
 def test_every_word_has_the_weights_that_the_model_chose_it_by(name, photograph):
     model = tiny(name, WORDS, 7)
     features = features_for(model, 1)
-    caption = generate(model, features, beam_width=3)[0].caption
+    caption = generate(model, features, Search(beam_width=3))[0].caption
     attended = attend(model, encoder_giving(features), photograph, caption)
 
     assert attended.words == caption.split()

@@ -74,7 +74,9 @@ def test_figures_settings_and_digests_are_kept(work):
     assert len(results["image_ids_sha256"]) == 64
     models, elsewhere = results["rows"][:2], results["rows"][2]
     assert [one["features"] for one in models] == ["narrow.pkl", "wide.pkl"]
-    assert all(one["beam_width"] == 3 and len(one["model_sha256"]) == 64 for one in models)
+    assert all(len(one["model_sha256"]) == 64 for one in models)
+    search = {"beam_width": 3, "length_penalty": 1.0, "min_length": 0, "no_repeat_ngram": None}
+    assert all(one.items() >= search.items() for one in models)
     # Word for word the first reference of each image, less its full stop.
     assert elsewhere["BLEU-4"] == pytest.approx(1, abs=1e-6)
     assert elsewhere["METEOR"] is None
@@ -103,16 +105,25 @@ def test_report_shows_the_pictures_of_the_split(work):
 
 def test_model_row_is_what_the_model_says_in_stage_3(work):
     """Its captions, written by stage 3 and scored as predictions, get the same figures."""
+    search = {"beam_width": 2, "length_penalty": 0.5, "min_length": 5, "no_repeat_ngram": 1}
+    arguments = [
+        part for name, value in search.items() for part in ("--" + name.replace("_", "-"), value)
+    ]
+    model = ("--features", "narrow.pkl", *arguments)
     stage_3 = run_script(
-        "3_BLEU.py", "--model", "narrow.keras", "--features", "narrow.pkl", "--split",
-        work.data.dev, "--captions", work.data.captions, "--beam-width", 3, "--output", "said.json",
-        cwd=work.folder,
+        "3_BLEU.py", "--model", "narrow.keras", *model, "--split", work.data.dev, "--captions",
+        work.data.captions, "--output", "said.json", cwd=work.folder,
     )  # fmt: skip
     assert stage_3.returncode == 0, stage_3.stderr
-    result = evaluate(work, predictions="said.json", output="said_results.json")
+    result = evaluate(work, "--model-path", "narrow.keras", *model,
+                      predictions="said.json", output="said_results.json")  # fmt: skip
     assert result.returncode == 0, result.stderr
-    said = json.loads((work.folder / "said_results.json").read_text())["rows"][0]
-    row = json.loads((work.folder / "results.json").read_text())["rows"][0]
+    row, said, *_ = json.loads((work.folder / "said_results.json").read_text())["rows"]
+    assert row.items() >= search.items()
+    captions = [
+        one["caption"].split() for one in json.loads((work.folder / "said.json").read_text())
+    ]
+    assert all(len(set(words)) == len(words) >= 5 for words in captions)
     assert {name: said[name] for name in said if name[0].isupper()} == {
         name: row[name] for name in row if name[0].isupper()
     }
@@ -264,12 +275,14 @@ def test_infer_captions_a_folder_and_names_what_is_no_picture(pipeline):
     (pipeline.data.images / "broken.png").write_bytes(b"text")
     result = run_script(
         "infer.py", "--image-path", pipeline.data.images,
-        "--model-path", "checkpoints/best_model.keras", cwd=pipeline.work,
+        "--model-path", "checkpoints/best_model.keras", "--min-length", 7, "--no-repeat-ngram", 1,
+        cwd=pipeline.work,
     )  # fmt: skip
     (pipeline.data.images / "broken.png").unlink()
     assert result.returncode == 2
     captions = dict(line.split(": ") for line in result.stdout.splitlines())
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
-    assert all(caption and set(caption.split()) <= words for caption in captions.values())
+    assert all(set(caption.split()) <= words for caption in captions.values())
+    assert {len(set(caption.split())) for caption in captions.values()} == {7}
     assert "1 of 13 pictures failed" in result.stderr and "broken.png" in result.stderr

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import runpy
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_stage_2_keeps_model_history_and_plot(pipeline):
     assert Image.open(pipeline.work / "history.png").width > 400
 
 
-@pytest.mark.parametrize("protocol", ["seed", "coco"])
+@pytest.mark.parametrize("protocol", ["original", "coco"])
 def test_stage_3_prints_bleu_and_the_constant_caption(pipeline, protocol):
     result = run_script(
         "3_BLEU.py", "--split", pipeline.data.dev, "--protocol", protocol,
@@ -69,7 +70,8 @@ def test_stage_4_numbers_words_as_the_model_does(pipeline):
 def test_stage_5_captions_pictures_in_every_format(pipeline):
     result = run_script(
         "5_test.py", pipeline.data.images, "--output", "captions.json", "captions.csv",
-        "captions.html", "captions.png", cwd=pipeline.work,
+        "captions.html", "captions.png", "--min-length", 7, "--no-repeat-ngram", 1,
+        cwd=pipeline.work,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("model checkpoints/best_model.keras, tokenizer tokenizer.pkl")
@@ -77,6 +79,7 @@ def test_stage_5_captions_pictures_in_every_format(pipeline):
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
     assert all(set(one["caption"].split()) <= words for one in captions)
+    assert {len(set(one["caption"].split())) for one in captions} == {7}  # the longest there is
     assert len(list(csv.reader((pipeline.work / "captions.csv").open()))) == 13
     page = (pipeline.work / "captions.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 12
@@ -186,6 +189,22 @@ def test_help_is_quick_and_imports_no_tensorflow(script, tmp_path):
     assert time.perf_counter() - started < 2
     assert result.returncode == 0
     assert "usage:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "argument"), [("1_data_preprocessor.py", "text_rules"), ("3_BLEU.py", "protocol")]
+)
+def test_seed_is_an_old_name_of_original_that_help_does_not_show(
+    script, argument, monkeypatch, capsys
+):
+    parse_arguments = runpy.run_path(str(ROOT / script))["parse_arguments"]
+    flag = "--" + argument.replace("_", "-")
+    monkeypatch.setattr(sys, "argv", [script, flag, "seed"])
+    assert vars(parse_arguments())[argument] == "original"
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit):
+        parse_arguments()
+    assert f"{flag} {{original," in capsys.readouterr().out
 
 
 @pytest.mark.slow

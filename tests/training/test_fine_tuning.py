@@ -257,7 +257,7 @@ fine_tuning.main()
         (("--images", "nowhere"), ("nowhere", "not a folder")),
         (("--model", ROOT / "Pre-trained" / "model-ensemble.keras"), ("ensemble", "members")),
         (("--model", "model.h5"), ("model.h5", ".keras")),
-        (("--descriptions", "seed.txt"), ("seed.txt", "by the rules seed", "ptb")),
+        (("--descriptions", "other.txt"), ("other.txt", "by the rules original", "ptb")),
         (("--output-dir", "its own"), ("best_model.keras", "overwritten")),
     ],
 )
@@ -268,8 +268,8 @@ def test_mistakes(pipeline, arguments, parts, tmp_path):
         "--descriptions", work / "descriptions.txt", "--train-split", data.train,
         "--dev-split", data.dev, "--output-dir", tmp_path,
     ]  # fmt: skip
-    names = {"seed.txt": tmp_path / "seed.txt", "its own": work}
+    names = {"other.txt": tmp_path / "other.txt", "its own": work}
     text = (work / "descriptions.txt").read_text()
-    (tmp_path / "seed.txt").write_text(text)  # without a record of its rules they are the seed's
+    (tmp_path / "other.txt").write_text(text)  # without a record: by the original's rules
     arguments = [names.get(one, one) for one in arguments]
     assert_refused(run_module(*command, *arguments), *parts)

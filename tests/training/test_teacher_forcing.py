@@ -29,7 +29,7 @@ def task() -> SimpleNamespace:
     captions = {one: [f"{SUBJECTS[int(one[0])]} {VERBS[int(one[2])]}"] for one in ids}
     return SimpleNamespace(
         ids=ids, captions=captions, features=Features(ids, matrix.astype(np.float32), {}),
-        vocabulary=build_vocabulary(captions, ids, "seed"),
+        vocabulary=build_vocabulary(captions, ids, "original"),
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def test_which_view_is_drawn_follows_from_seed_and_epoch(task):
 
 
 def test_unknown_words_are_read_as_no_word_and_not_learned(task):
-    known = build_vocabulary({"1": ["dog sits"]}, ["1"], "seed")
+    known = build_vocabulary({"1": ["dog sits"]}, ["1"], "original")
     model = make_model(SimpleNamespace(**{**vars(task), "vocabulary": known}))
     batches = CaptionBatches(
         task.features, {"0-0": ["dog barks sits"]}, ["0-0"], known,

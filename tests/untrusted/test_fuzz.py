@@ -169,7 +169,7 @@ def test_captions_files(path, content, dataset):
         assert found.captions and all(found.captions.values())
         assert found.captions.keys() <= found.files.keys()
         # What is read can be handed on: as words in a text file that begin with the id.
-        write_descriptions(path, found.captions, "seed")
+        write_descriptions(path, found.captions, "original")
         assert all(one and not any(c.isspace() for c in one) for one in found.captions)
 
 
@@ -191,7 +191,7 @@ def test_descriptions_files(path, content):
     found = read(read_descriptions, path)
     if found is not None:
         descriptions, rules = found
-        assert rules == "seed"
+        assert rules == "original"
         assert all(one and texts and all(texts) for one, texts in descriptions.items())
 
 

@@ -1,0 +1,104 @@
+"""How captions are searched for: the settings as a value, and as the arguments of a script.
+
+Nothing here imports Keras, so that help texts come at once.
+"""
+
+import argparse
+from dataclasses import dataclass
+
+from captioning.cli import UserError, natural, not_negative, positive_int
+from captioning.text import Vocabulary
+
+WIDEST = 1000  # beam; a caption of the other beams would not be read
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of greedy and of beam search; the search itself is in `search.py`.
+
+    Args:
+        beam_width: 1 is greedy search. A wider beam keeps so many of the most probable beginnings.
+        length_penalty: captions are ranked by their log-probability divided by length to the power
+            of this; the end word counts (Wu et al., arXiv 1609.08144, section 7, in its simple
+            form). 0 ranks by probability alone, which favours short captions.
+        min_length: words that a caption has at least.
+        no_repeat_ngram: None: no caption has a word of two letters or more three times, or a pair
+            of such words twice: "white and white and white" is a known failure of search in a model
+            that is sure of itself. A number: no sequence of so many words, of whatever length,
+            comes twice; 0 lets everything repeat.
+
+    Raises:
+        UserError: a setting that no search can have.
+    """
+
+    beam_width: int = 1
+    length_penalty: float = 1.0
+    min_length: int = 0
+    no_repeat_ngram: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.beam_width <= WIDEST:
+            raise UserError(
+                f"a beam width of {self.beam_width}: it must be from 1, greedy, to {WIDEST}"
+            )
+        if not 0 <= self.length_penalty <= 10:
+            raise UserError(f"a length penalty of {self.length_penalty}: it must be from 0 to 10")
+        if self.min_length < 0:
+            raise UserError(f"a minimum length of {self.min_length}: it must be 0 or more")
+        if self.no_repeat_ngram is not None and self.no_repeat_ngram < 0:
+            raise UserError(f"sequences of {self.no_repeat_ngram} words: it must be 0 or more")
+
+    def check_length(self, vocabulary: Vocabulary) -> None:
+        """Refuse a minimum length that no caption of the model with this vocabulary can have.
+
+        Raises:
+            UserError: it is so.
+        """
+        most = vocabulary.max_length - 2
+        if self.min_length > most:
+            raise UserError(
+                f"a minimum length of {self.min_length}: this model's captions have 0 to {most}"
+            )
+
+
+GREEDY = Search()
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int) -> None:
+    """Add an argument a setting; `beam_width` is its default."""
+    add = parser.add_argument
+    add(
+        "--beam-width",
+        type=positive_int,
+        default=beam_width,
+        help="1 is greedy search, and fastest",
+    )
+    add(
+        "--length-penalty",
+        type=not_negative,
+        default=GREEDY.length_penalty,
+        help="0 to 10: what a caption's log-probability is divided by is its length to this "
+        "power; lower it for shorter captions",
+    )
+    add(
+        "--min-length",
+        type=natural,
+        default=GREEDY.min_length,
+        help="words that a caption has at least",
+    )
+    add(
+        "--no-repeat-ngram",
+        type=natural,
+        metavar="N",
+        help="no sequence of N words comes twice in a caption, 0 lets everything repeat; default: "
+        "no word of two letters or more comes three times, and no pair of such words twice",
+    )
+
+
+def from_arguments(args: argparse.Namespace) -> Search:
+    """The settings that a script with `add_arguments` was given.
+
+    Raises:
+        UserError: a setting that no search can have.
+    """
+    return Search(args.beam_width, args.length_penalty, args.min_length, args.no_repeat_ngram)

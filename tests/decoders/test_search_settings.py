@@ -1,0 +1,47 @@
+"""The settings of search as a value, and as arguments of the scripts that caption."""
+
+import runpy
+import sys
+
+import pytest
+
+from captioning.cli import ArgumentParser
+from captioning.decoders import search_settings
+from captioning.decoders.search_settings import GREEDY, Search
+from tests.conftest import ROOT
+
+
+def parsed(*arguments: str, beam_width: int = 3) -> Search:
+    parser = ArgumentParser("")
+    search_settings.add_arguments(parser, beam_width=beam_width)
+    return search_settings.from_arguments(parser.parse_args(arguments))
+
+
+def test_without_arguments_they_are_the_defaults():
+    assert parsed(beam_width=1) == GREEDY
+    assert parsed(beam_width=3) == Search(beam_width=3)
+
+
+def test_every_setting_is_an_argument():
+    found = parsed("--beam-width", "5", "--length-penalty", "0.5", "--min-length", "4",
+                   "--no-repeat-ngram", "0")  # fmt: skip
+    assert found == Search(5, length_penalty=0.5, min_length=4, no_repeat_ngram=0)
+
+
+@pytest.mark.parametrize(
+    ("script", "more", "width"),
+    [
+        ("3_BLEU.py", (), 1),
+        ("5_test.py", (), 3),
+        ("infer.py", ("--image-path", "a.jpg"), 3),
+        ("evaluate.py", (), 3),
+    ],
+)
+def test_scripts_that_caption_take_them_and_have_a_beam_width_of_their_own(
+    script, more, width, monkeypatch
+):
+    parse_arguments = runpy.run_path(str(ROOT / script))["parse_arguments"]
+    monkeypatch.setattr(sys, "argv", [script, *more])
+    assert search_settings.from_arguments(parse_arguments()) == Search(width)
+    monkeypatch.setattr(sys, "argv", [script, *more, "--min-length", "2"])
+    assert search_settings.from_arguments(parse_arguments()) == Search(width, min_length=2)
