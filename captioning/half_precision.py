@@ -10,7 +10,6 @@ from pathlib import Path
 import h5py
 
 from captioning.cli import ArgumentParser, import_keras, run
-from captioning.encoders.weights import half_copy
 from captioning.files import atomic_path, existing_file
 
 _WEIGHTS = "model.weights.h5"  # inside a .keras file
@@ -18,6 +17,8 @@ _WEIGHTS = "model.weights.h5"  # inside a .keras file
 
 def halve_model(source: str | Path, target: str | Path) -> None:
     """Copy a `.keras` file with its weights in half precision; Keras loads them as float32."""
+    from captioning.encoders.weights import half_copy  # which imports Keras
+
     with (
         atomic_path(target) as temporary,
         zipfile.ZipFile(source) as whole,

@@ -1,6 +1,7 @@
 """An encoder of the table with weights: our own, a public checkpoint's, or random ones."""
 
 import hashlib
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,9 +83,9 @@ def load_encoder(
         else:
             _load_checkpoint(network, path, partial)
     elif TABLE[name].supervised:
-        path = efficientnet.supervised_weights()
-        _assign(network, efficientnet.pytorch_weights(path), path)
-        info |= {"weights": "supervised", "weights_sha256": efficientnet.WEIGHTS_SHA256}
+        by_layer, digest = pkgutil.resolve_name(TABLE[name].supervised)()
+        _assign(network, by_layer, f"the supervised weights of {name}")
+        info |= {"weights": "supervised", "weights_sha256": digest}
     else:
         print(
             f"WARNING: {name} has RANDOM weights. Random features are a floor, not a result: "
@@ -128,7 +129,7 @@ def _digest(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _assign(network: keras.Model, by_layer: dict[str, list[np.ndarray]], path: Path) -> None:
+def _assign(network: keras.Model, by_layer: dict[str, list[np.ndarray]], path: Path | str) -> None:
     """Put arrays into the layers of the same name; every layer with weights must get its own."""
     for layer in _weighted_layers(network):
         arrays = by_layer.get(layer.name, [])

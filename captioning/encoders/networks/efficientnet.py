@@ -75,6 +75,15 @@ def efficientnet_lite0(x):
     return relu6(norm(conv(x, 1280, "conv_head"), "bn1"))
 
 
+def supervised() -> tuple[dict[str, list[np.ndarray]], str]:
+    """Supervised weights by Keras layer name, and the SHA-256 of their file.
+
+    Raises:
+        UserError: as `supervised_weights`.
+    """
+    return pytorch_weights(supervised_weights()), WEIGHTS_SHA256
+
+
 def supervised_weights() -> Path:
     """The weights file inside the installed package, checked against its known digest.
 
