@@ -144,7 +144,7 @@ def main() -> None:
     from captioning.files import hold
     from contrastive.data import load_pictures
 
-    exclude = {one for file in args.exclude for one in read_split(file)}
+    exclude = {name for file in args.exclude for name in read_split(file)}
     pictures = load_pictures(
         args.images, stored_size, limit=args.limit, exclude=exclude,
         memory_limit=args.memory_limit,

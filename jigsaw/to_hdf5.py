@@ -63,7 +63,7 @@ def main() -> None:
         raise UserError(f"{output}: end the name in .hdf5")
     check_writable(output)
     hold(output)
-    exclude = {one for file in args.exclude for one in read_split(file)}
+    exclude = {name for file in args.exclude for name in read_split(file)}
     rows, unreadable = convert(
         open_sources(args.images, exclude), output,
         size=args.size, splits=args.splits, seed=args.seed, limit=args.limit,
