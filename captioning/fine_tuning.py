@@ -88,8 +88,8 @@ def main() -> None:
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
     from captioning.decoders.loading import check_text_rules, encoder_of, load_trained
+    from captioning.training.end_to_end import EndToEnd, thaw_last_stage
     from captioning.training.fine_tuning import batches, judge, keep, train_epoch
-    from captioning.training.joint import Joint, thaw_last_stage
     from captioning.training.optimizers import AdamW, learning_rate_schedule
     from captioning.training.run import Run, best_row
     from captioning.training.teacher_forcing import COLUMNS
@@ -102,7 +102,7 @@ def main() -> None:
     decoder = trained.copy_with(dtype=policy)
     decoder.compile(jit_compile=keras.backend.backend() != "tensorflow")
     thaw_last_stage(encoder.network, encoder.info["encoder"])
-    model = Joint(encoder.network, decoder, args.captions)
+    model = EndToEnd(encoder.network, decoder, args.captions)
     steps = args.epochs * -(-len(train) // args.batch_size)
     model.compile(
         optimizer=AdamW(
