@@ -78,9 +78,9 @@ def main() -> None:
 
     # 1. Puzzles: pictures, permutations and sizes.
     from captioning.files import hold
-    from jigsaw.hdf5 import SPLITS, open_split
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
     from jigsaw.permutations import read_permutations
+    from jigsaw.picture_sets import SPLITS, open_split
 
     counts = {split: len(open_split(args.dataset, split)) for split in SPLITS}
     counts = {split: min(count, args.limit or count) for split, count in counts.items()}

@@ -56,7 +56,7 @@ def main() -> None:
     from captioning.datasets import read_split
     from captioning.files import check_writable, hold
     from captioning.images.sources import open_sources
-    from jigsaw.hdf5 import convert
+    from jigsaw.picture_sets import convert
 
     output = Path(args.output)
     if output.suffix not in (".hdf5", ".h5"):
