@@ -46,7 +46,7 @@ def main() -> None:
         tokenizer_for,
     )
     from captioning.output import heatmaps
-    from captioning.output.captioning import caption_and_print, check_all_captioned
+    from captioning.output.caption_pictures import caption_and_print, check_all_captioned
 
     model_path = Path(args.model_path) if args.model_path else find_captioner()
     model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
