@@ -47,7 +47,7 @@ def main() -> None:
         tokenizer_beside,
         tokenizer_for,
     )
-    from captioning.output.captioning import caption_and_print, check_all_captioned
+    from captioning.output.caption_pictures import caption_and_print, check_all_captioned
 
     model_path = Path(args.model) if args.model else find_captioner()
     tokenizer = tokenizer_for(model_path, args.tokenizer) or tokenizer_beside(model_path)

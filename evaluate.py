@@ -132,7 +132,9 @@ def caption_by_models(
     candidates = []
     for path, model, source, features in models:
         found = generate(model, features.of(ids), search)
-        captions = {one: hypothesis.caption for one, hypothesis in zip(ids, found, strict=True)}
+        captions = {
+            image_id: hypothesis.caption for image_id, hypothesis in zip(ids, found, strict=True)
+        }
         origin = {
             "model": str(path), "model_sha256": sha256(path), "features": str(source),
             **asdict(search), "features_sha256": digests[source],

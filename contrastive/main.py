@@ -10,13 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioning.cli import (
     ArgumentParser,
     UserError,
+    fraction,
     import_keras,
     not_negative,
     positive_float,
     positive_int,
     run,
     seed,
-    share,
 )
 from captioning.encoders.table import trained_by
 from contrastive.presets import METHODS, OPTIMIZERS
@@ -87,7 +87,7 @@ def parse_arguments():
         "pictures, and wants larger batches",
     )  # fmt: skip
     add(
-        "--momentum", type=share,
+        "--momentum", type=fraction,
         help="of the momentum encoder (moco, default 0.999) or the target network (byol, 0.97 "
         "to 0.996 by --epochs, rising to 1); lower it in short runs",
     )  # fmt: skip
@@ -144,7 +144,7 @@ def main() -> None:
     from captioning.files import hold
     from contrastive.data import load_pictures
 
-    exclude = {one for file in args.exclude for one in read_split(file)}
+    exclude = {name for file in args.exclude for name in read_split(file)}
     pictures = load_pictures(
         args.images, stored_size, limit=args.limit, exclude=exclude,
         memory_limit=args.memory_limit,
@@ -222,7 +222,7 @@ def main() -> None:
     this_run = training.PretextRun(
         model, pictures.pixels, output, settings, recipe, name,
         row_steps=args.log_pictures and max(1, args.log_pictures // args.batch_size),
-        probe=probe, probe_every=args.probe_every, share=share[:2],
+        probe=probe, probe_every=args.probe_every, portion=share[:2],
         save_minutes=args.save_minutes, stop_minutes=args.stop_minutes,
     )  # fmt: skip
     this_run.start(resume=args.resume)

@@ -152,6 +152,6 @@ def _merge_weights(graph: Graph) -> list | None:
         [(rows, units)], [(units, 4 * units), (units, 4 * units), (4 * units,)],
         [(units, units), (units,)], [(units, rows), (rows,)],
     ]  # fmt: skip
-    if not as_told or any(lstm.config.get(one) for one in off) or not fits:
+    if not as_told or any(lstm.config.get(option) for option in off) or not fits:
         return None
     return [node.weights for node in (image, embedding, lstm, merge, output)]

@@ -17,8 +17,8 @@ from captioning.encoders.networks.vit import SelfAttention
 from captioning.encoders.table import ENCODERS, TABLE, build_network
 from captioning.encoders.weights import save_encoder
 from captioning.images.preprocessing import Preprocessing
+from captioning.training.end_to_end import EndToEnd, thaw_last_stage
 from captioning.training.fine_tuning import batches
-from captioning.training.joint import Joint, thaw_last_stage
 from tests.conftest import ROOT, assert_refused, run_script
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -31,7 +31,7 @@ def run_module(*arguments) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def joint_model(grid: bool, captions: int = 2) -> Joint:
+def end_to_end_model(grid: bool, captions: int = 2) -> EndToEnd:
     """ResNet-18 with random weights for pictures of 64 px, and a small decoder on its features."""
     network = build_network("resnet18", seed=1)
     keras.utils.set_random_seed(2)
@@ -40,7 +40,7 @@ def joint_model(grid: bool, captions: int = 2) -> Joint:
         kind = "attention"
         options |= {"positions": 4, "width": 8, "output_dropout": 0.0, "penalty": 0.0}
     decoder = decoder_class(kind)(512, WORDS, 8, **options)
-    return Joint(network, decoder, captions)
+    return EndToEnd(network, decoder, captions)
 
 
 def some_batch(pictures: int, captions: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -51,8 +51,8 @@ def some_batch(pictures: int, captions: int) -> tuple[dict[str, np.ndarray], np.
 
 
 @pytest.mark.parametrize("grid", [False, True])
-def test_the_joint_model_is_the_encoder_and_then_the_decoder(grid):
-    model = joint_model(grid)
+def test_the_end_to_end_model_is_the_encoder_and_then_the_decoder(grid):
+    model = end_to_end_model(grid)
     inputs, _ = some_batch(3, 2)
 
     hidden = model(inputs)[0]
@@ -89,7 +89,7 @@ def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path
 
 
 def test_a_step_moves_the_last_stage_and_no_statistics():
-    model = joint_model(grid=True)
+    model = end_to_end_model(grid=True)
     thaw_last_stage(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
     before = {weight.path: np.array(weight.value) for weight in model.network.weights}
@@ -106,7 +106,7 @@ def test_a_step_moves_the_last_stage_and_no_statistics():
 
 
 def test_steps_lower_the_loss():
-    model = joint_model(grid=True)
+    model = end_to_end_model(grid=True)
     thaw_last_stage(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
     batch = some_batch(4, 2)
