@@ -1,4 +1,4 @@
-"""The hand-off files of words: descriptions and the tokenizer. Features are in `features.py`."""
+"""The hand-off file of cleaned captions: `descriptions.txt`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,6 @@ from captioning.cli import UserError
 from captioning.datasets.form import text_lines
 from captioning.files import existing_file, read_info, write_info, write_text
 from captioning.text import END, START, TEXT_RULES, canonical
-
-# ---- descriptions ----------------------------------------------------------------------------
 
 
 def write_descriptions(
@@ -40,6 +38,3 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
     rules = canonical(read_info(path).get("text_rules"))
     return descriptions, rules if rules in TEXT_RULES else "original"
-
-
-# ---- tokenizer -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """CIDEr-D of one caption after the other, quick enough to be a reward in training.
 
 Vedantam et al., "CIDEr: consensus-based image description evaluation" (arXiv 1411.5726). Figures
-that are reported come from the COCO toolkit (`coco_metrics.py`); that these are equal is a test.
+that are reported come from the COCO toolkit (`coco_toolkit.py`); that these are equal is a test.
 """
 
 import math

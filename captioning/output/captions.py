@@ -1,4 +1,4 @@
-"""What a person looks at: the page and the contact sheet of captions, and the training plot."""
+"""Captions in files: JSON, csv, a page and a contact sheet."""
 
 import base64
 import csv
