@@ -65,7 +65,7 @@ def main() -> None:
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         check_features,
         find_captioner,
         load_captioner,

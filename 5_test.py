@@ -40,7 +40,7 @@ def main() -> None:
         check_writable(output)
 
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         encoder_of,
         find_captioner,
         load_captioner,

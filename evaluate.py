@@ -87,7 +87,7 @@ def parse_arguments():
 def load_models(args, search: search_settings.Search) -> list:
     """(path, model, features' path, features) for each model; a file for several is read once."""
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         check_features,
         find_captioner,
         load_captioner,

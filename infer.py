@@ -39,7 +39,7 @@ def main() -> None:
         check_writable(args.attention)
 
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         encoder_of,
         find_captioner,
         load_captioner,

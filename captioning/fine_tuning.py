@@ -87,7 +87,7 @@ def main() -> None:
 
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
-    from captioning.decoders.loading import check_text_rules, encoder_of, load_trained
+    from captioning.captioners.loading import check_text_rules, encoder_of, load_trained
     from captioning.training.end_to_end import EndToEnd, thaw_last_stage
     from captioning.training.fine_tuning import batches, judge, keep, train_epoch
     from captioning.training.optimizers import AdamW, learning_rate_schedule

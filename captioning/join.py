@@ -21,8 +21,8 @@ def main() -> None:
 
     check_writable(args.output)
     import_keras()
+    from captioning.captioners.loading import check_encoder, load_captioner
     from captioning.decoders.ensemble import Ensemble, join
-    from captioning.decoders.loading import check_encoder, load_captioner
 
     first, *others = models = [load_captioner(path) for path in args.models]
     for path, decoder in zip(args.models, models, strict=True):

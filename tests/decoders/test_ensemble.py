@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.ensemble import Ensemble, join
-from captioning.decoders.loading import load_captioner
 from captioning.decoders.search import generate, generate_n_best
 from captioning.decoders.search_settings import Search
 from captioning.half_precision import halve_model

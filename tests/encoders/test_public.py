@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import encoder_of
 from captioning.cli import UserError
-from captioning.decoders.loading import encoder_of
 from captioning.decoders.table import decoder_class
 from captioning.encoders import public
 from captioning.encoders.fetching import fetch

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
-from captioning.decoders.loading import load_captioner
 from captioning.decoders.table import decoder_class
 from captioning.distribution import Share
 from captioning.features.files import write_features

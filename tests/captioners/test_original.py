@@ -12,11 +12,11 @@ import h5py
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import load_captioner
+from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
-from captioning.decoders.loading import load_captioner
 from captioning.decoders.search import generate
 from captioning.decoders.search_settings import Search
-from captioning.decoders.tokenizer import read_tokenizer
 from tests.conftest import ROOT, run_script
 
 CAPTIONS = ["startseq red dog runs endseq", "startseq dog sits on red mat endseq"]

@@ -13,10 +13,10 @@ import h5py
 import keras
 from keras import ops
 
+from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.merge import MergeDecoder
-from captioning.decoders.tokenizer import read_tokenizer
 from captioning.text import LONGEST_CAPTION, Vocabulary
 from captioning.untrusted.hdf5 import check_hdf5
 from captioning.untrusted.keras_graph import Builder, Graph, Node, read_graph, refuse
