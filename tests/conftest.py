@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from captioning.cli import import_keras
+from tests import zygote
 
 import_keras()
 
@@ -49,9 +50,20 @@ def dataset(tmp_path: Path) -> SimpleNamespace:
 
 
 def run_script(script: str, *arguments, cwd: Path, **environment) -> subprocess.CompletedProcess:
-    """Run a script of the project in `cwd`; keyword arguments become environment variables."""
+    """Run a script of the project in `cwd`; keyword arguments become environment variables.
+
+    Without such, the process is forked from one that has imported TensorFlow (`zygote.py`).
+    """
+    command = [str(ROOT / script), *map(str, arguments)]
+    if not environment:
+        return zygote.run(command, cwd)
+    return run_afresh(*command, cwd=cwd, **environment)
+
+
+def run_afresh(*arguments, cwd: Path, **environment) -> subprocess.CompletedProcess:
+    """Run `python ARGUMENTS` as a process of its own from the start."""
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip

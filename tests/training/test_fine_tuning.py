@@ -19,16 +19,14 @@ from captioning.encoders.weights import save_encoder
 from captioning.images.preprocessing import Preprocessing
 from captioning.training.end_to_end import EndToEnd, thaw_last_stage
 from captioning.training.fine_tuning import batches
+from tests import zygote
 from tests.conftest import ROOT, assert_refused, run_script
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
 
 
 def run_module(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "captioning.fine_tuning", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    return zygote.run(["-m", "captioning.fine_tuning", *map(str, arguments)], ROOT)
 
 
 def end_to_end_model(grid: bool, captions: int = 2) -> EndToEnd:
