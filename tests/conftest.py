@@ -21,6 +21,18 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
 PLACES = {"left": (20, 80), "right": (130, 80), "top": (80, 20), "bottom": (80, 130)}
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """What needs a trained captioner is slow, if nothing else; and slow files come first.
+
+    Files are shared out among the workers, and one that comes last has them wait.
+    """
+    for item in items:
+        if "pipeline" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def make_dataset(folder: Path) -> SimpleNamespace:
     """12 pictures of a coloured square in a place, 2 captions each, 9 to train and 3 to judge."""
     images = folder / "images"

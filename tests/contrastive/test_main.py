@@ -14,6 +14,8 @@ from captioning.encoders.weights import read_recipe
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.pretext_tools import encoded, patterns, write_pictures
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "contrastive/main.py"
 SMALL = ("--image-size", 32, "--batch-size", 8, "--epochs", 2)
 

@@ -177,6 +177,7 @@ def many(tmp_path_factory) -> Path:
     return make_zip(tmp_path_factory.mktemp("many") / "many.zip", members)
 
 
+@pytest.mark.slow
 def test_killed_conversion_resumes_with_the_same_rows(many, tmp_path):
     arguments = ["--images", str(many), "--size", "96", "--workers", "1"]
     whole = run_script(SCRIPT, *arguments, "--output", "whole.hdf5", cwd=tmp_path)

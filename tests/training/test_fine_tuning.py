@@ -103,6 +103,7 @@ def test_a_step_moves_the_last_stage_and_no_statistics():
     assert all(path.split("/")[-2].startswith(TABLE["resnet18"].stages[-1]) for path in moved)
 
 
+@pytest.mark.slow
 def test_steps_lower_the_loss():
     model = end_to_end_model(grid=True)
     thaw_last_stage(model.network, "resnet18")

@@ -66,6 +66,7 @@ def test_advantage_is_the_reward_less_the_mean_of_the_others():
     assert np.allclose(advantages(rewards), [[-3.0, -1.5, 4.5], [0.0, 0.0, 0.0]])
 
 
+@pytest.mark.slow
 def test_rewarded_captions_become_more_probable():
     model = tiny("merge", WORDS, 7)
     ids = ["x", "y"]
