@@ -44,6 +44,11 @@ def parse_arguments():
     )
     add("--encoder", choices=trained_by("contrastive"), default="resnet18", help="what is trained")
     add(
+        "--weights", metavar="FILE",
+        help="go on from an encoder that has learned already, such as that of an earlier run whose "
+        "state is gone; default: from random weights",
+    )  # fmt: skip
+    add(
         "--image-size", type=positive_int, default=64,
         help="side of the views in pixels; may be raised on the way, with --resume and the same "
         "--stored-size and --feature-size",
@@ -169,6 +174,7 @@ def main() -> None:
     # 2. The method around a new encoder.
     import_keras()
     from captioning.distribution import use_all_devices
+    from captioning.encoders.loading import load_encoder
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
     from contrastive import presets, training
@@ -188,9 +194,14 @@ def main() -> None:
             f"--batch-size {args.batch_size} does not divide among {share.devices} devices; "
             f"make it a multiple of {share.devices}"
         )
-    encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-    if args.encoder.startswith("resnet"):
-        zero_last_scales(encoder)
+    if args.weights:
+        begun = load_encoder(args.encoder, args.weights, dtype=args.dtype)
+        encoder, preprocessing = begun.network, begun.preprocessing
+    else:
+        encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
+        preprocessing = preprocessing_of(args.encoder)
+        if args.encoder.startswith("resnet"):
+            zero_last_scales(encoder)
     views = presets.views_for(
         args.method, size, strength=args.jitter_strength, small_crops=args.small_crops
     )
@@ -209,14 +220,15 @@ def main() -> None:
         probe = ClassProbe(pictures.pixels, pictures.labels)
 
     # 3. Train, from the start or from where a run was stopped.
+    begun_from = {"weights_sha256": begun.info["weights_sha256"]} if args.weights else {}
     settings = {
-        **chosen._asdict(), "encoder": args.encoder, "image_size": size,
+        **chosen._asdict(), **begun_from, "encoder": args.encoder, "image_size": size,
         "stored_size": stored_size, "pictures": count, "pictures_sha256": pictures.digest,
         "small_crops": args.small_crops, "jitter_strength": args.jitter_strength,
         "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip
     recipe = {**settings, "image_size": feature_size, "view_size": size,
-              "preprocessing": str(preprocessing_of(args.encoder)._replace(size=feature_size)),
+              "preprocessing": str(preprocessing._replace(size=feature_size)),
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.PretextRun(
