@@ -21,6 +21,7 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
 PLACES = {"left": (20, 80), "right": (130, 80), "top": (80, 20), "bottom": (80, 130)}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest itself goes by the marks
 def pytest_collection_modifyitems(items) -> None:
     """What needs a trained captioner is slow, if nothing else; and slow files come first.
 

@@ -1,1 +1,1 @@
-"""Caption decoders: the table, their classes, search, and files of trained ones."""
+"""Caption decoders: the table, their classes, and search."""
