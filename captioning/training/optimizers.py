@@ -1,7 +1,7 @@
 """AdamW as everything here is trained with it, and how its learning rate goes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -15,6 +15,15 @@ class AdamW(keras.optimizers.AdamW):
     away from what they stand for. A class of its own, because Keras forgets what it was told not
     to decay when it loads an optimizer.
     """
+
+    def slow_down(self, factors: Mapping[str, float]) -> None:
+        """Let variables learn at a part of the rate, by their `path`."""
+        self.factors = dict(factors)
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One variable's update."""
+        factor = getattr(self, "factors", {}).get(variable.path, 1.0)
+        super().update_step(gradient, variable, learning_rate * factor)
 
     def build(self, variables) -> None:
         """Set up the moments of `variables`, and which are not decayed."""
