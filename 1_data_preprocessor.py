@@ -158,7 +158,7 @@ def main() -> None:
     report_skipped("pictures of the same name as another", left_out)
     report_skipped("captioned images without a picture", [i for i in captions if i not in images])
     report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
-    ids = [one for one in captions if one in images][: args.limit]
+    ids = [image_id for image_id in captions if image_id in images][: args.limit]
     if not ids:
         raise UserError(f"{args.images}: holds none of the pictures that {dataset.name} names")
     if args.shard:
@@ -186,7 +186,7 @@ def main() -> None:
             dtype=args.dtype, seed=args.seed, partial=args.partial_weights,
             preprocessing=args.preprocessing,
         )  # fmt: skip
-        wanted = {one: images[one] for one in ids}
+        wanted = {image_id: images[image_id] for image_id in ids}
         unreadable = extract(
             encoder, wanted, Path(args.features),
             batch_size=args.batch_size, resume=args.resume, grid=args.grid, view=args.view,
@@ -201,7 +201,9 @@ def main() -> None:
 
     # 3. Captions through the cleaning rules.
     cleaned, left_out = clean_all(
-        {one: captions[one] for one in ids if one not in unreadable}, args.text_rules, dataset.name
+        {image_id: captions[image_id] for image_id in ids if image_id not in unreadable},
+        args.text_rules,
+        dataset.name,
     )
     report_skipped("captions that the rules leave empty (or that are endless), of", left_out)
     write_descriptions(args.descriptions, cleaned, args.text_rules)

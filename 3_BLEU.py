@@ -65,7 +65,7 @@ def main() -> None:
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         check_features,
         find_captioner,
         load_captioner,
@@ -94,15 +94,17 @@ def main() -> None:
 
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
     hypotheses = generate(model, features.of(ids), search)
-    captions = {one: found.caption for one, found in zip(ids, hypotheses, strict=True)}
+    captions = {image_id: found.caption for image_id, found in zip(ids, hypotheses, strict=True)}
     if args.output:
         write_json(args.output, results(captions.items(), numbers))
 
     # 3. The score, and what one caption for all images would get.
     tokens = bleu.tokenise_all(references, args.protocol)
-    hypothesis = {one: bleu.tokenise(text, args.protocol) for one, text in captions.items()}
+    hypothesis = {
+        image_id: bleu.tokenise(text, args.protocol) for image_id, text in captions.items()
+    }
     inside = set(split)
-    outside = {one: texts for one, texts in tokens.items() if one not in inside}
+    outside = {image_id: texts for image_id, texts in tokens.items() if image_id not in inside}
     rows = [(f"model, beam width {search.beam_width}", hypothesis)]
     if outside:
         constant = bleu.constant_caption(outside)

@@ -33,9 +33,9 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
+    from captioning.captioners.tokenizer import write_tokenizer
     from captioning.datasets import read_split, select
     from captioning.datasets.descriptions import read_descriptions
-    from captioning.decoders.tokenizer import write_tokenizer
     from captioning.features.reading import read_features
     from captioning.files import check_writable
     from captioning.text import build_vocabulary

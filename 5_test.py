@@ -40,14 +40,14 @@ def main() -> None:
         check_writable(output)
 
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         encoder_of,
         find_captioner,
         load_captioner,
         tokenizer_beside,
         tokenizer_for,
     )
-    from captioning.output.captioning import caption_and_print, check_all_captioned
+    from captioning.output.caption_pictures import caption_and_print, check_all_captioned
 
     model_path = Path(args.model) if args.model else find_captioner()
     tokenizer = tokenizer_for(model_path, args.tokenizer) or tokenizer_beside(model_path)

@@ -87,7 +87,7 @@ def parse_arguments():
 def load_models(args, search: search_settings.Search) -> list:
     """(path, model, features' path, features) for each model; a file for several is read once."""
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         check_features,
         find_captioner,
         load_captioner,
@@ -132,7 +132,9 @@ def caption_by_models(
     candidates = []
     for path, model, source, features in models:
         found = generate(model, features.of(ids), search)
-        captions = {one: hypothesis.caption for one, hypothesis in zip(ids, found, strict=True)}
+        captions = {
+            image_id: hypothesis.caption for image_id, hypothesis in zip(ids, found, strict=True)
+        }
         origin = {
             "model": str(path), "model_sha256": sha256(path), "features": str(source),
             **asdict(search), "features_sha256": digests[source],

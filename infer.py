@@ -39,14 +39,14 @@ def main() -> None:
         check_writable(args.attention)
 
     import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         encoder_of,
         find_captioner,
         load_captioner,
         tokenizer_for,
     )
     from captioning.output import heatmaps
-    from captioning.output.captioning import caption_and_print, check_all_captioned
+    from captioning.output.caption_pictures import caption_and_print, check_all_captioned
 
     model_path = Path(args.model_path) if args.model_path else find_captioner()
     model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
@@ -55,7 +55,10 @@ def main() -> None:
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
     results, failed = caption_and_print(model, encoder, images, search)
     if args.attention:
-        looks = [heatmaps.attend(model, encoder, one.path, one.caption) for one in results]
+        looks = [
+            heatmaps.attend(model, encoder, captioned.path, captioned.caption)
+            for captioned in results
+        ]
         heatmaps.draw(looks, args.attention)
         print(f"{args.attention}: where the model looked for each word")
     check_all_captioned(results, failed)

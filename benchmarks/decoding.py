@@ -80,7 +80,7 @@ def search(name: str, images: int, runs: list[tuple[int, int]]) -> list[dict]:
 def search_trained(path: str, features_path: str, images: int, width: int) -> dict:
     """The same of a trained model over real features, captions as long as they come."""
     import_keras()
-    from captioning.decoders.loading import check_features, load_captioner
+    from captioning.captioners.loading import check_features, load_captioner
     from captioning.decoders.search import generate
 
     features, model = read_features(features_path), load_captioner(path)

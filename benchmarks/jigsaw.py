@@ -83,7 +83,7 @@ def plain_squares(paths: list[Path], size: int) -> None:
 def conversion(args, paths: list[Path], output: Path) -> dict[str, float]:
     """Pictures a second of ours, to the HDF5 file `output`, and of Pillow alone."""
     from captioning.images.sources import open_sources
-    from jigsaw.hdf5 import convert
+    from jigsaw.picture_sets import convert
 
     cores = os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:

@@ -40,7 +40,7 @@ def peak() -> int:
 def only_imports(rows: int, kind: str) -> int:
     """What the program has before it reads anything."""
     import_keras()
-    import captioning.decoders.loading
+    import captioning.captioners.loading
     import captioning.encoders.loading  # noqa: F401
     from captioning.features import extraction  # noqa: F401
     from captioning.training import teacher_forcing  # noqa: F401

@@ -149,7 +149,7 @@ def peak_memory() -> float:
 def decoding(singles: int) -> dict:
     """Seconds for 1,000 images, greedily: ours, and `predict` per word on a few of them."""
     keras = import_keras()
-    from captioning.decoders.loading import find_captioner, load_captioner
+    from captioning.captioners.loading import find_captioner, load_captioner
     from captioning.decoders.search import generate
 
     model = load_captioner(find_captioner())

@@ -69,7 +69,7 @@ def not_negative(text: str) -> float:
     return value
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     """An argparse type: a number from 0 up to, but not, 1."""
     try:
         value = float(text)

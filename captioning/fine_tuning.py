@@ -90,7 +90,7 @@ def main() -> None:
     descriptions, rules = read_descriptions(args.descriptions)
     if not Path(args.images).is_dir():
         raise UserError(f"{args.images}: not a folder of pictures; give theirs as --images")
-    pictures, _ = find_pictures(args.images, {one: one for one in descriptions})
+    pictures, _ = find_pictures(args.images, {image_id: image_id for image_id in descriptions})
     train_ids, dev_ids = (
         select(
             read_split(split, descriptions, seed=args.split_seed),
@@ -99,7 +99,7 @@ def main() -> None:
         for split in (args.train_split, args.dev_split)
     )  # fmt: skip
     train, dev = (
-        {one: pictures[one] for one in ids}
+        {image_id: pictures[image_id] for image_id in ids}
         for ids in (train_ids[: args.limit], dev_ids[: args.limit])
     )
     output = Path(args.output_dir)
@@ -109,9 +109,9 @@ def main() -> None:
 
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
-    from captioning.decoders.loading import check_text_rules, encoder_of, load_trained
+    from captioning.captioners.loading import check_text_rules, encoder_of, load_trained
+    from captioning.training.end_to_end import EndToEnd, thaw
     from captioning.training.fine_tuning import batches, judge, keep, train_epoch
-    from captioning.training.joint import Joint, thaw
     from captioning.training.optimizers import AdamW, learning_rate_schedule
     from captioning.training.run import Run, best_row
     from captioning.training.teacher_forcing import COLUMNS
@@ -133,7 +133,7 @@ def main() -> None:
     decoder = trained.copy_with(dtype=policy)
     decoder.compile(jit_compile=keras.backend.backend() != "tensorflow")
     learning = thaw(encoder.network, encoder.info["encoder"], args.stages)
-    model = Joint(encoder.network, decoder, args.captions)
+    model = EndToEnd(encoder.network, decoder, args.captions)
     steps = args.epochs * -(-len(train) // args.batch_size)
     model.compile(
         optimizer=AdamW(
@@ -157,9 +157,12 @@ def main() -> None:
 
     # 3. Train; judge by the decoder's loss on the development pictures as they are now encoded.
     vocabulary = decoder.vocabulary
-    said = {word for one in train for text in descriptions[one] for word in text.split()}
+    said = {word for image_id in train for text in descriptions[image_id] for word in text.split()}
     rare = not said <= {*vocabulary.words}  # then they are read, and not learned
-    captions = {one: [vocabulary.encode(text, rare) for text in descriptions[one]] for one in train}
+    captions = {
+        image_id: [vocabulary.encode(text, rare) for text in descriptions[image_id]]
+        for image_id in train
+    }
     history = this_run.history
     print(f"{len(train)} pictures; {len(history)} epochs already trained")
     if not history:

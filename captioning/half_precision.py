@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("target", help="the .keras file to write")
     args = parser.parse_args()
     import_keras()
-    from captioning.decoders.loading import load_captioner
+    from captioning.captioners.loading import load_captioner
 
     load_captioner(existing_file(args.source, "model"))  # which refuses what is no decoder of ours
     halve_model(args.source, args.target)

@@ -21,17 +21,17 @@ def main() -> None:
 
     check_writable(args.output)
     import_keras()
+    from captioning.captioners.loading import check_encoder, load_captioner
     from captioning.decoders.ensemble import Ensemble, join
-    from captioning.decoders.loading import check_encoder, load_captioner
 
     first, *others = models = [load_captioner(path) for path in args.models]
-    for path, one in zip(args.models, models, strict=True):
-        if isinstance(one, Ensemble):
+    for path, decoder in zip(args.models, models, strict=True):
+        if isinstance(decoder, Ensemble):
             raise UserError(f"{path}: is an ensemble itself; give its members")
-    for path, one in zip(args.models[1:], others, strict=True):
-        if (one.vocabulary, one.feature_shape) != (first.vocabulary, first.feature_shape):
+    for path, decoder in zip(args.models[1:], others, strict=True):
+        if (decoder.vocabulary, decoder.feature_shape) != (first.vocabulary, first.feature_shape):
             raise UserError(f"{path}: has other words or features than {args.models[0]}")
-        check_encoder(first.encoder, Path(args.models[0]), one.encoder, path)
+        check_encoder(first.encoder, Path(args.models[0]), decoder.encoder, path)
     with atomic_path(args.output) as temporary:
         join(models).save(temporary)
     print(f"{args.output}: {len(models)} decoders as one")

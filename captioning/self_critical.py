@@ -77,7 +77,7 @@ def main() -> None:
     hold(output)
 
     keras = import_keras()
-    from captioning.decoders.loading import (
+    from captioning.captioners.loading import (
         check_features,
         check_text_rules,
         load_trained,

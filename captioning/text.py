@@ -83,13 +83,13 @@ def clean_all(
     """
     cleaned: dict[str, list[str]] = {}
     left_out: list[str] = []
-    for one, texts in captions.items():
+    for image_id, texts in captions.items():
         for text in texts:
             words = clean(text, rules)
             if 0 < len(words) <= LONGEST_CAPTION - 2:
-                cleaned.setdefault(one, []).append(" ".join(words))
+                cleaned.setdefault(image_id, []).append(" ".join(words))
             else:
-                left_out.append(one)
+                left_out.append(image_id)
     hint = "put a space between two words (Japanese, Chinese and Thai are written without)"
     if not cleaned:
         raise UserError(f"{source}: the rules {rules} leave no word of any caption; {hint}")

@@ -74,8 +74,8 @@ class BYOL(Pretext):
 
     def momentum_at(self, step):
         """The target's momentum in a step, counted from 0."""
-        share = ops.minimum(ops.cast(step, "float32") / self.total_steps, 1.0)
-        return 1 - (1 - self.momentum) * (ops.cos(math.pi * share) + 1) / 2
+        progress = ops.minimum(ops.cast(step, "float32") / self.total_steps, 1.0)
+        return 1 - (1 - self.momentum) * (ops.cos(math.pi * progress) + 1) / 2
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

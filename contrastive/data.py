@@ -87,15 +87,15 @@ def batches(
     *,
     seed: int,
     step: int = 0,
-    share: tuple[int, int] = (0, 1),
+    portion: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[np.ndarray]]:
     """Batches (n, S, S, 3) without end, from `step` on; the rest of an epoch is left out.
 
     The order of an epoch follows from `seed` and its number alone, so a resumed run goes on with
-    the batch that a killed one would have seen. Of `share` = (part, parts), each of several
+    the batch that a killed one would have seen. Of `portion` = (part, parts), each of several
     processes takes its own part of every batch.
     """
-    part, parts = share
+    part, parts = portion
     steps = len(pixels) // batch_size
     order, ordered = None, -1
     while True:

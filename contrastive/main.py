@@ -10,13 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioning.cli import (
     ArgumentParser,
     UserError,
+    fraction,
     import_keras,
     not_negative,
     positive_float,
     positive_int,
     run,
     seed,
-    share,
 )
 from captioning.encoders.table import trained_by
 from contrastive.presets import METHODS, OPTIMIZERS
@@ -43,6 +43,11 @@ def parse_arguments():
         help="split files whose pictures are left out of --images, such as a development split",
     )
     add("--encoder", choices=trained_by("contrastive"), default="resnet18", help="what is trained")
+    add(
+        "--weights", metavar="FILE",
+        help="go on from an encoder that has learned already, such as that of an earlier run whose "
+        "state is gone; default: from random weights",
+    )  # fmt: skip
     add(
         "--image-size", type=positive_int, default=64,
         help="side of the views in pixels; may be raised on the way, with --resume and the same "
@@ -87,7 +92,7 @@ def parse_arguments():
         "pictures, and wants larger batches",
     )  # fmt: skip
     add(
-        "--momentum", type=share,
+        "--momentum", type=fraction,
         help="of the momentum encoder (moco, default 0.999) or the target network (byol, 0.97 "
         "to 0.996 by --epochs, rising to 1); lower it in short runs",
     )  # fmt: skip
@@ -144,7 +149,7 @@ def main() -> None:
     from captioning.files import hold
     from contrastive.data import load_pictures
 
-    exclude = {one for file in args.exclude for one in read_split(file)}
+    exclude = {name for file in args.exclude for name in read_split(file)}
     pictures = load_pictures(
         args.images, stored_size, limit=args.limit, exclude=exclude,
         memory_limit=args.memory_limit,
@@ -169,6 +174,7 @@ def main() -> None:
     # 2. The method around a new encoder.
     import_keras()
     from captioning.distribution import use_all_devices
+    from captioning.encoders.loading import load_encoder
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
     from contrastive import presets, training
@@ -188,9 +194,14 @@ def main() -> None:
             f"--batch-size {args.batch_size} does not divide among {share.devices} devices; "
             f"make it a multiple of {share.devices}"
         )
-    encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-    if args.encoder.startswith("resnet"):
-        zero_last_scales(encoder)
+    if args.weights:
+        begun = load_encoder(args.encoder, args.weights, dtype=args.dtype)
+        encoder, preprocessing = begun.network, begun.preprocessing
+    else:
+        encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
+        preprocessing = preprocessing_of(args.encoder)
+        if args.encoder.startswith("resnet"):
+            zero_last_scales(encoder)
     views = presets.views_for(
         args.method, size, strength=args.jitter_strength, small_crops=args.small_crops
     )
@@ -209,20 +220,21 @@ def main() -> None:
         probe = ClassProbe(pictures.pixels, pictures.labels)
 
     # 3. Train, from the start or from where a run was stopped.
+    begun_from = {"weights_sha256": begun.info["weights_sha256"]} if args.weights else {}
     settings = {
-        **chosen._asdict(), "encoder": args.encoder, "image_size": size,
+        **chosen._asdict(), **begun_from, "encoder": args.encoder, "image_size": size,
         "stored_size": stored_size, "pictures": count, "pictures_sha256": pictures.digest,
         "small_crops": args.small_crops, "jitter_strength": args.jitter_strength,
         "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip
     recipe = {**settings, "image_size": feature_size, "view_size": size,
-              "preprocessing": str(preprocessing_of(args.encoder)._replace(size=feature_size)),
+              "preprocessing": str(preprocessing._replace(size=feature_size)),
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.PretextRun(
         model, pictures.pixels, output, settings, recipe, name,
         row_steps=args.log_pictures and max(1, args.log_pictures // args.batch_size),
-        probe=probe, probe_every=args.probe_every, share=share[:2],
+        probe=probe, probe_every=args.probe_every, portion=share[:2],
         save_minutes=args.save_minutes, stop_minutes=args.stop_minutes,
     )  # fmt: skip
     this_run.start(resume=args.resume)

@@ -111,8 +111,8 @@ def caption_probe(
     Raises:
         UserError: fewer than 40 pictures of the folder have captions, or none are held out.
     """
-    pictures, _ = find_pictures(folder, {one: one for one in captions})
-    owner = {path: one for one, path in pictures.items() if captions.get(one)}
+    pictures, _ = find_pictures(folder, {image_id: image_id for image_id in captions})
+    owner = {path: image_id for image_id, path in pictures.items() if captions.get(image_id)}
     paths = sorted(owner)
     excluded = Excluded(held_out)
     out = [path for path in paths if str(path) in excluded] if held_out else paths[::4]

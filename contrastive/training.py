@@ -33,7 +33,7 @@ class PretextRun(Run):
         weights_name: of that file.
         row_steps: steps between two rows of the history; default: a pass over the pictures.
         probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
-        share: which part of every batch this process computes, see `data.batches`.
+        portion: which part of every batch this process computes, see `data.batches`.
         options: `save_minutes` and `stop_minutes` of a `Run`.
     """
 
@@ -48,17 +48,17 @@ class PretextRun(Run):
         row_steps: int | None = None,
         probe: Callable[[keras.Model], float] | None = None,
         probe_every: int = 5,
-        share: tuple[int, int] = (0, 1),
+        portion: tuple[int, int] = (0, 1),
         **options: float | None,
     ) -> None:
         super().__init__(
             model, output, settings, columns=COLUMNS, means=("loss", "spread"),
-            may_change=MAY_CHANGE, writes=share[0] == 0,
+            may_change=MAY_CHANGE, writes=portion[0] == 0,
             advice="lower --learning-rate (or raise --temperature) and go on with --resume",
             **options,
         )  # fmt: skip
         self.pixels, self.recipe, self.weights_name = pixels, recipe, weights_name
-        self.probe, self.probe_every, self.share = probe, probe_every, share
+        self.probe, self.probe_every, self.portion = probe, probe_every, portion
         self.batch_size, self.steps = settings["batch_size"], settings["steps"]
         self.row_steps = row_steps or len(pixels) // self.batch_size
 
@@ -74,7 +74,7 @@ class PretextRun(Run):
             left = max(1, min(row_steps - self.part["steps"], self.steps - self.step))
             stream = batches(
                 self.pixels, self.batch_size, seed=self.settings["seed"], step=self.step,
-                share=self.share,
+                portion=self.portion,
             )  # fmt: skip
             complete = self.fit(
                 stream, f"row {len(self.history) + 1}", steps=self.part["steps"] + left,

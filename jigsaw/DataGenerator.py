@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from captioning.cli import UserError
-from jigsaw.hdf5 import open_split
 from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
+from jigsaw.picture_sets import open_split
 
 
 class DataGenerator(keras.utils.PyDataset):

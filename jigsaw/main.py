@@ -9,12 +9,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioning.cli import (
     ArgumentParser,
     UserError,
+    fraction,
     import_keras,
     positive_float,
     positive_int,
     run,
     seed,
-    share,
 )
 from captioning.encoders.table import trained_by
 
@@ -45,7 +45,7 @@ def parse_arguments():
         "--tile-size", type=positive_int,
         help="of the tiles, which lie anywhere in their cells; default: 64 of 75 pixels",
     )  # fmt: skip
-    add("--grey", type=share, default=0.3, help="share of pictures that are turned grey")
+    add("--grey", type=fraction, default=0.3, help="share of pictures that are turned grey")
     add(
         "--epochs", type=positive_int, default=100,
         help="at most: training stops when 6 epochs have not lowered the validation loss",
@@ -57,7 +57,7 @@ def parse_arguments():
         "stays at the logarithm of the number of permutations",
     )  # fmt: skip
     add("--warmup-steps", type=positive_int, default=500, help="in which the rate rises from 0")
-    add("--dropout", type=share, default=0.5, help="of the dense layers")
+    add("--dropout", type=fraction, default=0.5, help="of the dense layers")
     add(
         "--dtype", choices=("float32", "bfloat16"), default="float32",
         help="bfloat16 computes faster where the processor has it; weights stay float32",
@@ -78,9 +78,9 @@ def main() -> None:
 
     # 1. Puzzles: pictures, permutations and sizes.
     from captioning.files import hold
-    from jigsaw.hdf5 import SPLITS, open_split
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
     from jigsaw.permutations import read_permutations
+    from jigsaw.picture_sets import SPLITS, open_split
 
     counts = {split: len(open_split(args.dataset, split)) for split in SPLITS}
     counts = {split: min(count, args.limit or count) for split, count in counts.items()}

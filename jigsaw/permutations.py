@@ -83,7 +83,7 @@ def read_permutations(path: str | Path, tiles: int, count: int | None = None) ->
             continue
         try:
             numbers = [float(word) for word in words]  # numpy.savetxt writes 1.000e+00
-            row = tuple(int(one) for one in numbers)
+            row = tuple(int(tile) for tile in numbers)
         except (ValueError, OverflowError):
             raise UserError(f"{path}: line {number} is not a row of numbers") from None
         if len(row) != tiles:

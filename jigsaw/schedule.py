@@ -26,8 +26,8 @@ class WarmUpAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """One variable's update."""
-        share = (ops.cast(self.iterations, "float32") + 1) / self.warmup_steps
-        rate = learning_rate * ops.cast(ops.minimum(share, 1.0), learning_rate.dtype)
+        progress = (ops.cast(self.iterations, "float32") + 1) / self.warmup_steps
+        rate = learning_rate * ops.cast(ops.minimum(progress, 1.0), learning_rate.dtype)
         super().update_step(gradient, variable, rate)
 
     def get_config(self) -> dict[str, Any]:

@@ -56,14 +56,14 @@ def main() -> None:
     from captioning.datasets import read_split
     from captioning.files import check_writable, hold
     from captioning.images.sources import open_sources
-    from jigsaw.hdf5 import convert
+    from jigsaw.picture_sets import convert
 
     output = Path(args.output)
     if output.suffix not in (".hdf5", ".h5"):
         raise UserError(f"{output}: end the name in .hdf5")
     check_writable(output)
     hold(output)
-    exclude = {one for file in args.exclude for one in read_split(file)}
+    exclude = {name for file in args.exclude for name in read_split(file)}
     rows, unreadable = convert(
         open_sources(args.images, exclude), output,
         size=args.size, splits=args.splits, seed=args.seed, limit=args.limit,

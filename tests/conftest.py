@@ -12,12 +12,25 @@ import pytest
 from PIL import Image
 
 from captioning.cli import import_keras
+from tests import zygote
 
 import_keras()
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
 PLACES = {"left": (20, 80), "right": (130, 80), "top": (80, 20), "bottom": (80, 130)}
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """What needs a trained captioner is slow, if nothing else; and slow files come first.
+
+    Files are shared out among the workers, and one that comes last has them wait.
+    """
+    for item in items:
+        if "pipeline" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def make_dataset(folder: Path) -> SimpleNamespace:
@@ -49,9 +62,20 @@ def dataset(tmp_path: Path) -> SimpleNamespace:
 
 
 def run_script(script: str, *arguments, cwd: Path, **environment) -> subprocess.CompletedProcess:
-    """Run a script of the project in `cwd`; keyword arguments become environment variables."""
+    """Run a script of the project in `cwd`; keyword arguments become environment variables.
+
+    Without such, the process is forked from one that has imported TensorFlow (`zygote.py`).
+    """
+    command = [str(ROOT / script), *map(str, arguments)]
+    if not environment:
+        return zygote.run(command, cwd)
+    return run_afresh(*command, cwd=cwd, **environment)
+
+
+def run_afresh(*arguments, cwd: Path, **environment) -> subprocess.CompletedProcess:
+    """Run `python ARGUMENTS` as a process of its own from the start."""
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip

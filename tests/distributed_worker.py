@@ -17,7 +17,7 @@ from tests.pretext_tools import patterns, tiny_encoder, views
 
 def main() -> None:
     output, methods = Path(sys.argv[1]), sys.argv[2:]
-    share = use_all_devices()[:2]
+    portion = use_all_devices()[:2]
     for method in methods:
         folder = output / method
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,9 @@ def main() -> None:
             chosen, tiny_encoder(), views(16, method), steps=12, batch_size=16, seed=0
         )
         settings = {**chosen._asdict(), "batch_size": 16, "steps": 12, "seed": 0}
-        run = PretextRun(model, patterns(64), folder, settings, {}, "tiny.weights.h5", share=share)
+        run = PretextRun(
+            model, patterns(64), folder, settings, {}, "tiny.weights.h5", portion=portion
+        )
         run.train()
 
 

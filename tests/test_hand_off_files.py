@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
+from captioning.captioners.tokenizer import read_tokenizer, write_tokenizer
 from captioning.cli import UserError
 from captioning.datasets.descriptions import read_descriptions, write_descriptions
-from captioning.decoders.tokenizer import read_tokenizer, write_tokenizer
 from captioning.features.files import write_features
 from captioning.features.reading import read_features
 from captioning.features.stored_rows import StoredRows

@@ -121,6 +121,7 @@ def kill_after_first_part(command, parts, cwd) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_features_of_other_pictures_of_the_same_names_are_not_mixed(dataset, tmp_path):
     """Killed on one folder, resumed on another: all vectors are those of the other."""
     from PIL import Image

@@ -44,10 +44,10 @@ def read(path: Path, content: dict[str, Any]) -> Dataset:
         named[name] = number
         numbered.add(number)
     ids = distinct_ids(named, path)
-    files = {one: name for name, one in ids.items()}
+    files = {image_id: name for name, image_id in ids.items()}
     by_number = {number: ids[name] for name, number in named.items()}
 
-    captions: dict[str, list[str]] = {one: [] for one in files}
+    captions: dict[str, list[str]] = {image_id: [] for image_id in files}
     annotations = entries(path, content, "annotations") if "annotations" in content else []
     for row, annotation in enumerate(annotations):
         number = field(path, annotation, "image_id", int, f"annotation {row}")
@@ -55,14 +55,14 @@ def read(path: Path, content: dict[str, Any]) -> Dataset:
             raise UserError(f"{path}: annotation {row} is of image {number}, which is not listed")
         caption = field(path, annotation, "caption", str, f"annotation {row}")
         captions[by_number[number]].append(caption)
-    captions = {one: texts for one, texts in captions.items() if texts}
-    numbers = {one: number for number, one in by_number.items()}
+    captions = {image_id: texts for image_id, texts in captions.items() if texts}
+    numbers = {image_id: number for number, image_id in by_number.items()}
     return Dataset("MS COCO", captions, files, {}, numbers)
 
 
-def results_id(one: str, numbers: Mapping[str, int]) -> int | str:
+def results_id(image_id: str, numbers: Mapping[str, int]) -> int | str:
     """A picture's number as COCO's results format has it: its own, else an id that is a number."""
-    return numbers.get(one, int(one) if _NUMBER.fullmatch(one) else one)
+    return numbers.get(image_id, int(image_id) if _NUMBER.fullmatch(image_id) else image_id)
 
 
 def results(captions: Iterable[tuple[str, str]], numbers: Mapping[str, int]) -> list[dict]:
@@ -72,8 +72,12 @@ def results(captions: Iterable[tuple[str, str]], numbers: Mapping[str, int]) -> 
     """
     named = at_odds(numbers)
     return [
-        {"image_id": results_id(one, numbers), "caption": text, **({"file": one} if named else {})}
-        for one, text in captions
+        {
+            "image_id": results_id(image_id, numbers),
+            "caption": text,
+            **({"file": image_id} if named else {}),
+        }
+        for image_id, text in captions
     ]
 
 

@@ -28,7 +28,7 @@ def read(path: Path, content: list) -> Dataset:
     """
     rows = ((str(given), caption) for given, caption, _ in pairs(path, content))
     found = collect(path, "captions in COCO's results format", rows)
-    numbers = {one: int(one) for one in found.captions if one.isdecimal()}
+    numbers = {image_id: int(image_id) for image_id in found.captions if image_id.isdecimal()}
     return found._replace(numbers=numbers)
 
 

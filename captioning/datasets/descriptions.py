@@ -1,4 +1,4 @@
-"""The hand-off files of words: descriptions and the tokenizer. Features are in `features.py`."""
+"""The hand-off file of cleaned captions: `descriptions.txt`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,14 +8,12 @@ from captioning.datasets.form import text_lines
 from captioning.files import existing_file, read_info, write_info, write_text
 from captioning.text import END, START, TEXT_RULES, canonical
 
-# ---- descriptions ----------------------------------------------------------------------------
-
 
 def write_descriptions(
     path: str | Path, descriptions: Mapping[str, Sequence[str]], text_rules: str
 ) -> None:
     """Write a line per caption, `image_id word word ...`, and the rules that cleaned them."""
-    lines = (f"{one} {text}\n" for one, texts in descriptions.items() for text in texts)
+    lines = (f"{image_id} {text}\n" for image_id, texts in descriptions.items() for text in texts)
     write_text(path, "".join(lines))
     write_info(path, {"text_rules": text_rules})
 
@@ -32,14 +30,11 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
     path = existing_file(path, "descriptions file", "make it with 1_data_preprocessor.py")
     descriptions: dict[str, list[str]] = {}
     for line in text_lines(path, "descriptions file"):
-        one, *words = line.split() or [""]  # some write a tab after the id
+        image_id, *words = line.split() or [""]  # some write a tab after the id
         words = [word for word in words if word not in (START, END)]
         if words:
-            descriptions.setdefault(one, []).append(" ".join(words))
+            descriptions.setdefault(image_id, []).append(" ".join(words))
     if not descriptions:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
     rules = canonical(read_info(path).get("text_rules"))
     return descriptions, rules if rules in TEXT_RULES else "original"
-
-
-# ---- tokenizer -------------------------------------------------------------------------------

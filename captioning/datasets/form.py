@@ -40,7 +40,7 @@ def collect(path: Path, name: str, rows: Iterable[tuple[str, str]]) -> Dataset:
         by_file.setdefault(file, []).append(caption)
     ids = distinct_ids(by_file, path)
     captions = {ids[file]: texts for file, texts in by_file.items()}
-    return Dataset(name, captions, {one: file for file, one in ids.items()}, {}, {})
+    return Dataset(name, captions, {image_id: file for file, image_id in ids.items()}, {}, {})
 
 
 def read_text(path: Path, what: str) -> str:

@@ -43,14 +43,17 @@ def read(path: Path, content: dict[str, Any]) -> Dataset:
     splits: dict[str, list[str]] = {}
     numbers: dict[str, int] = {}
     for row, (file, image) in enumerate(listed.items()):
-        where, one = f"image {row}", ids[file]
+        where, image_id = f"image {row}", ids[file]
         split = field(path, image, "split", str, where)
-        splits.setdefault("train" if split == "restval" else split, []).append(one)
+        splits.setdefault("train" if split == "restval" else split, []).append(image_id)
         sentences = field(path, image, "sentences", list, where)
         if sentences:
-            captions[one] = [field(path, s, "raw", str, f"a caption of {where}") for s in sentences]
+            captions[image_id] = [
+                field(path, s, "raw", str, f"a caption of {where}") for s in sentences
+            ]
         if "cocoid" in image:
-            numbers[one] = field(path, image, "cocoid", int, where)
+            numbers[image_id] = field(path, image, "cocoid", int, where)
     whole = content.get("dataset")
     name = f"Karpathy's splits of {whole}" if isinstance(whole, str) else "Karpathy's splits"
-    return Dataset(name, captions, {one: file for file, one in ids.items()}, splits, numbers)
+    files = {image_id: file for file, image_id in ids.items()}
+    return Dataset(name, captions, files, splits, numbers)

@@ -72,7 +72,7 @@ def read_datasets(paths: Sequence[str | Path], dataset: str = "auto") -> Dataset
         part = read_dataset(path, dataset)
         if not part.captions:
             raise UserError(f"{path}: holds no caption")
-        twice = next((one for one in part.files if one in files), None)
+        twice = next((image_id for image_id in part.files if image_id in files), None)
         if twice is not None:
             raise UserError(f"{path}: image {twice} is in another of the captions files as well")
         names.append(part.name)
@@ -106,24 +106,24 @@ def find_pictures(
     left_out, unknown = [], {}
     for path in walk_images(folder):
         inside = path.relative_to(folder).as_posix()
-        one = known_id(path_id(inside), files)
-        if one is None:
+        image_id = known_id(path_id(inside), files)
+        if image_id is None:
             unknown[inside] = path
-        elif one not in found:
-            found[one] = path
+        elif image_id not in found:
+            found[image_id] = path
         else:
-            new, old = (_named(p, files[one]) for p in (path, found[one]))
-            if new == old and path.name == found[one].name:
+            new, old = (_named(p, files[image_id]) for p in (path, found[image_id]))
+            if new == old and path.name == found[image_id].name:
                 raise UserError(
-                    f"{found[one]} and {path}: both may be the picture '{one}' of the captions; "
-                    "remove one, or say which in the captions file, by its folder"
+                    f"{found[image_id]} and {path}: both may be the picture '{image_id}' of the "
+                    "captions; remove one, or say which in the captions file, by its folder"
                 )
-            left_out.append((found[one] if new > old else path).name)
-            found[one] = path if new > old else found[one]
+            left_out.append((found[image_id] if new > old else path).name)
+            found[image_id] = path if new > old else found[image_id]
     by_path = {path_id(inside): path for inside, path in unknown.items()}
     left_out += [path.name for path in unknown.values() if path not in set(by_path.values())]
-    for path_id_, one in distinct_ids(by_path, folder).items():
-        found.setdefault(one, by_path[path_id_])
+    for path_id_, image_id in distinct_ids(by_path, folder).items():
+        found.setdefault(image_id, by_path[path_id_])
     return found, left_out
 
 

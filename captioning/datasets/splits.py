@@ -40,11 +40,11 @@ def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> 
     if Path(split).is_file() or not (name and Path(path).is_file()):
         path, name = str(split), ""
     if path in _DRAWN and known and not Path(path).is_file():
-        found = [one for one in known if _drawn(one, seed) == path]
+        found = [image_id for image_id in known if _drawn(image_id, seed) == path]
     else:
         file = existing_file(path, "split file", "see data/README.md")
-        paths = (path_id(one.strip()) for one in _names_in(file, name, known) if one.strip())
-        found = list(dict.fromkeys(known_id(one, known) or one for one in paths))
+        paths = (path_id(given.strip()) for given in _names_in(file, name, known) if given.strip())
+        found = list(dict.fromkeys(known_id(path_id_, known) or path_id_ for path_id_ in paths))
     if not found:
         raise UserError(f"{split}: the split names no image")
     return found
@@ -61,7 +61,7 @@ def select(
     wanted = list(wanted)
     ids = wanted
     for name, source in sources.items():
-        left = [found for one in ids if (found := known_id(one, source)) is not None]
+        left = [found for image_id in ids if (found := known_id(image_id, source)) is not None]
         if not left:
             raise UserError(
                 f"{split}: none of the images that this split names is in the {name} (do they "
@@ -70,7 +70,11 @@ def select(
         ids = left
     if report and len(ids) < len(wanted):
         used = set(ids)
-        lacking = [one for one in wanted if one not in used and known_id(one, used) is None]
+        lacking = [
+            image_id
+            for image_id in wanted
+            if image_id not in used and known_id(image_id, used) is None
+        ]
         report_skipped(
             f"of the {len(wanted)} images of {split}, which are not in the "
             f"{' or the '.join(sources)}", lacking,
@@ -107,7 +111,7 @@ def _of_dataset(path: Path, split: str) -> list[str]:
 
 def _chosen(path: Path, splits: Mapping[str, Any], split: str) -> Any:
     if split not in splits:
-        offered = ", ".join(f"{path}:{one}" for one in list(splits)[:10]) or "none of its own"
+        offered = ", ".join(f"{path}:{name}" for name in list(splits)[:10]) or "none of its own"
         raise UserError(f"{path}: say which of its splits; there are {offered}")
     return splits[split]
 
@@ -182,7 +186,7 @@ def _of_line(line: str, known: Mapping[str, None]) -> list[str]:
         parts = [part.strip().strip("\"'") for part in re.split(marks, line)]
         parts = [part for part in parts if part]
         if len(parts) > 1 and all(
-            has_suffix(one) or known_id(path_id(one), known) for one in parts
+            has_suffix(part) or known_id(path_id(part), known) for part in parts
         ):
             return parts
     first, *rest = line.split()
@@ -194,8 +198,8 @@ def _of_line(line: str, known: Mapping[str, None]) -> list[str]:
     return [line.strip("\"'") if len(line) > 1 else line]
 
 
-def _drawn(one: str, seed: int) -> str:
+def _drawn(image_id: str, seed: int) -> str:
     """Which split an image falls into, by a hash that is uniform over images and seeds."""
-    digest = hashlib.sha256(f"{seed} {one}".encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(f"{seed} {image_id}".encode("utf-8", "surrogatepass")).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     return "train" if place < 0.8 else "dev" if place < 0.9 else "test"

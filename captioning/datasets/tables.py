@@ -29,8 +29,8 @@ def header_of(first: str) -> Header | None:
     """The header that the first line of a captions file is, if it is one."""
     for delimiter in ("\t", ",", ";", "|"):
         columns = [cell.strip().strip('"').lower() for cell in first.split(delimiter)]
-        name = next((columns.index(one) for one in NAMES if one in columns), None)
-        captions = [n for n, one in enumerate(columns) if _CAPTION.fullmatch(one)]
+        name = next((columns.index(heading) for heading in NAMES if heading in columns), None)
+        captions = [n for n, column in enumerate(columns) if _CAPTION.fullmatch(column)]
         if len(columns) > 1 and name is not None and captions:
             return Header(delimiter, columns, name, captions)
     return None

@@ -143,16 +143,16 @@ class Decoder(keras.Model):
         """
         targets = ops.reshape(targets, (-1,))
         mask = ops.cast(ops.not_equal(targets, 0), "float32")
-        share = mask / ops.sum(mask)
+        word_weights = mask / ops.sum(mask)
         if weights is not None:
-            share = share * ops.reshape(ops.cast(weights, "float32"), (-1,))
+            word_weights = word_weights * ops.reshape(ops.cast(weights, "float32"), (-1,))
         mean, losses = linear_cross_entropy(
             ops.reshape(hidden, (-1, hidden.shape[-1])),
             *self.output_weights(),
             targets,
             label_smoothing=self.label_smoothing if training else 0.0,
             training=training,
-            weights=share,
+            weights=word_weights,
         )
         self.token_loss.update_state(losses, sample_weight=mask)
         return mean

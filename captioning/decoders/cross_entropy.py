@@ -48,7 +48,7 @@ def linear_cross_entropy(
         def grad(*upstream, **_):
             # TensorFlow hands over the two gradients one by one, JAX as a pair.
             of_mean = upstream[0][0] if isinstance(upstream[0], tuple) else upstream[0]
-            return tuple(ops.cast(of_mean, one.dtype) * one for one in gradients)
+            return tuple(ops.cast(of_mean, gradient.dtype) * gradient for gradient in gradients)
 
         return (mean, losses), grad
 
@@ -103,7 +103,7 @@ def _over_blocks(
         d_kernel = d_kernel + ops.cast(ops.matmul(ops.transpose(h), rough), "float32")
         return number + 1, mean, losses, d_hidden, d_kernel, d_bias + ops.sum(d_logits, axis=0)
 
-    gradients = [ops.zeros_like(one) for one in (hidden, kernel, bias)] if training else []
+    gradients = [ops.zeros_like(tensor) for tensor in (hidden, kernel, bias)] if training else []
     start = (0, ops.zeros(()), ops.zeros((count,)), *gradients)
     blocks = count // size
     return ops.while_loop(lambda number, *_: number < blocks, block, start)[1:]

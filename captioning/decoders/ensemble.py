@@ -26,18 +26,20 @@ class Ensemble(Decoder):
         super().__init__(*carried, **kwargs)
         config = Decoder.get_config(self)
         shared = {name: config[name] for name in _SHARED}
-        self.settings = [dict(one) for one in members]
+        self.settings = [dict(member) for member in members]
         kinds = {kind.__name__: kind for kind in map(decoder_class, DECODERS)}
         self.members = [
-            kinds[one["kind"]](**shared, **{name: one[name] for name in one if name != "kind"})
-            for one in members
+            kinds[member["kind"]](
+                **shared, **{name: member[name] for name in member if name != "kind"}
+            )
+            for member in members
         ]
         self.positions = self.members[0].positions
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False):
         """Log-probabilities (B, T, V) after each of the `tokens`, as a tuple of one."""
-        return (_log_mean([one.next_words(inputs, training) for one in self.members]),)
+        return (_log_mean([member.next_words(inputs, training) for member in self.members]),)
 
     def logits(self, hidden):
         """What `call` gives is complete."""
@@ -45,42 +47,42 @@ class Ensemble(Decoder):
 
     def attention(self, inputs: dict[str, Any]):
         """The members' mean weights (B, T, L) of the grid's vectors before every next word."""
-        return sum(one.attention(inputs) for one in self.members) / len(self.members)
+        return sum(member.attention(inputs) for member in self.members) / len(self.members)
 
     def start(self, features):
         """Context and state: a list of each member's."""
-        context, state = zip(*(one.start(features) for one in self.members), strict=True)
+        context, state = zip(*(member.start(features) for member in self.members), strict=True)
         return list(context), list(state)
 
     def step(self, tokens, context, state):
         """Log-probabilities (R, V) of the word after `tokens` (R,), and the new state."""
         steps = [
-            one.step(tokens, *parts)
-            for one, *parts in zip(self.members, context, state, strict=True)
+            member.step(tokens, *parts)
+            for member, *parts in zip(self.members, context, state, strict=True)
         ]
         return _log_mean([logits for logits, _ in steps]), [state for _, state in steps]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments: enough to build the same model again."""
-        return {**super().get_config(), "members": [dict(one) for one in self.settings]}
+        return {**super().get_config(), "members": [dict(member) for member in self.settings]}
 
 
 _SHARED = ("feature_size", "words", "max_length", "text_rules", "encoder")
 _NOT_KEPT = (*_SHARED, "name", "trainable", "dtype")
 
 
-def _log_mean(logits: list):
+def _log_mean(several: list):
     """Logarithm of the mean of the probabilities that these logits stand for."""
-    probabilities = [ops.softmax(ops.cast(one, "float32")) for one in logits]
+    probabilities = [ops.softmax(ops.cast(logits, "float32")) for logits in several]
     return ops.log(sum(probabilities) / len(probabilities) + 1e-30)
 
 
 def join(models: list[Decoder]) -> Ensemble:
     """An ensemble of decoders that have the same vocabulary, encoder and features."""
     settings = [
-        {"kind": type(one).__name__,
-         **{k: v for k, v in one.get_config().items() if k not in _NOT_KEPT}}
-        for one in models
+        {"kind": type(model).__name__,
+         **{k: v for k, v in model.get_config().items() if k not in _NOT_KEPT}}
+        for model in models
     ]  # fmt: skip
     config = models[0].get_config()
     ensemble = Ensemble(**{name: config[name] for name in _SHARED}, members=settings)

@@ -116,7 +116,9 @@ def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[l
         if len(rows) < len(images):
             context = tree.map_structure(lambda part: ops.take(part, rows, axis=0), context)  # noqa: B023
         images, words, totals = images[rows], words[rows], totals[rows]
-    return [[one for _, one in sorted(found, reverse=True)[:width]] for found in finished]
+    return [
+        [hypothesis for _, hypothesis in sorted(found, reverse=True)[:width]] for found in finished
+    ]
 
 
 def _extend(logits, totals, words, vocabulary, search: Search, must_end: bool):

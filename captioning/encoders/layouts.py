@@ -118,7 +118,7 @@ def _find(family: str, tensors: Mapping[str, np.ndarray]) -> tuple[str, bool]:
     if not found:
         some = ", ".join(list(tensors)[:3]) or "no tensors"
         raise UserError(f"no weights of a {family} in it (it has {some} ...)")
-    return min(found, key=lambda one: _rank(one[0]))
+    return min(found, key=lambda candidate: _rank(candidate[0]))
 
 
 def _rank(prefix: str) -> tuple[int, int]:

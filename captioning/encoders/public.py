@@ -90,8 +90,10 @@ TABLE = tuple(Checkpoint(*row) for row in (
 def listing() -> str:
     """The table for a terminal."""
     head = ("name", "encoder", "paper", "epochs", "top-1", "preprocessing")
-    rows = [head, *((one.name, one.encoder, f"arXiv {one.paper}", one.epochs or "-", one.top1,
-                     one.preprocessing) for one in TABLE)]  # fmt: skip
+    rows = [head, *(
+        (checkpoint.name, checkpoint.encoder, f"arXiv {checkpoint.paper}", checkpoint.epochs or "-",
+         checkpoint.top1, checkpoint.preprocessing) for checkpoint in TABLE
+    )]  # fmt: skip
     lines = [f"{a:14} {b:10} {c:17} {d:>6} {e:>6}  {f}" for a, b, c, d, e, f in rows]
     note = "top-1: on ImageNet, of a linear classifier on the features (torchvision: of its own)"
     return "\n".join([*lines, note])
@@ -109,9 +111,9 @@ def find(weights: str | Path, encoder: str | None) -> Checkpoint | None:
     name = str(weights)
     if Path(name).is_file() or Path(name).name != name or Path(name).suffix:
         return None
-    rows = {one.encoder: one for one in TABLE if one.name == name}
+    rows = {checkpoint.encoder: checkpoint for checkpoint in TABLE if checkpoint.name == name}
     if not rows:
-        names = ", ".join(dict.fromkeys(one.name for one in TABLE))
+        names = ", ".join(dict.fromkeys(checkpoint.name for checkpoint in TABLE))
         raise UserError(f"{name}: no such file, and no public checkpoint's name; there are {names}")
     if encoder is None and len(rows) > 1:
         raise UserError(f"{name}: there is one for each of {', '.join(rows)}; say --encoder, too")

@@ -30,8 +30,8 @@ def bleu(
     from nltk.translate.bleu_score import corpus_bleu
 
     order = list(hypotheses)
-    all_references = [references[one] for one in order]
-    all_hypotheses = [hypotheses[one] for one in order]
+    all_references = [references[image_id] for image_id in order]
+    all_hypotheses = [hypotheses[image_id] for image_id in order]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nltk advises smoothing where an n-gram never matches
         return corpus_bleu(all_references, all_hypotheses, weights=_WEIGHTS[protocol])
@@ -54,7 +54,10 @@ def tokenise_all(
     captions: Mapping[str, Sequence[str]], protocol: str
 ) -> dict[str, list[list[str]]]:
     """`tokenise` for every caption of every image."""
-    return {one: [tokenise(text, protocol) for text in texts] for one, texts in captions.items()}
+    return {
+        image_id: [tokenise(text, protocol) for text in texts]
+        for image_id, texts in captions.items()
+    }
 
 
 def constant_caption(references: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:

@@ -1,7 +1,7 @@
 """CIDEr-D of one caption after the other, quick enough to be a reward in training.
 
 Vedantam et al., "CIDEr: consensus-based image description evaluation" (arXiv 1411.5726). Figures
-that are reported come from the COCO toolkit (`coco_metrics.py`); that these are equal is a test.
+that are reported come from the COCO toolkit (`coco_toolkit.py`); that these are equal is a test.
 """
 
 import math
@@ -20,13 +20,17 @@ class CiderD:
     """
 
     def __init__(self, references: Mapping[str, Sequence[Sequence[str]]]) -> None:
-        counted = {one: [_ngrams(words) for words in texts] for one, texts in references.items()}
+        counted = {
+            image_id: [_ngrams(words) for words in texts] for image_id, texts in references.items()
+        }
         images_with = Counter()
         for texts in counted.values():
             images_with.update({ngram for ngrams in texts for ngram in ngrams})
         self._most = math.log(len(counted))
-        self._rarity = {one: self._most - math.log(n) for one, n in images_with.items()}
-        self._vectors = {one: [self._vector(t) for t in texts] for one, texts in counted.items()}
+        self._rarity = {ngram: self._most - math.log(n) for ngram, n in images_with.items()}
+        self._vectors = {
+            image_id: [self._vector(t) for t in texts] for image_id, texts in counted.items()
+        }
 
     def score(self, image_id: str, caption: Sequence[str]) -> float:
         """CIDEr-D of a tokenised caption of an image, 0 to 10; people get 0.8 or so on Flickr8k."""
@@ -55,7 +59,7 @@ class CiderD:
         for ngram, weight in weights.items():
             squares[len(ngram) - 1] += weight**2
         length = sum(n for ngram, n in ngrams.items() if len(ngram) == 2)
-        return weights, [math.sqrt(one) for one in squares], length
+        return weights, [math.sqrt(square) for square in squares], length
 
 
 def _ngrams(words: Sequence[str]) -> Counter:

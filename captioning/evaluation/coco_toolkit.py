@@ -79,8 +79,8 @@ class CocoToolkit:
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
 
-        wanted = {one: references[one] for one in captions}
-        candidates = {one: [text] for one, text in captions.items()}
+        wanted = {image_id: references[image_id] for image_id in captions}
+        candidates = {image_id: [text] for image_id, text in captions.items()}
         wanted, candidates = self._tokenise(wanted, candidates)
         if not any(text for texts in wanted.values() for text in texts):
             raise UserError("none of the references of these images holds a word")
@@ -99,7 +99,7 @@ class CocoToolkit:
     def _tokenise(self, *corpora: Mapping[str, Sequence[str]]) -> list[dict[str, list[str]]]:
         """Each corpus in the toolkit's tokens, all of them by Java or none."""
         corpora = [
-            {one: [one_line(text) for text in texts] for one, texts in corpus.items()}
+            {image_id: [one_line(text) for text in texts] for image_id, texts in corpus.items()}
             for corpus in corpora
         ]
         if self.without_java is None:
@@ -108,7 +108,10 @@ class CocoToolkit:
             except JavaFailed as failure:
                 self.without_java = str(failure)
         return [
-            {one: [" ".join(ptb_tokenize(text)) for text in texts] for one, texts in corpus.items()}
+            {
+                image_id: [" ".join(ptb_tokenize(text)) for text in texts]
+                for image_id, texts in corpus.items()
+            }
             for corpus in corpora
         ]
 
@@ -123,7 +126,7 @@ class CocoToolkit:
             words = next(tokenised).rstrip().split(" ")
             return " ".join(word for word in words if word not in PUNCTUATIONS)
 
-        return {one: [next_caption() for _ in texts] for one, texts in corpus.items()}
+        return {image_id: [next_caption() for _ in texts] for image_id, texts in corpus.items()}
 
     def _score_meteor(self, references: dict, candidates: dict, name: str) -> float | None:
         from pycocoevalcap.meteor.meteor import METEOR_JAR
@@ -135,7 +138,7 @@ class CocoToolkit:
                 jar = self.folder / "meteor" / METEOR_JAR
                 self._meteor = Meteor(jar, self.patience)
             bar = tqdm(candidates.items(), f"METEOR {name}".rstrip(), unit=" captions", leave=False)
-            counts = [self._meteor.count(references[one], text) for one, [text] in bar]
+            counts = [self._meteor.count(references[image_id], text) for image_id, [text] in bar]
             return self._meteor.total(counts)
         except JavaFailed as failure:
             self.without_java = str(failure)

@@ -29,16 +29,16 @@ def baselines(
     """
     found = []
     inside = set(split)
-    outside = {one: texts for one, texts in references.items() if one not in inside}
+    outside = {image_id: texts for image_id, texts in references.items() if image_id not in inside}
     tokens = tokenise_all(outside, "coco")
-    worded = {one: list(filter(None, captions)) for one, captions in tokens.items()}
+    worded = {image_id: list(filter(None, captions)) for image_id, captions in tokens.items()}
     if any(worded.values()):
         constant = " ".join(constant_caption(worded))
         captions = dict.fromkeys(ids, constant)
         found.append(Candidate("constant caption", captions, references, {"caption": constant}))
-    if all(len(references[one]) > 1 for one in ids):
-        first = {one: references[one][0] for one in ids}
-        others = {one: references[one][1:] for one in ids}
+    if all(len(references[image_id]) > 1 for image_id in ids):
+        first = {image_id: references[image_id][0] for image_id in ids}
+        others = {image_id: references[image_id][1:] for image_id in ids}
         found.append(Candidate("human caption", first, others, {}))
     return found
 
@@ -57,13 +57,13 @@ def cells(scores: Scores) -> list[str]:
     ]
 
 
-def spread(scores: Sequence[Scores]) -> dict[str, list[str]]:
+def spread(several: Sequence[Scores]) -> dict[str, list[str]]:
     """Two more rows of a table: mean and standard deviation (of a sample) of models' figures.
 
     They are for models of one kind that were trained from several seeds.
     """
-    columns = [[one.figures[name] for one in scores] for name in FIGURES]
-    columns += [[one.others[key] for one in scores] for key in METRICS]
+    columns = [[scores.figures[name] for scores in several] for name in FIGURES]
+    columns += [[scores.others[key] for scores in several] for key in METRICS]
     forms = [".4f"] * len(FIGURES)
     forms += [metric.form.replace("d", ".1f") for metric in METRICS.values()]
 
@@ -73,7 +73,7 @@ def spread(scores: Sequence[Scores]) -> dict[str, list[str]]:
             for column, form in zip(columns, forms, strict=True)
         ]
 
-    count = len(scores)
+    count = len(several)
     return {f"mean of {count}": row(statistics.mean), "deviation": row(statistics.stdev)}
 
 

@@ -36,9 +36,9 @@ def read_predictions(
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")
 
-    numbered = {number: one for one, number in numbers.items()}
+    numbered = {number: name for name, number in numbers.items()}
     # Numbers that are one picture's by the data set and another one's by its name.
-    ambiguous = {n for n, one in numbered.items() if str(n) in known and one != str(n)}
+    ambiguous = {n for n, name in numbered.items() if str(n) in known and name != str(n)}
     captions: dict[str, str] = {}
     unknown = []
     for number, (given, caption, file) in enumerate(pairs(path, entries), start=1):
@@ -72,10 +72,10 @@ def choose(ids: Sequence[str], captions: Mapping[str, str], path: str | Path) ->
     Raises:
         UserError: some have none, so that the figures would be of other images than they say.
     """
-    missing = [one for one in ids if one not in captions]
+    missing = [name for name in ids if name not in captions]
     if missing:
         raise UserError(
             f"{path}: has no caption for {len(missing)} of the {len(ids)} images to score, such as "
             f"{missing[0]}; give the --split that the predictions are for"
         )
-    return {one: captions[one] for one in ids}
+    return {name: captions[name] for name in ids}

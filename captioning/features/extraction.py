@@ -69,8 +69,8 @@ def _extract(
         parts.mkdir()
         write_json(parts / "plan.json", plan)
 
-    paths = [images[one] for one in plan["images"]]
-    owner = {path: one for one, path in images.items()}
+    paths = [images[image_id] for image_id in plan["images"]]
+    owner = {path: image_id for image_id, path in images.items()}
     group_size = GROUP * batch_size
     groups = [paths[i : i + group_size] for i in range(0, len(paths), group_size)]
     files = [parts / f"{number:06d}.npz" for number in range(len(groups))]
@@ -105,10 +105,10 @@ def _extract(
 def _digest(images: Mapping[str, Path]) -> str:
     """What tells other pictures, or changed ones, from these."""
     digest = hashlib.sha256()
-    for one in sorted(images):
-        line = [one, os.path.realpath(images[one])]
+    for image_id in sorted(images):
+        line = [image_id, os.path.realpath(images[image_id])]
         with contextlib.suppress(OSError):  # a picture that is not there will be named later
-            status = os.stat(images[one])
+            status = os.stat(images[image_id])
             line += [str(status.st_size), str(status.st_mtime_ns)]
         digest.update("\0".join([*line, "\n"]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

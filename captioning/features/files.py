@@ -66,7 +66,7 @@ def _write_h5(path: Path, parts, info: dict[str, Any], rows: int) -> None:
             if data is None:
                 data = file.create_dataset("features", (rows, *matrix.shape[1:]), matrix.dtype)
             data[len(names) : len(names) + len(ids)] = matrix
-            names += [one.encode() for one in ids]
+            names += [image_id.encode() for image_id in ids]
         # Of one length: the library stumbles over damage in strings that each have their own.
         length = max(map(len, names), default=1)
         file.create_dataset("image_id", data=names, dtype=h5py.string_dtype("utf-8", length))
@@ -158,5 +158,5 @@ def _read_ids(names, most: int) -> list[str]:
         most -= sum(map(len, part))
         if most < 0:
             raise ValueError
-        ids += [one.decode() for one in part]
+        ids += [image_id.decode() for image_id in part]
     return ids

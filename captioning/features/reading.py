@@ -25,7 +25,7 @@ class Features(Mapping[str, np.ndarray]):
     def __init__(self, ids: Sequence[str], matrix: Matrix, info: dict[str, Any]) -> None:
         self.matrix = matrix
         self.info = info
-        self.row = {one: number for number, one in enumerate(ids)}
+        self.row = {image_id: number for number, image_id in enumerate(ids)}
 
     def __getitem__(self, image_id: str) -> np.ndarray:
         return self.matrix[self.row[image_id]]
@@ -54,7 +54,7 @@ class Features(Mapping[str, np.ndarray]):
 
     def rows(self, image_ids: Iterable[str]) -> np.ndarray:
         """Row numbers of these images in `matrix`, int32."""
-        return np.array([self.row[one] for one in image_ids], dtype=np.int32)
+        return np.array([self.row[image_id] for image_id in image_ids], dtype=np.int32)
 
     def of(self, image_ids: Iterable[str]) -> "Rows":
         """The features of these images, in this order, read when they are sliced."""
@@ -144,7 +144,7 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
     for path in paths:
         view = read_features(path)
         if view.shape != features.shape or any(
-            view.info.get(one) != features.info.get(one) for one in known
+            view.info.get(name) != features.info.get(name) for name in known
         ):
             raise UserError(f"{path}: was made by another encoder, or in another way, than {main}")
         if not view.info.get("view"):
@@ -152,7 +152,7 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
                 f"{path}: holds features of whole pictures; make a view of them with "
                 "1_data_preprocessor.py --view 1"
             )
-        lacking = [one for one in features if one not in view]
+        lacking = [image_id for image_id in features if image_id not in view]
         if len(lacking) == len(features):
             raise UserError(f"{path}: holds none of the pictures of {main}")
         report_skipped(f"pictures that {path} lacks, which are seen whole", lacking)

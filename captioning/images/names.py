@@ -121,9 +121,9 @@ def differences(wanted: Iterable[str], known: Mapping | Collection[str]) -> str:
         return re.sub(r"[\W_]+", "", without_suffix(name.strip("\"' \t")).lower())
 
     wanted, by_plain, by_dot = list(wanted), {}, {}
-    for one in known:
-        by_plain.setdefault(plain(one), one)
-        by_dot.setdefault(one, one)
+    for other in known:
+        by_plain.setdefault(plain(other), other)
+        by_dot.setdefault(other, other)
     for name in wanted[:1000]:
         if name.split(".", 1)[0] in by_dot and "." in name:
             return (

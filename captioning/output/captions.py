@@ -1,4 +1,4 @@
-"""What a person looks at: the page and the contact sheet of captions, and the training plot."""
+"""Captions in files: JSON, csv, a page and a contact sheet."""
 
 import base64
 import csv
@@ -40,15 +40,15 @@ def write_captions(path: Path, results: Sequence[Captioned]) -> None:
 
 
 def _write_json(path: Path, results: Sequence[Captioned]) -> None:
-    ids = distinct_ids((str(one.path) for one in results), path)
+    ids = distinct_ids((str(captioned.path) for captioned in results), path)
     write_json(path, [
         {
-            "image_id": results_id(ids[str(one.path)], {}),
-            "caption": one.caption,
-            "file": str(one.path),
-            "log_probability": one.log_probability,
+            "image_id": results_id(ids[str(captioned.path)], {}),
+            "caption": captioned.caption,
+            "file": str(captioned.path),
+            "log_probability": captioned.log_probability,
         }
-        for one in results
+        for captioned in results
     ])  # fmt: skip
 
 
@@ -56,7 +56,10 @@ def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "caption", "log_probability"))
-    writer.writerows((str(one.path), one.caption, f"{one.log_probability:.4f}") for one in results)
+    writer.writerows(
+        (str(captioned.path), captioned.caption, f"{captioned.log_probability:.4f}")
+        for captioned in results
+    )
     write_text(path, text.getvalue())
 
 
@@ -93,10 +96,10 @@ small {{ display: block; color: #777; overflow-wrap: anywhere; }}
 
 def _write_html(path: Path, results: Sequence[Captioned]) -> None:
     figures = []
-    for one in results:
-        caption, name = html.escape(one.caption), html.escape(one.path.name)
+    for captioned in results:
+        caption, name = html.escape(captioned.caption), html.escape(captioned.path.name)
         figures.append(
-            f'<figure><img src="{thumbnail_uri(one.path)}" alt="{caption}">'
+            f'<figure><img src="{thumbnail_uri(captioned.path)}" alt="{caption}">'
             f"<figcaption>{caption}<small>{name}</small></figcaption></figure>"
         )
     write_text(path, _PAGE.format(count=len(results), figures="\n".join(figures)))
@@ -113,13 +116,13 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     )
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(17)
-    for number, one in enumerate(results):
+    for number, captioned in enumerate(results):
         left = gap + number % columns * (cell_width + gap)
         top = gap + number // columns * (cell_height + gap)
-        picture = load_thumbnail(one.path, THUMBNAIL)
+        picture = load_thumbnail(captioned.path, THUMBNAIL)
         picture.thumbnail((cell_width, 240))
         sheet.paste(picture, (left + (cell_width - picture.width) // 2, top + 240 - picture.height))
-        lines = textwrap.wrap(one.caption, 36)[:3]
+        lines = textwrap.wrap(captioned.caption, 36)[:3]
         draw.multiline_text((left, top + 246), "\n".join(lines), "black", font)
     with atomic_path(path) as temporary:
         sheet.save(temporary)

@@ -35,7 +35,7 @@ def find_pictures(
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: not a folder of pictures; give theirs as --images")
     found, _ = datasets.find_pictures(folder, files)
-    pictures = {one: found[one] for one in ids if one in found}
+    pictures = {image_id: found[image_id] for image_id in ids if image_id in found}
     if not pictures:
         raise UserError(
             f"{folder}: has none of the pictures that are scored; give their folder as --images"
@@ -67,15 +67,15 @@ def write_page(
     missing = []
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(_head(settings, rows, shown))
-        for one in tqdm(ids, "report", unit=" pictures", leave=False):
+        for image_id in tqdm(ids, "report", unit=" pictures", leave=False):
             uri = None
             try:
-                if one not in pictures:
-                    raise UnreadableImage(f"{one}: no such picture in the folder")
-                uri = thumbnail_uri(pictures[one], THUMBNAIL, QUALITY)
+                if image_id not in pictures:
+                    raise UnreadableImage(f"{image_id}: no such picture in the folder")
+                uri = thumbnail_uri(pictures[image_id], THUMBNAIL, QUALITY)
             except UnreadableImage as error:
                 missing.append(str(error))
-            file.write(_card(one, uri, shown))
+            file.write(_card(image_id, uri, shown))
         file.write(f"</main>\n<script>{_SCRIPT}</script>\n</body></html>\n")
     return missing
 
@@ -85,21 +85,21 @@ def grade(score: float) -> str:
     return "good" if score >= GOOD else "fair" if score >= FAIR else "poor"
 
 
-def _card(one: str, uri: str | None, shown: Sequence[tuple[Candidate, Scores]]) -> str:
+def _card(image_id: str, uri: str | None, shown: Sequence[tuple[Candidate, Scores]]) -> str:
     captions = []
     for number, (candidate, scores) in enumerate(shown, start=1):
-        score = scores.cider[one]
+        score = scores.cider[image_id]
         by = f" <small>{number}</small>" if len(shown) > 1 else ""
         captions.append(
             f'<p class="caption {grade(score)}"><b>{score:.2f}</b> '
-            f"<bdi>{_text(candidate.captions[one]) or '<i>(empty)</i>'}</bdi>{by}</p>"
+            f"<bdi>{_text(candidate.captions[image_id]) or '<i>(empty)</i>'}</bdi>{by}</p>"
         )
-    name = _text(one)
+    name = _text(image_id)
     image = f'<img src="{uri}" alt="photograph {name}">' if uri else "<div>no picture</div>"
     references = "".join(
-        f"<li><bdi>{_text(text)}</bdi></li>" for text in shown[0][0].references[one]
+        f"<li><bdi>{_text(text)}</bdi></li>" for text in shown[0][0].references[image_id]
     )
-    every = " ".join(f"{scores.cider[one]:.6f}" for _, scores in shown)
+    every = " ".join(f"{scores.cider[image_id]:.6f}" for _, scores in shown)
     return (
         f'<article data-scores="{every}">{image}\n{"".join(captions)}\n'
         f"<ul>{references}</ul><small>{name}</small></article>\n"

@@ -60,19 +60,21 @@ def draw(results: Sequence[Attended], output: str | Path) -> None:
     The brightest spot is always the map's largest weight, which is written beside the word; where
     the map is even, the picture is lit evenly.
     """
-    columns = min(COLUMNS, 1 + max(len(one.words) for one in results))
-    pictures = [load_thumbnail(one.path, CELL) for one in results]
+    columns = min(COLUMNS, 1 + max(len(attended.words) for attended in results))
+    pictures = [load_thumbnail(attended.path, CELL) for attended in results]
     heights = [LINE + picture.height + GAP for picture in pictures]  # of a row
-    rows = [-(-(1 + len(one.words)) // columns) for one in results]
+    rows = [-(-(1 + len(attended.words)) // columns) for attended in results]
     height = sum(LINE + n * row for n, row in zip(rows, heights, strict=True))
     sheet = Image.new("RGB", (columns * (CELL + GAP) + GAP, height), "white")
     canvas, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
     top = 0
-    for one, picture, used, row in zip(results, pictures, rows, heights, strict=True):
-        canvas.text((GAP, top + 2), f"{one.path.name}: {' '.join(one.words)}", "black", font)
+    for attended, picture, used, row in zip(results, pictures, rows, heights, strict=True):
+        canvas.text(
+            (GAP, top + 2), f"{attended.path.name}: {' '.join(attended.words)}", "black", font
+        )
         cells = [(picture, "")] + [
             (lit(picture, weights), f"{word}  {weights.max():.2f}")
-            for word, weights in zip(one.words, one.maps, strict=True)
+            for word, weights in zip(attended.words, attended.maps, strict=True)
         ]
         for number, (cell, text) in enumerate(cells):
             left = GAP + number % columns * (CELL + GAP)

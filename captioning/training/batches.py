@@ -53,17 +53,20 @@ class CaptionBatches(keras.utils.PyDataset):
         self.seed, self.share = seed, share
         # Where each row of `features` is in each view; -1: nowhere.
         self.views = [
-            (view.matrix, np.array([view.row.get(one, -1) for one in features.row], np.int32))
+            (
+                view.matrix,
+                np.array([view.row.get(image_id, -1) for image_id in features.row], np.int32),
+            )
             for view in views
         ]
         self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
         # Arrays from the start: lists of lists of a million captions take five times the room.
         by_length: dict[int, tuple[array, array]] = defaultdict(lambda: (array("i"), array("i")))
-        for one in image_ids:
-            for caption in captions[one]:
+        for image_id in image_ids:
+            for caption in captions[image_id]:
                 tokens = vocabulary.encode(caption, keep_unknown)
                 rows, words = by_length[len(tokens)]
-                rows.append(features.row[one])
+                rows.append(features.row[image_id])
                 words.extend(tokens)
         self.groups = [
             (np.array(rows), np.array(words).reshape(-1, length))

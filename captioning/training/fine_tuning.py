@@ -43,7 +43,7 @@ def batches(
     `unreadable`.
     """
     random = np.random.default_rng((seed, epoch))
-    owner = {path: one for one, path in images.items()}
+    owner = {path: image_id for image_id, path in images.items()}
     paths = list(owner)
     random.shuffle(paths)
     looks = dict(zip(paths, random.integers(3, size=len(paths)), strict=True))  # 0: the whole
@@ -70,7 +70,7 @@ def batches(
 
 def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unknown: bool) -> float:
     """The decoder's loss a word on pictures as they are encoded now, whose features fit memory."""
-    owner, wanted = {path: one for one, path in pictures.items()}, encoder.preprocessing
+    owner, wanted = {path: image_id for image_id, path in pictures.items()}, encoder.preprocessing
     ids: list[str] = []
     rows = []
     for read, pixels, _ in decode_batches(

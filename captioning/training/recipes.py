@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from captioning.cli import UserError, not_negative, positive_float, positive_int, share
+from captioning.cli import UserError, fraction, not_negative, positive_float, positive_int
 from captioning.decoders.table import DECODERS, TABLE, decoder_class
 
 SETTINGS = tuple(name for name in TABLE["merge"].defaults if name != "features")
@@ -44,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "after every epoch that does not lower the development loss",
         choices=("cosine", "plateau"),
     )
-    add("--warmup", "share of the steps in which the cosine schedule goes up", type=share)
+    add("--warmup", "share of the steps in which the cosine schedule goes up", type=fraction)
     add(
         "--weight-decay",
         "of AdamW, which multiplies it by the learning rate; raise it if the development loss "
         "rises while the training loss falls",
-        type=share,
+        type=fraction,
     )
     add(
         "--clip-norm",
@@ -60,19 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dropout",
         "share of image and word vectors, and of each part of a transformer's blocks, zeroed in "
         "training; raise it if the development loss rises early",
-        type=share,
+        type=fraction,
     )
     add(
         "--output-dropout",
         "likewise of what the output layer reads; in merge it lowers the development loss, but "
         "BLEU too",
-        type=share,
+        type=fraction,
     )
     add(
         "--label-smoothing",
         "share of every target that is spread over all words; the losses that are shown are "
         "without it",
-        type=share,
+        type=fraction,
     )
     add(
         "--tied-embedding",

@@ -61,7 +61,9 @@ def words_of(model, tokens: np.ndarray) -> list[str]:
 
 def scorer(descriptions: Mapping[str, Sequence[str]], ids: Sequence[str]) -> CiderD:
     """CIDEr-D against the descriptions of these images."""
-    return CiderD({one: [[*text.split(), END] for text in descriptions[one]] for one in ids})
+    return CiderD(
+        {image_id: [[*text.split(), END] for text in descriptions[image_id]] for image_id in ids}
+    )
 
 
 def steps(
@@ -116,4 +118,6 @@ def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:
 
     found = generate(model, features.of(ids))
     pairs = zip(ids, found, strict=True)
-    return float(np.mean([reward.score(one, [*got.caption.split(), END]) for one, got in pairs]))
+    return float(
+        np.mean([reward.score(image_id, [*got.caption.split(), END]) for image_id, got in pairs])
+    )

@@ -70,7 +70,7 @@ def read_graph(file: h5py.File, config: dict[str, Any]) -> Graph:
         name = layer["name"]
         group = file["model_weights"].get(name, {})
         names = group.attrs["weight_names"] if group else []
-        weights = [np.asarray(group[one]) for one in names]
+        weights = [np.asarray(group[weight_name]) for weight_name in names]
         node = Node(name, layer["class_name"], layer["config"], [], weights)
         if node.kind == "NotEqual" and keras_3:  # the mask of padding, which is made here anyway
             continue

@@ -129,7 +129,7 @@ def _new_tokenizer(kind: type, base: str, state: None) -> KerasTokenizer:
 
 def _new_dict(*arguments: str) -> dict:
     """An ordered or default dictionary, which are no others here; its items follow."""
-    if not all(isinstance(one, str) for one in arguments):
+    if not all(isinstance(argument, str) for argument in arguments):
         raise pickle.UnpicklingError("a dictionary with unexpected contents")
     return {}
 

@@ -180,5 +180,5 @@ def test_batches_go_on_where_they_stopped():
 
 def test_processes_share_a_batch():
     whole = seen(batches(numbered(20), 6, seed=1), 5)
-    halves = [seen(batches(numbered(20), 6, seed=1, share=(n, 2)), 5) for n in (0, 1)]
+    halves = [seen(batches(numbered(20), 6, seed=1, portion=(n, 2)), 5) for n in (0, 1)]
     assert [a + b for a, b in zip(*halves, strict=True)] == whole

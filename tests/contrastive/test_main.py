@@ -8,11 +8,15 @@ import sys
 import time
 import zipfile
 
+import h5py
+import numpy as np
 import pytest
 
 from captioning.encoders.weights import read_recipe
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.pretext_tools import encoded, patterns, write_pictures
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = "contrastive/main.py"
 SMALL = ("--image-size", 32, "--batch-size", 8, "--epochs", 2)
@@ -61,6 +65,26 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "vectors of 512 numbers" in result.stdout
+
+    # Another run may begin from these weights: at next to no learning rate they stay.
+    result = run_script(
+        SCRIPT, "--images", pictures, "--output", "on", *SMALL, "--weights", weights,
+        "--learning-rate", 1e-12, "--weight-decay", 0, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    kernels = []
+    for path in (weights, tmp_path / "on" / weights.name):
+        with h5py.File(path) as file:
+            found: list[np.ndarray] = []
+            file.visititems(
+                lambda _, item, found=found: (
+                    found.append(item[()]) if getattr(item, "ndim", 0) == 4 else None
+                )
+            )
+            kernels.append(found)
+    assert len(kernels[0]) == 20
+    for one, other in zip(*kernels, strict=True):
+        np.testing.assert_array_equal(one, other)
 
     # Another method or encoder does not go on with this run, and leaves it as it is.
     state = (run / "state.npz").read_bytes()

@@ -15,6 +15,8 @@ from contrastive.optimizers import LARS, SGD
 from contrastive.simclr import SimCLR
 from tests.pretext_tools import patterns, tiny_encoder, views, weights_of
 
+pytestmark = pytest.mark.slow
+
 JIT = keras.backend.backend() != "tensorflow"
 SMALL = {"projection": 8}
 METHODS = {

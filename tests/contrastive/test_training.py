@@ -17,6 +17,8 @@ from contrastive.probe import CaptionProbe, ClassProbe, ridge_share, word_shares
 from contrastive.training import PretextRun
 from tests.pretext_tools import patterns, tiny_encoder, views, weights_of
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("save_minutes", "stop_minutes")
 GIVEN = {
     "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": None, "temperature": None,

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from captioning.captioners.loading import check_features, check_text_rules, load_captioner
 from captioning.cli import UserError
 from captioning.decoders.ensemble import join
-from captioning.decoders.loading import check_features, check_text_rules, load_captioner
 from captioning.decoders.merge import MergeDecoder
 from captioning.decoders.search import generate
 from captioning.features.reading import Features

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.ensemble import Ensemble, join
-from captioning.decoders.loading import load_captioner
 from captioning.decoders.search import generate, generate_n_best
 from captioning.decoders.search_settings import Search
 from captioning.half_precision import halve_model
@@ -67,6 +67,7 @@ def test_where_an_ensemble_looks_is_the_members_mean():
     np.testing.assert_allclose(join(parts).attention(inputs), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_joined_file_captions_as_its_members_do_together(tmp_path):
     parts = members("attention", "transformer")
     paths = [tmp_path / f"{number}.keras" for number in range(2)]
@@ -83,6 +84,7 @@ def test_a_joined_file_captions_as_its_members_do_together(tmp_path):
     assert isinstance(load_captioner(tmp_path / "half.keras"), Ensemble)
 
 
+@pytest.mark.slow
 def test_models_that_do_not_fit_together_are_refused(tmp_path):
     attention, merge = members("attention", "merge")
     attention.save(tmp_path / "attention.keras")

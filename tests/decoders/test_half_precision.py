@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from captioning.decoders.loading import load_captioner
+from captioning.captioners.loading import load_captioner
 from captioning.half_precision import halve_model
 from tests.decoder_tools import NAMES, features_for, tiny
 

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import encoder_of
 from captioning.cli import UserError
-from captioning.decoders.loading import encoder_of
 from captioning.decoders.table import decoder_class
 from captioning.encoders import public
 from captioning.encoders.fetching import fetch
@@ -293,6 +293,7 @@ def run_stage_1(address: str, *arguments, cwd: Path) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_stage_1_by_name_only(one, dataset, tmp_path):
     result = run_stage_1(
         one.address, "--images", dataset.images, "--captions", dataset.captions, "--limit", 2,
@@ -311,6 +312,7 @@ def test_the_list_needs_no_tensorflow(tmp_path):
     assert result.stdout == f"{listing()}\nFalse\n"
 
 
+@pytest.mark.slow
 def test_an_unknown_name_is_refused_and_the_known_are_named(tmp_path):
     result = run_script("1_data_preprocessor.py", "--weights", "dinno", cwd=tmp_path)
     assert_refused(result, "dinno: no such file", *(one.name for one in TABLE))

@@ -133,6 +133,7 @@ print(json.dumps([outcome, int(peak) / 1e6]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, depth, colour, sample_bytes, side, outcome",
     [

@@ -64,6 +64,7 @@ def test_dropout_is_only_in_training(solver):
     solver.set_weights(kept)  # the moving means
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
 def test_other_trunks_fit(encoder):
     other = make_solver(encoder=encoder)

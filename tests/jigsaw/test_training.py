@@ -15,6 +15,8 @@ from jigsaw.permutations import all_permutations
 from jigsaw.schedule import WarmUpAdam
 from tests.pretext_tools import patterns
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"picture_size": 32, "crop_size": 24, "cell_size": 12, "tile_size": 10}
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import ROOT, assert_refused, run_script
 
+pytestmark = pytest.mark.slow
+
 PICTURE = ROOT / "examples" / "cat.jpg"
 # What Jupyter, Colab and Kaggle set in every shell.
 NOTEBOOK = {

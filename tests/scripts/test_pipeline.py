@@ -60,8 +60,8 @@ def test_stage_3_prints_bleu_and_the_constant_caption(pipeline, protocol):
 
 
 def test_stage_4_numbers_words_as_the_model_does(pipeline):
-    from captioning.decoders.loading import load_captioner
-    from captioning.decoders.tokenizer import read_tokenizer
+    from captioning.captioners.loading import load_captioner
+    from captioning.captioners.tokenizer import read_tokenizer
 
     model = load_captioner(pipeline.work / "checkpoints/best_model.keras")
     assert read_tokenizer(pipeline.work / "tokenizer.pkl") == model.vocabulary

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from captioning.decoders.loading import load_captioner
-from captioning.decoders.tokenizer import read_tokenizer
+from captioning.captioners.loading import load_captioner
+from captioning.captioners.tokenizer import read_tokenizer
 from captioning.features.reading import read_features
 from tests.conftest import assert_refused, run_script
 

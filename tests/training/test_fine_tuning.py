@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.cli import UserError
 from captioning.decoders.table import decoder_class
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
@@ -17,21 +18,19 @@ from captioning.encoders.networks.vit import SelfAttention
 from captioning.encoders.table import ENCODERS, TABLE, build_network
 from captioning.encoders.weights import save_encoder
 from captioning.images.preprocessing import Preprocessing
+from captioning.training.end_to_end import EndToEnd, thaw
 from captioning.training.fine_tuning import batches
-from captioning.training.joint import Joint, thaw_last_stage
+from tests import zygote
 from tests.conftest import ROOT, assert_refused, run_script
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
 
 
 def run_module(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "captioning.fine_tuning", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    return zygote.run(["-m", "captioning.fine_tuning", *map(str, arguments)], ROOT)
 
 
-def joint_model(grid: bool, captions: int = 2) -> Joint:
+def end_to_end_model(grid: bool, captions: int = 2) -> EndToEnd:
     """ResNet-18 with random weights for pictures of 64 px, and a small decoder on its features."""
     network = build_network("resnet18", seed=1)
     keras.utils.set_random_seed(2)
@@ -40,7 +39,7 @@ def joint_model(grid: bool, captions: int = 2) -> Joint:
         kind = "attention"
         options |= {"positions": 4, "width": 8, "output_dropout": 0.0, "penalty": 0.0}
     decoder = decoder_class(kind)(512, WORDS, 8, **options)
-    return Joint(network, decoder, captions)
+    return EndToEnd(network, decoder, captions)
 
 
 def some_batch(pictures: int, captions: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -51,8 +50,8 @@ def some_batch(pictures: int, captions: int) -> tuple[dict[str, np.ndarray], np.
 
 
 @pytest.mark.parametrize("grid", [False, True])
-def test_the_joint_model_is_the_encoder_and_then_the_decoder(grid):
-    model = joint_model(grid)
+def test_the_end_to_end_model_is_the_encoder_and_then_the_decoder(grid):
+    model = end_to_end_model(grid)
     inputs, _ = some_batch(3, 2)
 
     hidden = model(inputs)[0]
@@ -67,12 +66,39 @@ def test_the_joint_model_is_the_encoder_and_then_the_decoder(grid):
 def test_only_the_last_stage_of_every_encoder_learns(name):
     network = build_network(name)
 
-    thaw_last_stage(network, name)
+    thaw(network, name)
 
     learning = [layer.trainable for layer in network.layers]
     assert learning == sorted(learning)  # from some layer on to the end
     learned = sum(np.prod(weight.shape) for weight in network.trainable_weights)
     assert 0.2 < learned / network.count_params() < 0.85
+
+
+@pytest.mark.parametrize(
+    ("stages", "first", "depths"),
+    [("1", "stage4_", {0}), ("3", "stage2_", {0, 1, 2}), ("all", "stem_", {0, 1, 2, 3, 4})],
+)
+def test_as_many_stages_learn_as_are_asked_for(stages, first, depths):
+    network = build_network("resnet18")
+
+    learning = thaw(network, "resnet18", stages)
+
+    assert learning.keys() == {weight.path for weight in network.trainable_weights}
+    assert next(iter(learning)).startswith(first)
+    assert set(learning.values()) == depths
+    assert learning["stage4_block0_1_conv/kernel"] == 0
+
+
+def test_more_stages_than_there_are_is_refused():
+    with pytest.raises(UserError, match="--stages 5: the encoder resnet18 has 4, and a stem"):
+        thaw(build_network("resnet18"), "resnet18", "5")
+
+
+def test_an_encoder_takes_pictures_of_another_size():
+    encoder = load_encoder("resnet18")
+    assert encoder.places == 49
+    encoder.resize(96)
+    assert (encoder.places, encoder.info["preprocessing"]) == (9, "squash(96)|imagenet")
 
 
 def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path):
@@ -89,8 +115,8 @@ def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path
 
 
 def test_a_step_moves_the_last_stage_and_no_statistics():
-    model = joint_model(grid=True)
-    thaw_last_stage(model.network, "resnet18")
+    model = end_to_end_model(grid=True)
+    thaw(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
     before = {weight.path: np.array(weight.value) for weight in model.network.weights}
 
@@ -105,9 +131,10 @@ def test_a_step_moves_the_last_stage_and_no_statistics():
     assert all(path.split("/")[-2].startswith(TABLE["resnet18"].stages[-1]) for path in moved)
 
 
+@pytest.mark.slow
 def test_steps_lower_the_loss():
-    model = joint_model(grid=True)
-    thaw_last_stage(model.network, "resnet18")
+    model = end_to_end_model(grid=True)
+    thaw(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
     batch = some_batch(4, 2)
     losses = []

@@ -2,7 +2,6 @@
 
 import csv
 import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -11,15 +10,13 @@ import pytest
 from captioning.evaluation.cider import CiderD
 from captioning.features.reading import Features
 from captioning.training.self_critical import advantages, draw, judge, scorer, steps, words_of
+from tests import zygote
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.decoder_tools import NAMES, features_for, tiny
 
 
 def run_module(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    return zygote.run([*map(str, arguments)], ROOT)
 
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -69,6 +66,7 @@ def test_advantage_is_the_reward_less_the_mean_of_the_others():
     assert np.allclose(advantages(rewards), [[-3.0, -1.5, 4.5], [0.0, 0.0, 0.0]])
 
 
+@pytest.mark.slow
 def test_rewarded_captions_become_more_probable():
     model = tiny("merge", WORDS, 7)
     ids = ["x", "y"]

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
-from captioning.decoders.loading import load_captioner
 from captioning.decoders.table import decoder_class
 from captioning.distribution import Share
 from captioning.features.files import write_features
@@ -182,6 +182,7 @@ def test_development_loss_is_the_mean_over_words_not_over_batches(task):
     assert measured == pytest.approx(np.mean(losses), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_training_learns_and_keeps_the_best_model(task, tmp_path):
     history = run(task, make_model(task), tmp_path, epochs=30).history
     best = best_row(history)
@@ -196,6 +197,7 @@ def test_training_learns_and_keeps_the_best_model(task, tmp_path):
     assert measured == pytest.approx(best["val_loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_resumed_training_equals_unbroken_training(task, tmp_path, name):
     task = task if name == "merge" else with_grids(task)
@@ -240,6 +242,7 @@ def test_schedule_rises_then_falls_to_zero(warmup):
     assert values[-1] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["attention", "transformer"])
 def test_grid_decoders_learn_what_is_where(task, name):
     task = with_grids(task)
@@ -255,6 +258,7 @@ def test_plateau_halves_the_rate_after_every_epoch_without_a_new_low():
     assert rates == [0.8, 0.8, 0.8, 0.4, 0.2, 0.2, 0.2]
 
 
+@pytest.mark.slow
 def test_training_goes_by_the_plateau(task, tmp_path):
     model = make_model(task, learning_rate=0.5)  # so large that the loss goes up and down
     history = run(task, model, tmp_path, epochs=6, plateau_from=0.5).history
@@ -264,6 +268,7 @@ def test_training_goes_by_the_plateau(task, tmp_path):
     assert float(model.optimizer.learning_rate) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_bfloat16_training_learns_as_float32_does_and_keeps_a_float32_model(task, tmp_path):
     exact, rough = (
         run(task, make_model(task, dtype=dtype, dropout=0.0), tmp_path, epochs=5).history

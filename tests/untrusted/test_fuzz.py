@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.datasets import DATASETS, read_datasets, read_split
 from captioning.datasets.descriptions import read_descriptions, write_descriptions
-from captioning.decoders.tokenizer import read_tokenizer
 from captioning.features.reading import Features, read_features
 from captioning.text import Vocabulary
 from captioning.untrusted.checkpoints import read_checkpoint

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import load_captioner
+from captioning.captioners.original import load_original
 from captioning.cli import UserError
 from captioning.decoders.attention import AttentionDecoder
-from captioning.decoders.loading import load_captioner
 from captioning.decoders.merge import MergeDecoder
-from captioning.decoders.original import load_original
 from captioning.decoders.transformer import TransformerDecoder
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.table import build_network

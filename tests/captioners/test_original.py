@@ -12,12 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import load_captioner
+from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
-from captioning.decoders.loading import load_captioner
 from captioning.decoders.search import generate
 from captioning.decoders.search_settings import Search
-from captioning.decoders.tokenizer import read_tokenizer
-from tests.conftest import ROOT, run_script
+from tests.conftest import ROOT, run_afresh
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["startseq red dog runs endseq", "startseq dog sits on red mat endseq"]
 WIDTH, LONGEST = 2048, 7
@@ -315,8 +317,8 @@ def test_scripts_3_and_5_run_on_the_originals_artifacts(original, dataset, tmp_p
     )
     build_network("resnet50").save_weights(project / "simclr.weights.h5")
 
-    scored = run_script(project / "3_BLEU.py", "--split", dataset.dev, cwd=project)
-    captioned = run_script(
+    scored = run_afresh(project / "3_BLEU.py", "--split", dataset.dev, cwd=project)
+    captioned = run_afresh(
         project / "5_test.py", dataset.images / dataset.names[0],
         "--encoder", "resnet50", "--weights", "simclr.weights.h5", cwd=project,
     )  # fmt: skip

@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 
+from captioning.captioners.original import load_original
+from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.ensemble import Ensemble
-from captioning.decoders.original import load_original
 from captioning.decoders.table import DECODERS, decoder_class
-from captioning.decoders.tokenizer import read_tokenizer
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.public import recorded

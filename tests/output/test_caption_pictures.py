@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.captioners.loading import encoder_of
 from captioning.cli import UserError
-from captioning.decoders.loading import encoder_of
 from captioning.decoders.search_settings import Search
 from captioning.decoders.table import decoder_class
 from captioning.encoders.loading import load_encoder
-from captioning.output.captioning import BATCH, caption_pictures
+from captioning.output.caption_pictures import BATCH, caption_pictures
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from captioning.decoders.base import Decoder
 from captioning.encoders.table import TABLE
 
 
-class Joint(keras.Model):
+class EndToEnd(keras.Model):
     """Pixels and words to the next words; several captions of a picture are neighbours.
 
     The encoder's batch normalisation goes by the statistics that it came with: those of a few

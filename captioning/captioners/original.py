@@ -13,10 +13,10 @@ import h5py
 import keras
 from keras import ops
 
+from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.merge import MergeDecoder
-from captioning.decoders.tokenizer import read_tokenizer
 from captioning.text import LONGEST_CAPTION, Vocabulary
 from captioning.untrusted.hdf5 import check_hdf5
 from captioning.untrusted.keras_graph import Builder, Graph, Node, read_graph, refuse
@@ -152,6 +152,6 @@ def _merge_weights(graph: Graph) -> list | None:
         [(rows, units)], [(units, 4 * units), (units, 4 * units), (4 * units,)],
         [(units, units), (units,)], [(units, rows), (rows,)],
     ]  # fmt: skip
-    if not as_told or any(lstm.config.get(one) for one in off) or not fits:
+    if not as_told or any(lstm.config.get(option) for option in off) or not fits:
         return None
     return [node.weights for node in (image, embedding, lstm, merge, output)]

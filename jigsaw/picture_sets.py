@@ -139,7 +139,7 @@ class _Draft:
             record = json.loads(self.record.read_text(encoding="utf-8"))
             before, closing = record["settings"], record["closing"]
             self.done, self.rows = record["done"], record["rows"]
-            self.unreadable = [tuple(one) for one in record["unreadable"]]
+            self.unreadable = [tuple(entry) for entry in record["unreadable"]]
             self.expected_digest = record["digest"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -219,7 +219,7 @@ class _Draft:
             file.attrs["settings"] = json.dumps(self.settings)
             for split, listed in names.items():
                 # A name that is not UTF-8, of a file from elsewhere, has its odd bytes spelled out.
-                listed = [one.encode("utf-8", "backslashreplace").decode() for one in listed]
+                listed = [name.encode("utf-8", "backslashreplace").decode() for name in listed]
                 file.create_dataset(f"{split}_names", data=listed, dtype=h5py.string_dtype())
 
     def _count(self, items: Iterable[Item]) -> None:

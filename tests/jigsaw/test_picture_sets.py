@@ -17,7 +17,7 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.images.sources import open_sources
 from contrastive.data import load_pictures
-from jigsaw.hdf5 import _Draft, assign_splits, convert, open_split
+from jigsaw.picture_sets import _Draft, assign_splits, convert, open_split
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.pretext_tools import encoded, patterns, write_pictures
 
@@ -177,6 +177,7 @@ def many(tmp_path_factory) -> Path:
     return make_zip(tmp_path_factory.mktemp("many") / "many.zip", members)
 
 
+@pytest.mark.slow
 def test_killed_conversion_resumes_with_the_same_rows(many, tmp_path):
     arguments = ["--images", str(many), "--size", "96", "--workers", "1"]
     whole = run_script(SCRIPT, *arguments, "--output", "whole.hdf5", cwd=tmp_path)
@@ -211,7 +212,7 @@ def test_killed_conversion_resumes_with_the_same_rows(many, tmp_path):
 def killed_after_a_part(source: Path, output: Path, **changes) -> None:
     """`converted`, up to the end of the first 256 pictures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jigsaw.hdf5._Draft.finish", lambda *_: None)
+        patch.setattr("jigsaw.picture_sets._Draft.finish", lambda *_: None)
         settings = {"size": 16, "splits": (0.6, 0.2, 0.2), "seed": 0} | changes
         convert(open_sources([source]), output, **settings)
 

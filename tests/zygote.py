@@ -1,0 +1,118 @@
+"""A process that has imported what most scripts import, and forks to run one.
+
+Importing TensorFlow takes seconds, and the tests run scripts by the hundred. What is forked is a
+process of its own all the same: its arguments, folder, exit status and what it prints are those of
+a user's run. What an environment does, and kills, are tested with processes from the start.
+
+The module is both ends: `run` for the tests, and as a program the process that forks.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(
+    arguments: Sequence[str], cwd: str | Path, timeout: float = 300
+) -> subprocess.CompletedProcess:
+    """Run `python ARGUMENTS` (a script's path, or -m and a module) in a folder."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
+        task = {"arguments": list(arguments), "cwd": str(cwd), "timeout": timeout,
+                "streams": streams}  # fmt: skip
+        zygote = _zygote()
+        zygote.stdin.write(json.dumps(task) + "\n")
+        zygote.stdin.flush()
+        status = json.loads(zygote.stdout.readline())
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    return subprocess.CompletedProcess([sys.executable, *arguments], status, *texts)
+
+
+@cache
+def _zygote() -> subprocess.Popen:
+    zygote = subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    atexit.register(zygote.kill)
+    return zygote
+
+
+# ---- the process that forks ------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Fork for every task on standard input; answer with its exit status."""
+    from captioning.cli import import_keras
+
+    import_keras()
+    import scipy.linalg  # noqa: F401
+
+    for line in sys.stdin:
+        task = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            become(task)
+        print(json.dumps(wait(child, task["timeout"])), flush=True)
+
+
+def wait(child: int, timeout: float) -> int:
+    """The exit status of a process, which is killed when time is up."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def become(task: dict) -> None:
+    """Run a script as `python` would, and end."""
+    for stream, path in enumerate(task["streams"], start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    os.chdir(task["cwd"])
+    first, *rest = task["arguments"]
+    status = 0
+    try:
+        if first == "-m":
+            sys.path[0], sys.argv = os.getcwd(), rest
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        else:
+            sys.path[0], sys.argv = str(Path(first).parent), [first, *rest]
+            runpy.run_path(first, run_name="__main__")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    serve()
