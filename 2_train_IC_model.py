@@ -127,7 +127,7 @@ def main() -> None:
         for chosen, seed, seen in ((train_ids, args.seed, views), (ids[args.dev_split], None, ()))
     )
     keras.utils.set_random_seed(args.seed)
-    model = recipes.build(args, features, vocabulary, args.epochs * len(train_batches))
+    model = recipes.build(args, features, train_ids, vocabulary, args.epochs * len(train_batches))
     names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit",
              "train_split", "dev_split", "split_seed", "views")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}

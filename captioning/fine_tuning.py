@@ -25,6 +25,11 @@ from captioning.cli import (
 )
 
 
+def stages(text: str) -> str:
+    """An argparse type: `last`, `all` or a number of stages."""
+    return text if text in ("last", "all") else str(positive_int(text))
+
+
 def parse_arguments():
     parser = ArgumentParser(__doc__.split("\n")[0])
     add = parser.add_argument
@@ -38,7 +43,24 @@ def parse_arguments():
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--epochs", type=positive_int, default=5, help="passes over the training images")
     add("--batch-size", type=positive_int, default=32, help="pictures a step")
-    add("--captions", type=positive_int, default=5, help="of each picture, in a step")
+    add(
+        "--captions", type=positive_int, default=5,
+        help="of each picture, in a step; fewer where the decoder costs more than the encoder",
+    )  # fmt: skip
+    add(
+        "--stages", type=stages, default="last",
+        help="which of the encoder learn: last, a number of the last ones, or all with the stem, "
+        "as an encoder that never saw a label wants it",
+    )  # fmt: skip
+    add(
+        "--stage-decay", type=positive_float, default=1.0,
+        help="what the rate of a stage is multiplied by for each stage that comes after it",
+    )  # fmt: skip
+    add(
+        "--image-size", type=positive_int,
+        help="side of the pictures; default: the encoder's. Smaller ones cost less; a decoder of "
+        "grids must have been trained on grids of as many places",
+    )  # fmt: skip
     add(
         "--learning-rate",
         type=positive_float,
@@ -88,7 +110,7 @@ def main() -> None:
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
     from captioning.captioners.loading import check_text_rules, encoder_of, load_trained
-    from captioning.training.end_to_end import EndToEnd, thaw_last_stage
+    from captioning.training.end_to_end import EndToEnd, thaw
     from captioning.training.fine_tuning import batches, judge, keep, train_epoch
     from captioning.training.optimizers import AdamW, learning_rate_schedule
     from captioning.training.run import Run, best_row
@@ -97,11 +119,20 @@ def main() -> None:
     trained = load_trained(args.model, output)
     check_text_rules(trained, args.model, rules, args.descriptions)
     encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
+    if args.image_size:
+        encoder.resize(args.image_size)
+    places = encoder.places
+    if trained.grid and places != trained.positions:
+        raise UserError(
+            f"--image-size {encoder.preprocessing.size}: gives grids of {places} places, but "
+            f"{args.model} looks at {trained.positions}; extract features at that size, and train "
+            "a decoder on them"
+        )
     policy = "mixed_bfloat16" if args.dtype == "bfloat16" else "float32"
     keras.utils.set_random_seed(args.seed)  # which its dropout draws from
     decoder = trained.copy_with(dtype=policy)
     decoder.compile(jit_compile=keras.backend.backend() != "tensorflow")
-    thaw_last_stage(encoder.network, encoder.info["encoder"])
+    learning = thaw(encoder.network, encoder.info["encoder"], args.stages)
     model = EndToEnd(encoder.network, decoder, args.captions)
     steps = args.epochs * -(-len(train) // args.batch_size)
     model.compile(
@@ -112,8 +143,11 @@ def main() -> None:
         ),
         jit_compile=keras.backend.backend() != "tensorflow",
     )
-    names = ("model", "descriptions", "train_split", "dev_split", "split_seed", "epochs", "limit",
-             "batch_size", "captions", "learning_rate", "dtype", "seed")  # fmt: skip
+    model.optimizer.slow_down({p: args.stage_decay**depth for p, depth in learning.items()})
+    names = (
+        "stages", "stage_decay", "image_size", "model", "descriptions", "train_split", "dev_split",
+        "split_seed", "epochs", "limit", "batch_size", "captions", "learning_rate", "dtype", "seed",
+    )  # fmt: skip
     settings = {
         **{name: vars(args)[name] for name in names},
         "model_sha256": sha256(args.model), "weights_sha256": encoder.info["weights_sha256"],

@@ -79,11 +79,15 @@ class AttentionDecoder(Decoder):
         loss = self.cross_entropy(hidden, y, training, sample_weight)
         if not (training and self.penalty):
             return loss
-        words = ops.cast(ops.shape(weights)[1], "float32")
-        unseen = ops.sum(ops.square(1.0 - ops.sum(weights, axis=1)), axis=1)
+        # Up to the end word, which always counts; a 0 before it is a word of no vocabulary.
+        learned = ops.cast(ops.not_equal(y, 0), "float32")
+        said = ops.flip(ops.cumsum(ops.flip(learned, axis=1), axis=1), axis=1)
+        said = ops.minimum(said, 1.0)
+        looked = ops.sum(weights * said[:, :, None], axis=1)
+        unseen = ops.sum(ops.square(1.0 - looked), axis=1)
         # Captions that only fill up the batch have no word at all.
-        real = ops.cast(ops.any(ops.not_equal(y, 0), axis=1), "float32")
-        return loss + self.penalty * ops.sum(unseen * real) / (ops.sum(real) * words)
+        unseen = ops.sum(unseen * said[:, 0])
+        return loss + self.penalty * unseen / ops.sum(said)
 
     def start(self, features):
         """Context: projected grid and its keys, (N, L, width). State: LSTM output and cell."""
@@ -117,7 +121,8 @@ class AttentionDecoder(Decoder):
         return self._output(words, hidden, seen, training), weights
 
     def _start(self, features, training: bool):
-        grid = self.image_dropout(each_row(self.image_dense, features), training=training)
+        grid = each_row(self.image_dense, self.standard(features))
+        grid = self.image_dropout(grid, training=training)
         mean = ops.mean(grid, axis=1)
         cell = ops.cast(self.first_cell(mean), "float32")
         return [grid, each_row(self.key_dense, grid)], [self.first_hidden(mean), cell]

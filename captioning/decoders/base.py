@@ -16,6 +16,7 @@ What all of them share is here; `table.py` has the list of them.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from captioning.decoders.cross_entropy import linear_cross_entropy
@@ -36,6 +37,9 @@ class Decoder(keras.Model):
         label_smoothing: share of every target spread over all words in training.
         tied: whether the output layer's kernel is the word embedding, transposed (Press and Wolf,
             arXiv 1608.05859).
+        standardise: whether features lose the mean and the deviation that `adapt` found in those of
+            training. Those of encoders differ in scale by orders, and no learning rate suits all.
+            Models of before take what comes in as it is.
     """
 
     positions: int | None = None  # number L of vectors in a grid; None: one vector an image
@@ -50,6 +54,7 @@ class Decoder(keras.Model):
         *,
         label_smoothing: float = 0.0,
         tied: bool = False,
+        standardise: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,7 +62,12 @@ class Decoder(keras.Model):
         self.vocabulary = Vocabulary(tuple(words), max_length, text_rules)
         self.outputs = len(self.vocabulary) + 1  # index 0 is no word
         self.encoder = dict(encoder or {})
-        self.label_smoothing, self.tied = label_smoothing, tied
+        self.label_smoothing, self.tied, self.standardise = label_smoothing, tied, standardise
+        if standardise:
+            self.feature_mean, self.feature_deviation = (
+                self.add_weight((feature_size,), first, trainable=False, name=f"feature_{name}")
+                for name, first in (("mean", "zeros"), ("deviation", "ones"))
+            )
         self.token_loss = keras.metrics.Mean(name="token_loss")
 
     @property
@@ -69,6 +79,25 @@ class Decoder(keras.Model):
     def feature_shape(self) -> tuple[int, ...]:
         """Of an image's features: (D,) for a vector, (L, D) for a grid."""
         return (self.positions, self.feature_size) if self.grid else (self.feature_size,)
+
+    def adapt(self, features: np.ndarray) -> None:
+        """Take the mean and deviation of each of D numbers from features (..., D) of training.
+
+        A number that hardly moves is not blown up: a deviation is at least a hundredth of the mean
+        one.
+        """
+        if self.standardise:
+            rows = features.reshape(-1, self.feature_size).astype(np.float32)
+            deviation = rows.std(axis=0)
+            self.feature_mean.assign(rows.mean(axis=0))
+            self.feature_deviation.assign(np.maximum(deviation, deviation.mean() / 100 + 1e-12))
+
+    def standard(self, features):
+        """Features (..., D) as the layers take them."""
+        if not self.standardise:
+            return features
+        centred = ops.cast(features, "float32") - ops.cast(self.feature_mean, "float32")
+        return ops.cast(centred / ops.cast(self.feature_deviation, "float32"), self.compute_dtype)
 
     def add_output(self, size: int) -> None:
         """Make the output layer, which reads hidden vectors of `size` numbers."""
@@ -145,6 +174,7 @@ class Decoder(keras.Model):
             "encoder": self.encoder,
             "label_smoothing": self.label_smoothing,
             "tied": self.tied,
+            "standardise": self.standardise,
         }
 
 

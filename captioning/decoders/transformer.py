@@ -223,7 +223,7 @@ class TransformerDecoder(Decoder):
     def _grids(self, features, training: bool) -> list:
         """Each block's keys and values of the grids (N, L, D), one after the other."""
         places = self.place_embedding(ops.arange(self.positions))
-        grid = self.image_norm(each_row(self.image_dense, features) + places)
+        grid = self.image_norm(each_row(self.image_dense, self.standard(features)) + places)
         grid = self.image_dropout(grid, training=training)
         return [part for block in self.blocks for part in block.to_grid.keys_and_values(grid)]
 

@@ -30,6 +30,20 @@ class Encoder:
         """Length D of a feature vector."""
         return self.network.output["pooled"].shape[-1]
 
+    @property
+    def places(self) -> int:
+        """Number L of vectors in a grid."""
+        size = self.preprocessing.size
+        shape = self.network.compute_output_shape((1, size, size, 3))["grid"]
+        return shape[1] * shape[2]
+
+    def resize(self, size: int) -> None:
+        """Take pictures of another size, prepared as before but for that."""
+        before = self.preprocessing
+        resize = before.resize and round(before.resize * size / before.size)
+        self.preprocessing = before._replace(size=size, resize=resize)
+        self.info |= {"image_size": size, "preprocessing": str(self.preprocessing)}
+
     def encode_few(self, pixels: np.ndarray, *, grid: bool = False) -> np.ndarray:
         """`encode` for a few pictures, op by op: no seconds spent on compiling a graph."""
         outputs = self.network(pixels, training=False)

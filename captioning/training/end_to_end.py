@@ -42,17 +42,31 @@ class EndToEnd(keras.Model):
         return self.decoder.compute_loss(x, y, y_pred, sample_weight, training)
 
 
-def thaw_last_stage(network: keras.Model, encoder: str) -> None:
-    """Let the last stage of an encoder's network learn, and nothing before it.
+def thaw(network: keras.Model, encoder: str, stages: str = "last") -> dict[str, int]:
+    """Let the last stages of an encoder's network learn, and nothing before them.
+
+    `stages` is `last`, a number of stages, or `all`, with the stem. What comes before the last one
+    sees edges and textures, which are the same for every purpose; unless the encoder never learned
+    from labels.
+
+    Returns:
+        How many stages from the last one each variable is that learns, by its path.
 
     Raises:
-        UserError: it is not known where that of this `encoder` begins.
+        UserError: the encoder has no stages that are known, or not so many.
     """
     if encoder not in TABLE:
         raise UserError(f"the encoder {encoder} cannot be fine-tuned; {', '.join(TABLE)} can")
-    # What comes before sees edges and textures, which are the same for every purpose.
-    first = TABLE[encoder].stages[-1]
-    reached = False
+    known = TABLE[encoder].stages
+    if stages != "all" and not 1 <= (count := 1 if stages == "last" else int(stages)) <= len(known):
+        raise UserError(f"--stages {count}: the encoder {encoder} has {len(known)}, and a stem")
+    count = len(known) + 1 if stages == "all" else count
+    reached = 0  # stages, the stem not counted
+    learning = {}
     for layer in network.layers:
-        reached = reached or layer.name.startswith(first)
-        layer.trainable = reached
+        if reached < len(known) and layer.name.startswith(known[reached]):
+            reached += 1
+        depth = len(known) - reached
+        layer.trainable = depth < count
+        learning |= {variable.path: depth for variable in layer.trainable_variables}
+    return learning

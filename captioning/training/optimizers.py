@@ -1,7 +1,8 @@
 """AdamW as everything here is trained with it, and how its learning rate goes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -16,12 +17,24 @@ class AdamW(keras.optimizers.AdamW):
     to decay when it loads an optimizer.
     """
 
+    factors: Mapping[str, float] = MappingProxyType({})
+
+    def slow_down(self, factors: Mapping[str, float]) -> None:
+        """Let variables learn at a part of the rate, by their `path`; before the first step."""
+        self.factors = dict(factors)
+
     def build(self, variables) -> None:
-        """Set up the moments of `variables`, and which are not decayed."""
+        """Set up the moments of `variables`, which are not decayed and which learn slowly."""
         if not self.built:  # by shape, because Keras looks for a name in the layer's, too
             vectors = [variable for variable in variables if len(variable.shape) < 2]
             self.exclude_from_weight_decay(var_list=vectors)
+            self.parts = tuple(self.factors.get(variable.path, 1.0) for variable in variables)
         super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One variable's update."""
+        part = self.parts[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * part)
 
 
 def learning_rate_schedule(

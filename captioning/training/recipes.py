@@ -5,6 +5,7 @@ A value that the user gives holds for whichever decoder it is.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from captioning.cli import UserError, fraction, not_negative, positive_float, po
 from captioning.decoders.table import DECODERS, TABLE, decoder_class
 
 SETTINGS = tuple(name for name in TABLE["merge"].defaults if name != "features")
+SAMPLE = 1000  # images whose features tell mean and deviation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
     )
     add(
+        "--standardise",
+        "features lose the mean and deviation of those of training, so that encoders of any scale "
+        "can be learned from at one rate; the model keeps both",
+        action=argparse.BooleanOptionalAction,
+    )
+    add(
         "--min-count",
         "words that the training captions have fewer times are neither learned nor said",
         type=positive_int,
@@ -119,8 +127,11 @@ def trained_setting(folder: Path, name: str, kind: type) -> Any:
     return value if type(value) is kind else None
 
 
-def build(args: argparse.Namespace, features, vocabulary, steps: int):
-    """A new decoder for these `Features` and this `Vocabulary`, compiled to train for `steps`."""
+def build(args: argparse.Namespace, features, train_ids: Sequence[str], vocabulary, steps: int):
+    """A new decoder for the `Features` of these images and this `Vocabulary`.
+
+    It is compiled to train for `steps`.
+    """
     import keras
 
     from captioning.training.optimizers import AdamW, learning_rate_schedule
@@ -128,6 +139,7 @@ def build(args: argparse.Namespace, features, vocabulary, steps: int):
     options: dict[str, Any] = {
         "dropout": args.dropout, "output_dropout": args.output_dropout,
         "label_smoothing": args.label_smoothing, "tied": args.tied_embedding,
+        "standardise": args.standardise,
         "dtype": "mixed_bfloat16" if args.dtype == "bfloat16" else "float32",
     }  # fmt: skip
     if len(features.shape) == 2:
@@ -137,6 +149,7 @@ def build(args: argparse.Namespace, features, vocabulary, steps: int):
         features.width, vocabulary.words, vocabulary.max_length, vocabulary.text_rules,
         features.info, **options,
     )  # fmt: skip
+    model.adapt(features.of(train_ids[:: -(-len(train_ids) // SAMPLE)])[:])
     rate = args.learning_rate
     if args.schedule == "cosine":
         rate = learning_rate_schedule(rate, steps, args.warmup)

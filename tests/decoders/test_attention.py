@@ -64,6 +64,20 @@ def test_penalty_of_even_attention_is_the_closed_form():
     assert losses[1] - losses[0] == pytest.approx(expected, abs=1e-5)
 
 
+def test_padding_costs_no_penalty():
+    """Words after the end are no words: they neither look nor count."""
+    model = tiny("attention", WORDS, 7, penalty=0.7)
+    features = features_for(model, 2)
+    end = model.vocabulary.end
+    short = np.array([[0, 3, 4, end], [0, 5, 0, end]])  # the 0 before the end is an unknown word
+    padded = np.pad(short, ((0, 0), (0, 3)))
+    losses = [
+        float(training_loss(model, {"features": features, "tokens": words[:, :-1]}, words[:, 1:]))
+        for words in (short, padded)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+
+
 def test_a_grid_of_one_distinct_place_draws_the_eye_there():
     """With keys and queries made for it, the weight goes to the place that differs."""
     model = tiny("attention", WORDS, 7)

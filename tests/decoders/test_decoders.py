@@ -119,6 +119,27 @@ def inputs_for(model, tokens=TOKENS) -> dict:
     return {"features": features_for(model, len(tokens)), "tokens": tokens}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_standardised_features_of_any_scale_give_the_same(name):
+    """A model that has adapted takes features times 1,000, and moved, for the same ones."""
+    plain = tiny(name, WORDS, 7, standardise=True)
+    features = features_for(plain, 40)
+    moved = 1000 * features.astype(np.float32) + 5000
+    plain.adapt(features)
+    other = plain.copy_with()
+    other.adapt(moved)
+    tokens = np.tile([[1, 3, 4]], (40, 1))
+    first, second = (
+        keras.ops.convert_to_numpy(model.next_words({"features": given, "tokens": tokens}))
+        for model, given in ((plain, features), (other, moved))
+    )
+    np.testing.assert_allclose(first, second, atol=2e-2)
+    rows = features.reshape(-1, features.shape[-1]).astype(np.float32)
+    standard = keras.ops.convert_to_numpy(plain.standard(rows))
+    np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-3)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_steps_equal_teacher_forcing(name, tied):
     model = tiny(name, WORDS, LONGEST, tied=tied)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.cli import UserError
 from captioning.decoders.table import decoder_class
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
@@ -17,7 +18,7 @@ from captioning.encoders.networks.vit import SelfAttention
 from captioning.encoders.table import ENCODERS, TABLE, build_network
 from captioning.encoders.weights import save_encoder
 from captioning.images.preprocessing import Preprocessing
-from captioning.training.end_to_end import EndToEnd, thaw_last_stage
+from captioning.training.end_to_end import EndToEnd, thaw
 from captioning.training.fine_tuning import batches
 from tests import zygote
 from tests.conftest import ROOT, assert_refused, run_script
@@ -65,12 +66,39 @@ def test_the_end_to_end_model_is_the_encoder_and_then_the_decoder(grid):
 def test_only_the_last_stage_of_every_encoder_learns(name):
     network = build_network(name)
 
-    thaw_last_stage(network, name)
+    thaw(network, name)
 
     learning = [layer.trainable for layer in network.layers]
     assert learning == sorted(learning)  # from some layer on to the end
     learned = sum(np.prod(weight.shape) for weight in network.trainable_weights)
     assert 0.2 < learned / network.count_params() < 0.85
+
+
+@pytest.mark.parametrize(
+    ("stages", "first", "depths"),
+    [("1", "stage4_", {0}), ("3", "stage2_", {0, 1, 2}), ("all", "stem_", {0, 1, 2, 3, 4})],
+)
+def test_as_many_stages_learn_as_are_asked_for(stages, first, depths):
+    network = build_network("resnet18")
+
+    learning = thaw(network, "resnet18", stages)
+
+    assert learning.keys() == {weight.path for weight in network.trainable_weights}
+    assert next(iter(learning)).startswith(first)
+    assert set(learning.values()) == depths
+    assert learning["stage4_block0_1_conv/kernel"] == 0
+
+
+def test_more_stages_than_there_are_is_refused():
+    with pytest.raises(UserError, match="--stages 5: the encoder resnet18 has 4, and a stem"):
+        thaw(build_network("resnet18"), "resnet18", "5")
+
+
+def test_an_encoder_takes_pictures_of_another_size():
+    encoder = load_encoder("resnet18")
+    assert encoder.places == 49
+    encoder.resize(96)
+    assert (encoder.places, encoder.info["preprocessing"]) == (9, "squash(96)|imagenet")
 
 
 def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path):
@@ -88,7 +116,7 @@ def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path
 
 def test_a_step_moves_the_last_stage_and_no_statistics():
     model = end_to_end_model(grid=True)
-    thaw_last_stage(model.network, "resnet18")
+    thaw(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
     before = {weight.path: np.array(weight.value) for weight in model.network.weights}
 
@@ -106,7 +134,7 @@ def test_a_step_moves_the_last_stage_and_no_statistics():
 @pytest.mark.slow
 def test_steps_lower_the_loss():
     model = end_to_end_model(grid=True)
-    thaw_last_stage(model.network, "resnet18")
+    thaw(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
     batch = some_batch(4, 2)
     losses = []

@@ -27,3 +27,14 @@ def test_only_matrices_are_decayed(loaded):
     found = {weight.name: float(ops.convert_to_numpy(weight.value).mean()) for weight in weights}
     assert found == pytest.approx({"kernel": 0.95, "bias": 1.0, "gamma": 1.0, "beta": 1.0})
     np.testing.assert_allclose(float(optimizer.learning_rate), 0.1, rtol=1e-6)
+
+
+def test_some_variables_learn_at_a_part_of_the_rate():
+    """Adam's first step is as long as its rate, whatever the gradient."""
+    variables = [keras.Variable(np.zeros((2, 2)), name=name) for name in ("fast", "slow")]
+    optimizer = AdamW(0.1, weight_decay=0.0)
+    optimizer.slow_down({variables[1].path: 0.25})
+    optimizer.apply([keras.ops.full((2, 2), 3.0)] * 2, variables)
+    fast, slow = (keras.ops.convert_to_numpy(variable.value) for variable in variables)
+    np.testing.assert_allclose(fast, -0.1, rtol=1e-4)
+    np.testing.assert_allclose(slow, -0.025, rtol=1e-4)
