@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Stage 2: features.pkl and descriptions.txt to a trained caption decoder."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -139,6 +140,9 @@ def main() -> None:
         # Saving takes all processes of a job, but one file is enough.
         folder = output_dir if share.process == 0 else Path(scratch)
         this_run = CaptionRun(model, folder, compared)
+        saved = output_dir / "checkpoints" / "state.npz"
+        if args.resume and share.process and saved.is_file():
+            shutil.copy(saved, this_run.state_path)  # all processes go on from the same
         this_run.start(resume=args.resume)
         if share.process == 0:
             write_json(

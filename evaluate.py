@@ -153,7 +153,7 @@ def main() -> None:
     from captioning.evaluation.figures import Candidate, baselines, record, spread, table
     from captioning.evaluation.predictions import choose, read_predictions
     from captioning.files import check_writable, sha256, write_json
-    from captioning.output.evaluation_page import find_pictures, write_page
+    from captioning.output.evaluation_page import pictures_of, write_page
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
@@ -170,7 +170,7 @@ def main() -> None:
     for *_, features in models:
         ids = select(ids, split=args.split, features=features)
     predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
-    pictures = find_pictures(args.images, ids, dataset.files) if args.report else {}
+    pictures = pictures_of(args.images, ids, dataset.files) if args.report else {}
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
     candidates = caption_by_models(args, search, models, ids, references)

@@ -15,11 +15,20 @@ class UserError(Exception):
     """A mistake that the user can mend: what is wrong with which file, and what to do about it."""
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds defaults to help texts, but for those that say nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, [], False):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """`argparse` with defaults in the help texts and one-line errors."""
 
     def __init__(self, description: str, **kwargs) -> None:
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        kwargs.setdefault("formatter_class", _Formatter)
         super().__init__(description=description, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:

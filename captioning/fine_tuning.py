@@ -1,11 +1,10 @@
-"""Fine-tuning: the encoder's last stage learns along with a decoder that stage 2 has trained.
+"""Fine-tuning: an encoder learns along with a decoder that stage 2 has trained on it.
 
     python -m captioning.fine_tuning --model checkpoints/best_model.keras
 
-What an encoder was trained for is not what captions speak of. First the decoder alone, then both
-at a low learning rate, as Vinyals et al. do it (arXiv 1609.06647, section 5.1): from the start the
-gradients of a decoder that knows nothing would spoil the encoder. The weights that come out are for
-`1_data_preprocessor.py --weights`, and for any decoder.
+It takes the model, the pictures and descriptions.txt, and leaves the decoder with the encoder's
+weights, which are for `1_data_preprocessor.py --weights` and for any decoder. Why, and how:
+`training/fine_tuning.py`.
 """
 
 import time
@@ -121,8 +120,7 @@ def main() -> None:
     encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
     if args.image_size:
         encoder.resize(args.image_size)
-    places = encoder.places
-    if trained.grid and places != trained.positions:
+    if trained.grid and (places := encoder.places) != trained.positions:
         raise UserError(
             f"--image-size {encoder.preprocessing.size}: gives grids of {places} places, but "
             f"{args.model} looks at {trained.positions}; extract features at that size, and train "
@@ -152,7 +150,10 @@ def main() -> None:
         **{name: vars(args)[name] for name in names},
         "model_sha256": sha256(args.model), "weights_sha256": encoder.info["weights_sha256"],
     }  # fmt: skip
-    this_run = Run(model, output, settings, columns=COLUMNS, means=("token_loss",))
+    this_run = Run(
+        model, output, settings, columns=COLUMNS, means=("token_loss",),
+        advice="lower --learning-rate and start again",
+    )  # fmt: skip
     this_run.start(resume=args.resume)
 
     # 3. Train; judge by the decoder's loss on the development pictures as they are now encoded.

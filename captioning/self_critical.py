@@ -1,12 +1,10 @@
 """Self-critical training: a decoder learns from its own captions, by what CIDEr-D says of them.
 
-    python -m captioning.self_critical --model checkpoints/best_model.keras \
+    python -m captioning.self_critical --model checkpoints/best_model.keras \\
         --features features.h5
 
-Teacher forcing never shows a decoder its own mistakes, and does not ask for what it is scored by.
-Here it draws captions of the training images, each is scored against the images' own captions, and
-those that are better than the others of their image become more probable: REINFORCE (Rennie et al.,
-arXiv 1612.00563) with the mean of an image's other samples as the baseline (Luo, arXiv 2003.09971).
+It takes what stage 2 has trained, and leaves the decoder in a folder of its own. Why, and how:
+`training/self_critical.py`.
 """
 
 import time
@@ -86,9 +84,12 @@ def main() -> None:
     from captioning.training.self_critical import COLUMNS, judge, scorer, train_epoch
     from captioning.training.teacher_forcing import forget_old_state
 
-    names = ("model", "features", "descriptions", "train_split", "dev_split",
-             "split_seed", "samples", "batch_size", "learning_rate", "seed")  # fmt: skip
-    settings = {**{name: vars(args)[name] for name in names}, "model_sha256": sha256(args.model)}
+    names = ("descriptions", "train_split", "dev_split", "split_seed", "samples", "batch_size",
+             "learning_rate", "seed")  # fmt: skip
+    settings = {
+        **{name: vars(args)[name] for name in names},
+        "model_sha256": sha256(args.model), "features_of": features.origin,
+    }  # fmt: skip
     trained = load_trained(args.model, output)
     check_features(trained, args.model, features, args.features)
     check_text_rules(trained, args.model, rules, args.descriptions)

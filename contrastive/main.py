@@ -44,9 +44,9 @@ def parse_arguments():
     )
     add("--encoder", choices=trained_by("contrastive"), default="resnet18", help="what is trained")
     add(
-        "--weights", metavar="FILE",
-        help="go on from an encoder that has learned already, such as that of an earlier run whose "
-        "state is gone; default: from random weights",
+        "--weights", metavar="FILE_OR_NAME",
+        help="go on from an encoder that has learned already: of an earlier run whose state is "
+        "gone, or a public checkpoint; default: from random weights",
     )  # fmt: skip
     add(
         "--image-size", type=positive_int, default=64,
@@ -149,6 +149,9 @@ def main() -> None:
     from captioning.files import hold
     from contrastive.data import load_pictures
 
+    output.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0":
+        hold(output)
     exclude = {name for file in args.exclude for name in read_split(file)}
     pictures = load_pictures(
         args.images, stored_size, limit=args.limit, exclude=exclude,
@@ -163,15 +166,12 @@ def main() -> None:
             f"--batch-size {args.batch_size} is larger than the {len(pictures.pixels)} pictures; "
             "lower it"
         )
-    output.mkdir(parents=True, exist_ok=True)
-    if os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0":
-        hold(output)
     count = len(pictures.pixels)
     steps = args.epochs * (count // args.batch_size)
     if args.pictures_seen:
         steps = max(1, args.pictures_seen // args.batch_size)
 
-    # 2. The method around a new encoder.
+    # 2. The method around the encoder.
     import_keras()
     from captioning.distribution import use_all_devices
     from captioning.encoders.loading import load_encoder
@@ -195,11 +195,12 @@ def main() -> None:
             f"make it a multiple of {share.devices}"
         )
     if args.weights:
-        begun = load_encoder(args.encoder, args.weights, dtype=args.dtype)
+        begun = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
         encoder, preprocessing = begun.network, begun.preprocessing
+        begun_from = begun.info["weights_sha256"]
     else:
         encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-        preprocessing = preprocessing_of(args.encoder)
+        preprocessing, begun_from = preprocessing_of(args.encoder), None
         if args.encoder.startswith("resnet"):
             zero_last_scales(encoder)
     views = presets.views_for(
@@ -220,10 +221,10 @@ def main() -> None:
         probe = ClassProbe(pictures.pixels, pictures.labels)
 
     # 3. Train, from the start or from where a run was stopped.
-    begun_from = {"weights_sha256": begun.info["weights_sha256"]} if args.weights else {}
     settings = {
-        **chosen._asdict(), **begun_from, "encoder": args.encoder, "image_size": size,
-        "stored_size": stored_size, "pictures": count, "pictures_sha256": pictures.digest,
+        **chosen._asdict(), "weights_sha256": begun_from, "encoder": args.encoder,
+        "image_size": size, "stored_size": stored_size, "pictures": count,
+        "pictures_sha256": pictures.digest,
         "small_crops": args.small_crops, "jitter_strength": args.jitter_strength,
         "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip

@@ -104,6 +104,7 @@ class JigsawRun(Run):
         """Validate; keep the best solver and, last, what a resumed run goes by."""
         began = time.monotonic()
         val = self.model.evaluate(self.val, verbose=0, return_dict=True)
+        self.check_number(val["loss"], "validation loss")
         row = {
             "epoch": len(self.history) + 1,
             **{name: self.part[name] for name in METRICS},

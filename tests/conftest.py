@@ -68,7 +68,7 @@ def run_script(script: str, *arguments, cwd: Path, **environment) -> subprocess.
     Without such, the process is forked from one that has imported TensorFlow (`zygote.py`).
     """
     command = [str(ROOT / script), *map(str, arguments)]
-    if not environment:
+    if not environment and sys.platform == "linux":
         return zygote.run(command, cwd)
     return run_afresh(*command, cwd=cwd, **environment)
 

@@ -30,6 +30,9 @@ def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
         assert float(second["loss"]) == pytest.approx(float(first["loss"]), rel=1e-4)
         assert float(second["val_loss"]) == pytest.approx(float(first["val_loss"]), rel=1e-4)
     assert (tmp_path / "two" / "checkpoints" / "best_model.keras").is_file()
+    # Both go on from the state that the first has written: there is nothing left to do.
+    ended = start_two(*command, tmp_path / "two", "--resume", cwd=tmp_path)
+    finish(*ended)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ class Decoder(keras.Model):
         standardise: bool = False,
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
+        # Features come as they are: rounded to bfloat16, those of a large mean would all be alike.
+        super().__init__(autocast=False, **kwargs)
         self.feature_size = feature_size
         self.vocabulary = Vocabulary(tuple(words), max_length, text_rules)
         self.outputs = len(self.vocabulary) + 1  # index 0 is no word
@@ -65,7 +66,9 @@ class Decoder(keras.Model):
         self.label_smoothing, self.tied, self.standardise = label_smoothing, tied, standardise
         if standardise:
             self.feature_mean, self.feature_deviation = (
-                self.add_weight((feature_size,), first, trainable=False, name=f"feature_{name}")
+                self.add_weight(
+                    (feature_size,), first, trainable=False, name=f"feature_{name}", autocast=False
+                )
                 for name, first in (("mean", "zeros"), ("deviation", "ones"))
             )
         self.token_loss = keras.metrics.Mean(name="token_loss")
@@ -94,10 +97,10 @@ class Decoder(keras.Model):
 
     def standard(self, features):
         """Features (..., D) as the layers take them."""
-        if not self.standardise:
-            return features
-        centred = ops.cast(features, "float32") - ops.cast(self.feature_mean, "float32")
-        return ops.cast(centred / ops.cast(self.feature_deviation, "float32"), self.compute_dtype)
+        if self.standardise:
+            features = ops.cast(features, "float32") - self.feature_mean
+            features = features / self.feature_deviation
+        return ops.cast(features, self.compute_dtype)
 
     def add_output(self, size: int) -> None:
         """Make the output layer, which reads hidden vectors of `size` numbers."""

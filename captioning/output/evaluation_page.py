@@ -22,7 +22,7 @@ GOOD, FAIR = 0.6, 0.2
 THUMBNAIL, QUALITY = 200, 75  # a page of 1,000 square pictures has 13 MB
 
 
-def find_pictures(
+def pictures_of(
     folder: str | Path, ids: Iterable[str], files: Mapping[str, str]
 ) -> dict[str, Path]:
     """The pictures of these images, by `image_id`, as far as the folder has them.

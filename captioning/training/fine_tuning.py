@@ -1,9 +1,8 @@
-"""Fine-tuning: the encoder's last stage learns along with a decoder that stage 2 has trained.
+"""Fine-tuning of an encoder along with a decoder: batches of pictures, a pass, a judgement.
 
 What an encoder was trained for is not what captions speak of. First the decoder alone, then both
 at a low learning rate, as Vinyals et al. do it (arXiv 1609.06647, section 5.1): from the start the
-gradients of a decoder that knows nothing would spoil the encoder. The weights that come out are for
-`1_data_preprocessor.py --weights`, and for any decoder.
+gradients of a decoder that knows nothing would spoil the encoder.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,6 +99,7 @@ def train_epoch(run: Run, passed: Iterator, pictures: int, steps: int) -> None:
         # The metrics are means since the reset.
         logs = run.model.train_on_batch(inputs, following, return_dict=True)
         run.after_step(number, logs, len(inputs["pixels"]))
+    run.bar.close()
 
 
 def keep(output: Path, encoder, decoder) -> None:

@@ -20,7 +20,10 @@ class AdamW(keras.optimizers.AdamW):
     factors: Mapping[str, float] = MappingProxyType({})
 
     def slow_down(self, factors: Mapping[str, float]) -> None:
-        """Let variables learn at a part of the rate, by their `path`; before the first step."""
+        """Let variables learn at a part of the rate, by their `path`; before the first step.
+
+        Their decay stays what it is.
+        """
         self.factors = dict(factors)
 
     def build(self, variables) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from captioning.cli import UserError, fraction, not_negative, positive_float, positive_int
 from captioning.decoders.table import DECODERS, TABLE, decoder_class
 
-SETTINGS = tuple(name for name in TABLE["merge"].defaults if name != "features")
+_DEFAULTS = {name: None for entry in TABLE.values() for name in entry.defaults}
+SETTINGS = tuple(name for name in _DEFAULTS if name != "features")
 SAMPLE = 1000  # images whose features tell mean and deviation
 
 
@@ -21,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def add(flag: str, help: str, **options) -> None:
         name = flag[2:].replace("-", "_")
-        values = [f"{decoder} {entry.defaults[name]}" for decoder, entry in TABLE.items()]
+        values = [
+            f"{decoder} {entry.defaults[name]}"
+            for decoder, entry in TABLE.items()
+            if name in entry.defaults
+        ]
         text = f"{help} (default: {', '.join(values)})"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **options)
 
@@ -104,13 +109,12 @@ def complete(args: argparse.Namespace) -> None:
     Raises:
         UserError: an argument that only another decoder has.
     """
-    entry = TABLE[args.decoder]
-    for name, value in entry.defaults.items():
-        setattr(args, name, getattr(args, name, value))
-    for name in {name for other in TABLE.values() for name in other.own} - {*entry.own}:
-        if getattr(args, name, None):
+    given = vars(args)
+    for name, value in {**_DEFAULTS, **TABLE[args.decoder].defaults}.items():
+        if name not in TABLE[args.decoder].defaults and given.get(name):
             flag = name.replace("_", "-")
             raise UserError(f"--{flag}: the {args.decoder} decoder has none; leave it out")
+        given.setdefault(name, value)
 
 
 def settings_path(folder: Path) -> Path:

@@ -38,7 +38,7 @@ class Run:
         output: the folder; it takes `history.csv`.
         settings: what the state depends on (JSON); a resumed run must have the same.
         columns: of the history.
-        means: of what `fit` logs, that are kept of a row; the first must stay a number.
+        means: of what `after_step` is given, kept of a row; the first must stay a number.
         may_change: settings that a resumed run may set anew.
         unit: what the bar counts.
         advice: what a user does about a loss that is no number.
@@ -96,10 +96,13 @@ class Run:
             total=total, initial=done, unit=self.unit, desc=name, disable=not self.writes
         )
 
-    def after_step(self, steps: int, means: Mapping[str, float], count: int) -> None:
+    def after_step(self, steps: int, means: Mapping[str, float], count: int) -> bool:
         """Account for a step that took `count` units, the row's `steps`th since `begin_row`.
 
         `means` are those of the steps since then. The state is saved if it is time.
+
+        Returns:
+            Whether `stop_minutes` have passed.
 
         Raises:
             UserError: the loss is no longer a number. The last good state stays.
@@ -112,16 +115,25 @@ class Run:
             part[name] = whole / part["steps"]
         now = time.monotonic()
         part["seconds"] = before["seconds"] + now - self.began
-        first = part[self.means[0]]
-        if not math.isfinite(first):
-            self.bar.close()
-            raise UserError(f"the loss is {first} after {self.step} steps; {self.advice}")
+        self.check_number(part[self.means[0]], self.means[0].removeprefix("token_"))
         self.bar.update(count)
         shown = {name.removeprefix("token_"): f"{part[name]:.3f}" for name in self.means}
         self.bar.set_postfix(shown, refresh=False)
-        due = self.stopped or now - self.saved_at >= self.save_seconds
+        stops = self.stopped
+        due = stops or now - self.saved_at >= self.save_seconds
         if due and part["steps"] < self.row_length:
             self.save_state()
+        return stops
+
+    def check_number(self, value: float, what: str) -> None:
+        """Stop a run that has diverged.
+
+        Raises:
+            UserError: the value, a `what`, is not finite.
+        """
+        if not math.isfinite(value):
+            self.bar.close()
+            raise UserError(f"the {what} is {value} after {self.step} steps; {self.advice}")
 
     def fit(
         self,
@@ -208,7 +220,7 @@ class Run:
                 "is in the folder all the same. Start again in another one"
             )
         changed = [
-            f"{name} was {before[name]}, not {value}"
+            _change(name, before[name], value)
             for name, value in self.settings.items()
             if name not in self.may_change and before[name] != value
         ]
@@ -220,8 +232,7 @@ class Run:
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self.history = record["history"]
-        self.part = record.get("part") or self._nothing()
-        self.step = record.get("step", 0)
+        self.part, self.step = record["part"], record["step"]
 
 
 class _AfterStep(keras.callbacks.Callback):
@@ -232,9 +243,15 @@ class _AfterStep(keras.callbacks.Callback):
         self.run, self.count = run, count
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
-        self.run.after_step(batch + 1, logs, self.count(batch))
-        if self.run.stopped:
+        if self.run.after_step(batch + 1, logs, self.count(batch)):
             self.run.model.stop_training = True
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """How a setting differs; digests say nothing to a reader."""
+    if name.endswith("_sha256") or isinstance(now, dict):
+        return f"the {name.removesuffix('_sha256').removesuffix('_of')} was another one"
+    return f"{name} was {before}, not {now}"
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
@@ -247,7 +264,7 @@ def _read_state(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         with np.load(path) as file:
             record = json.loads(str(file["record"]))
             arrays = [file[str(number)] for number in range(len(file.files) - 1)]
-        if not {"settings", "history"} <= record.keys():
+        if not {"settings", "history", "part", "step"} <= record.keys():
             raise ValueError("its record lacks something")
     except Exception as error:  # zipfile, numpy and json each raise their own
         raise UserError(

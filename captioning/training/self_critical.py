@@ -1,4 +1,4 @@
-"""Self-critical training: a decoder learns from its own captions, by what CIDEr-D says of them.
+"""Self-critical training: drawing captions, their rewards, and a pass over the images.
 
 Teacher forcing never shows a decoder its own mistakes, and does not ask for what it is scored by.
 Here it draws captions of the training images, each is scored against the images' own captions, and
@@ -110,6 +110,7 @@ def train_epoch(
         total += mean
         done = (number - 1) * batch_size
         run.after_step(number, {"reward": total / number}, min(batch_size, len(ids) - done))
+    run.bar.close()
 
 
 def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:

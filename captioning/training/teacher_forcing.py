@@ -73,6 +73,7 @@ class CaptionRun(Run):
                     if batches.failure is not None:
                         raise batches.failure from error
                 raise
+            self.check_number(val["token_loss"], "development loss")
             row = {
                 "epoch": epoch + 1,
                 "loss": self.part["token_loss"],

@@ -140,6 +140,26 @@ def test_standardised_features_of_any_scale_give_the_same(name):
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_standardised_features_are_not_rounded_before(name):
+    """In bfloat16, numbers of a large mean and small deviation would all be alike."""
+    random = np.random.default_rng(0)
+    exact, rough = (
+        tiny(name, WORDS, LONGEST, standardise=True, dtype=dtype)
+        for dtype in ("float32", "mixed_bfloat16")
+    )
+    features = (10 + 0.1 * random.normal(size=(30, *exact.feature_shape))).astype(np.float32)
+    inputs = {"features": features, "tokens": np.tile([[1, 3, 4]], (30, 1))}
+    logits = []
+    for model in (exact, rough):
+        model.adapt(features)
+        logits.append(
+            keras.ops.convert_to_numpy(keras.ops.cast(model.next_words(inputs), "float32"))
+        )
+    difference = np.abs(logits[0] - logits[1]).mean()
+    assert difference < 0.05 * np.abs(logits[0] - logits[0].mean(axis=0)).mean() + 0.01
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_steps_equal_teacher_forcing(name, tied):
     model = tiny(name, WORDS, LONGEST, tied=tied)

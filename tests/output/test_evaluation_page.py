@@ -11,7 +11,7 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.evaluation.coco_toolkit import FIGURES, Scores
 from captioning.evaluation.figures import Candidate, baselines, table
-from captioning.output.evaluation_page import find_pictures, grade, write_page
+from captioning.output.evaluation_page import grade, pictures_of, write_page
 
 HOSTILE = '</p><script>alert("x")</script><img src=x onerror=alert(1)> \ud800 & "quoted"'
 VARIETY = {"distinct": 3, "mean_length": 5.25, "repeated_bigram": 0.5, "vocabulary": 9}
@@ -56,7 +56,7 @@ def page(tmp_path):
         row("another", {"a": "a cat", "b": "a cat", "c": "a cat"}, [0.5, 0.1, 3.0]),
         row("constant caption", {"a": "it", "b": "it", "c": "it"}, [0.0, 0.0, 0.0]),
     ]
-    pictures = find_pictures(tmp_path, ["a", "b", "c"], {})
+    pictures = pictures_of(tmp_path, ["a", "b", "c"], {})
     missing = write_page(tmp_path / "page.html", "protocol coco", rows, rows[:2], pictures)
     text = (tmp_path / "page.html").read_text()
     return text, Elements(text), missing
@@ -116,16 +116,16 @@ def test_a_thumbnail_is_small(page):
 def test_a_folder_without_the_pictures_is_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "other.jpg")
     with pytest.raises(UserError, match="none of the pictures"):
-        find_pictures(tmp_path, ["a"], {})
+        pictures_of(tmp_path, ["a"], {})
     with pytest.raises(UserError, match="not a folder"):
-        find_pictures(tmp_path / "nowhere", ["a"], {})
+        pictures_of(tmp_path / "nowhere", ["a"], {})
 
 
 def test_pictures_lie_in_sub_folders_too(tmp_path):
     name = "COCO_val2014_000000000042.jpg"
     (tmp_path / "val2014").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "val2014" / name)
-    assert find_pictures(tmp_path, ["42"], {"42": name}) == {"42": tmp_path / "val2014" / name}
+    assert pictures_of(tmp_path, ["42"], {"42": name}) == {"42": tmp_path / "val2014" / name}
 
 
 @pytest.mark.parametrize(("score", "colour"), [(0.6, "good"), (0.59, "fair"), (0.19, "poor")])

@@ -89,6 +89,11 @@ def test_as_many_stages_learn_as_are_asked_for(stages, first, depths):
     assert learning["stage4_block0_1_conv/kernel"] == 0
 
 
+def test_a_puzzle_solver_cannot_be_fine_tuned():
+    with pytest.raises(UserError, match="the encoder jigsaw cannot be fine-tuned"):
+        thaw(build_network("resnet18"), "jigsaw")
+
+
 def test_more_stages_than_there_are_is_refused():
     with pytest.raises(UserError, match="--stages 5: the encoder resnet18 has 4, and a stem"):
         thaw(build_network("resnet18"), "resnet18", "5")
