@@ -102,6 +102,13 @@ def test_other_settings_are_refused_but_for_those_that_may_change(tmp_path):
         make_run(tmp_path, {"seed": 2, "steps": 5}).resume()
 
 
+def test_digests_are_named_and_not_shown(tmp_path):
+    make_run(tmp_path, {"pictures_sha256": "0a1b"}).save_state()
+    with pytest.raises(UserError, match="it had other pictures; give") as refused:
+        make_run(tmp_path, {"pictures_sha256": "2c3d"}).resume()
+    assert "0a1b" not in str(refused.value)
+
+
 def test_a_run_of_a_version_that_knew_fewer_settings_is_refused(tmp_path):
     make_run(tmp_path, {"seed": 1}).save_state()
     with pytest.raises(UserError, match="was left by an older version"):
