@@ -10,8 +10,6 @@ weights, which are for `1_data_preprocessor.py --weights` and for any decoder. W
 import time
 from pathlib import Path
 
-import numpy as np
-
 from captioning.cli import (
     ArgumentParser,
     UserError,
@@ -143,7 +141,7 @@ def main() -> None:
     )
     model.optimizer.slow_down({p: args.stage_decay**depth for p, depth in learning.items()})
     names = (
-        "stages", "stage_decay", "image_size", "model", "descriptions", "train_split", "dev_split",
+        "stages", "stage_decay", "image_size", "descriptions", "train_split", "dev_split",
         "split_seed", "epochs", "limit", "batch_size", "captions", "learning_rate", "dtype", "seed",
     )  # fmt: skip
     settings = {
@@ -182,8 +180,7 @@ def main() -> None:
                 f"{unreadable[0]}"
             )
         val_loss = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
-        if not np.isfinite(val_loss):
-            raise UserError(f"the development loss is {val_loss}; lower --learning-rate")
+        this_run.check_number(val_loss, "development loss")
         row = {
             "epoch": epoch + 1, "loss": round(this_run.part["token_loss"], 5),
             "val_loss": round(val_loss, 5),

@@ -229,7 +229,7 @@ def main() -> None:
         "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip
     recipe = {**settings, "image_size": feature_size, "view_size": size,
-              "preprocessing": str(preprocessing._replace(size=feature_size)),
+              "preprocessing": str(preprocessing.resized(feature_size)),
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"
     this_run = training.PretextRun(

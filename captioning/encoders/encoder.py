@@ -39,9 +39,7 @@ class Encoder:
 
     def resize(self, size: int) -> None:
         """Take pictures of another size, prepared as before but for that."""
-        before = self.preprocessing
-        resize = before.resize and round(before.resize * size / before.size)
-        self.preprocessing = before._replace(size=size, resize=resize)
+        self.preprocessing = self.preprocessing.resized(size)
         self.info |= {"image_size": size, "preprocessing": str(self.preprocessing)}
 
     def encode_few(self, pixels: np.ndarray, *, grid: bool = False) -> np.ndarray:

@@ -106,3 +106,9 @@ def test_from_features_to_captions_it_is_kept_and_checked(dataset, tmp_path):
         "3_BLEU.py", "--features", "other.pkl", "--split", dataset.dev, cwd=tmp_path
     )
     assert_refused(result, "squash(64)|imagenet", "--preprocessing 'resize(72)|crop(64)|unit'")
+
+
+def test_pictures_of_another_size_show_as_large_a_part():
+    cropped = parse("resize(256)|crop(224)|unit", Preprocessing())
+    assert str(cropped.resized(112)) == "resize(128)|crop(112)|unit"
+    assert str(Preprocessing(224).resized(112)) == "squash(112)|imagenet"
