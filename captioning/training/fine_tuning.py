@@ -36,19 +36,21 @@ def batches(
     epoch: int,
     unreadable: list[str],
     times: Mapping[str, int] | None = None,
+    whole: bool = False,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """One pass over `images`, in an order, views and captions that follow from seed and epoch.
 
     Yields ({"pixels": (n, size, size, 3), "tokens": (n * count, T)}, next words (n * count, T)): a
     picture's `count` captions are neighbours, and shorter ones end in 0. Two pictures of three are
-    seen in part (`captioning.images.views`). An unreadable picture is left out, and added to
-    `unreadable`. With `times` a picture comes so many times, each with a view of its own.
+    seen in part (`captioning.images.views`), unless all are to be seen `whole`. An unreadable
+    picture is left out, and added to `unreadable`. With `times` a picture comes so many times, each
+    with a view of its own.
     """
     random = np.random.default_rng((seed, epoch))
     owner = {path: image_id for image_id, path in images.items()}
     paths = [path for path, one in owner.items() for _ in range(times[one] if times else 1)]
     random.shuffle(paths)
-    looks = iter(random.integers(3, size=len(paths)))  # 0: the whole
+    looks = iter(random.integers(1 if whole else 3, size=len(paths)))  # 0: the whole
     seen: Counter[Path] = Counter()
 
     def square_of(path: Path):
