@@ -23,8 +23,11 @@ def parse_arguments():
     add = parser.add_argument
     add(
         "--images",
-        default="data/flickr8k/Flicker8k_Dataset",
-        help="folder of pictures, which may lie in sub-folders such as COCO's",
+        nargs="+",
+        default=["data/flickr8k/Flicker8k_Dataset"],
+        metavar="FOLDER",
+        help="folder of pictures, which may lie in sub-folders such as COCO's; of several data "
+        "sets a folder for each file of --captions, in the same order",
     )
     add(
         "--captions",
@@ -32,7 +35,8 @@ def parse_arguments():
         default=["data/flickr8k/Flickr8k_text/Flickr8k.token.txt"],
         metavar="FILE",
         help="the data set's own: Flickr8k's or Flickr30k's token file or csv, COCO's "
-        "captions_*.json (give training and validation together), Karpathy's dataset_*.json",
+        "captions_*.json (give training and validation together), Karpathy's dataset_*.json; each "
+        "is read in its own format",
     )
     add(
         "--dataset",
@@ -114,7 +118,11 @@ def parse_arguments():
         help="do only the features of part I of N, as a file of its own in the folder --features "
         "(default: features); later stages take the folder. The captions: --only captions, once",
     )
-    add("--limit", type=positive_int, help="use only the first N captioned pictures, for a try")
+    add(
+        "--limit",
+        type=positive_int,
+        help="use only the first N captioned pictures of each data set, for a try",
+    )
     add("--seed", type=seed, default=0, help="of random encoder weights")
     add("--resume", action="store_true", help="go on where a killed run stopped")
     return parser.parse_args()  # fmt: skip
@@ -142,25 +150,20 @@ def main() -> None:
     args.features = args.features or stem + (".h5" if args.grid else ".pkl")
     if args.grid and Path(args.features).suffix not in (".h5", ".hdf5"):
         raise UserError(f"{args.features}: grids are kept in HDF5; give a name that ends in .h5")
-    from captioning.datasets import find_pictures, read_datasets
+    from captioning.datasets import read_with_pictures
     from captioning.datasets.descriptions import write_descriptions
     from captioning.features.reading import check_replaceable
     from captioning.files import check_writable
     from captioning.text import clean_all
 
     # 1. Which pictures have captions, and which captions a picture?
-    dataset = read_datasets(args.captions, args.dataset)
+    dataset, images, usable, left_out = read_with_pictures(args.images, args.captions, args.dataset)
     captions = dataset.captions
     print(f"{dataset.name}: {len(captions)} images, {sum(map(len, captions.values()))} captions")
-    if not Path(args.images).is_dir():
-        raise UserError(f"{args.images}: not a folder of pictures; see data/README.md")
-    images, left_out = find_pictures(args.images, dataset.files)
     report_skipped("pictures of the same name as another", left_out)
     report_skipped("captioned images without a picture", [i for i in captions if i not in images])
     report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
-    ids = [image_id for image_id in captions if image_id in images][: args.limit]
-    if not ids:
-        raise UserError(f"{args.images}: holds none of the pictures that {dataset.name} names")
+    ids = [image_id for own in usable for image_id in own[: args.limit]]
     if args.shard:
         number, count = args.shard
         ids = ids[number - 1 :: count]

@@ -32,14 +32,27 @@ def parse_arguments():
     add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
     add(
         "--train-split",
-        default="data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt",
+        nargs="+",
+        default=["data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt"],
+        metavar="SPLIT",
         help="the training images: a file that names one a line, COCO's captions_train*.json, "
-        "FILE.json:train of Karpathy's, or train, which --split-seed draws",
+        "FILE.json:train of Karpathy's, or train, which --split-seed draws; of several data sets "
+        "one for each, where CAPTIONS_FILE:train is drawn",
     )
     add(
         "--dev-split",
-        default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
+        nargs="+",
+        default=["data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"],
+        metavar="SPLIT",
         help="likewise the images that choose the best epoch",
+    )
+    add(
+        "--repeat",
+        nargs="+",
+        type=positive_int,
+        metavar="N",
+        help="how often an epoch sees the captions of each training split; raise it for a small "
+        "data set beside a large one; default: once",
     )
     add("--split-seed", type=seed, default=0, help="draws the splits train, dev and test (8:1:1)")
     add(
@@ -67,7 +80,7 @@ def parse_arguments():
         help="bfloat16 trains faster where the processor has it; the model is kept in float32",
     )
     add("--seed", type=seed, default=0, help="of weights, dropout and order; change it for a rerun")
-    add("--limit", type=positive_int, help="train on the first N images only, for a try")
+    add("--limit", type=positive_int, help="train on the first N images of each split, for a try")
     add("--output-dir", default=".", help="takes model-ep*.keras, checkpoints/ and history.*")
     add("--resume", action="store_true", help="go on after the last finished epoch")
     return parser.parse_args()  # fmt: skip
@@ -79,7 +92,7 @@ def main() -> None:
     output_dir = Path(args.output_dir)
 
     # 1. The hand-off files of stage 1, and which images train and which judge.
-    from captioning.datasets import read_split, select
+    from captioning.datasets import described, select_for_training
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import check_kind, read_features, read_views
     from captioning.files import check_writable, hold, write_json
@@ -90,14 +103,12 @@ def main() -> None:
     check_kind(features, args.features, grid=TABLE[args.decoder].grid, reader=decoder)
     views = read_views(args.views, features, args.features)
     descriptions, text_rules = read_descriptions(args.descriptions)
-    ids = {
-        split: select(
-            read_split(split, descriptions, seed=args.split_seed),
-            split=split, features=features, descriptions=descriptions,
-        )
-        for split in (args.train_split, args.dev_split)
-    }  # fmt: skip
-    train_ids = ids[args.train_split][: args.limit]
+    times, dev_ids = select_for_training(
+        args.train_split, args.dev_split, descriptions,
+        seed=args.split_seed, repeat=args.repeat, limit=args.limit, features=features,
+    )  # fmt: skip
+    train_ids = list(times)
+    seen_ids = [image_id for image_id, count in times.items() for _ in range(count)]
     vocabulary = build_vocabulary(descriptions, train_ids, text_rules, args.min_count)
     (output_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output_dir / "history.csv")
@@ -125,13 +136,15 @@ def main() -> None:
             views=seen,
             keep_unknown=args.min_count > 1,
         )
-        for chosen, seed, seen in ((train_ids, args.seed, views), (ids[args.dev_split], None, ()))
+        for chosen, seed, seen in ((seen_ids, args.seed, views), (dev_ids, None, ()))
     )
     keras.utils.set_random_seed(args.seed)
     model = recipes.build(args, features, train_ids, vocabulary, args.epochs * len(train_batches))
     names = ("decoder", "epochs", "batch_size", *recipes.SETTINGS, "dtype", "seed", "limit",
              "train_split", "dev_split", "split_seed", "views")  # fmt: skip
     settings = {name: vars(args)[name] for name in names}
+    settings["train_split"] = described(args.train_split, args.repeat)
+    settings["dev_split"] = described(args.dev_split)
     # The features' path is not compared: they may lie elsewhere when a run is resumed.
     compared = {**settings, "features_of": features.origin, "vocabulary_sha256": vocabulary.digest}
 

@@ -23,9 +23,12 @@ def parse_arguments():
     add("--descriptions", help="default: descriptions.txt here or in Pre-trained/")
     add(
         "--split",
-        default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
+        nargs="+",
+        default=["data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"],
+        metavar="SPLIT",
         help="the images to score: a file that names one a line, COCO's captions_val*.json, "
-        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
+        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws; or "
+        "several",
     )
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     search_settings.add_arguments(parser, beam_width=1)
@@ -56,7 +59,14 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     search = search_settings.from_arguments(args)
-    from captioning.datasets import read_datasets, read_split, results, select
+    from captioning.datasets import (
+        described,
+        every_id,
+        read_datasets,
+        read_splits,
+        results,
+        select_each,
+    )
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import find_features, read_features
     from captioning.files import check_writable, find_artifact, write_json
@@ -84,8 +94,11 @@ def main() -> None:
     else:
         source = args.descriptions or find_artifact("descriptions.txt") or "descriptions.txt"
         references, _ = read_descriptions(source)
-    split = read_split(args.split, references, seed=args.split_seed)
-    ids = select(split, split=args.split, features=features, references=references)
+    splits = read_splits(args.split, references, seed=args.split_seed)
+    advice = "write it with its folder"
+    if args.captions:
+        advice = "score with evaluate.py, and --images and --captions of every data set"
+    ids = every_id(select_each(splits, advice=advice, features=features, references=references))
     if args.output:
         check_writable(args.output)
 
@@ -103,13 +116,13 @@ def main() -> None:
     hypothesis = {
         image_id: bleu.tokenise(text, args.protocol) for image_id, text in captions.items()
     }
-    inside = set(split)
+    inside = set(every_id(splits))
     outside = {image_id: texts for image_id, texts in tokens.items() if image_id not in inside}
     rows = [(f"model, beam width {search.beam_width}", hypothesis)]
     if outside:
         constant = bleu.constant_caption(outside)
         rows.append(("constant caption", dict.fromkeys(ids, constant)))
-    print(f"protocol {args.protocol}, split {args.split}, {len(ids)} images")
+    print(f"protocol {args.protocol}, split {described(args.split)}, {len(ids)} images")
     print(f"{'':24}" + "".join(f"  BLEU-{n}" for n in (1, 2, 3, 4)))
     for name, candidate in rows:
         figures = bleu.bleu(tokens, candidate, args.protocol)

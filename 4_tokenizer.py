@@ -12,7 +12,9 @@ def parse_arguments():
     add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
     add(
         "--train-split",
-        default="data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt",
+        nargs="+",
+        default=["data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt"],
+        metavar="SPLIT",
         help="the training images: the ones given to 2_train_IC_model.py, and likewise",
     )
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
@@ -34,7 +36,7 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     from captioning.captioners.tokenizer import write_tokenizer
-    from captioning.datasets import read_split, select
+    from captioning.datasets import every_id, read_splits, select_each
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import read_features
     from captioning.files import check_writable
@@ -43,14 +45,14 @@ def main() -> None:
 
     check_writable(args.output)
     descriptions, text_rules = read_descriptions(args.descriptions)
-    split = read_split(args.train_split, descriptions, seed=args.split_seed)
+    splits = read_splits(args.train_split, descriptions, seed=args.split_seed)
     # As stage 2 does: a picture that could not be read has captions, perhaps, and no features.
     folder = Path(args.output).parent
     features = args.features or trained_setting(folder, "features", str)
     sources = {"descriptions": descriptions}
     if features and (args.features or Path(features).exists()):
         sources["features"] = read_features(features)
-    ids = select(split, split=args.train_split, **sources)
+    ids = every_id(select_each(splits, **sources))
     min_count = args.min_count or max(1, trained_setting(folder, "min_count", int) or 1)
     vocabulary = build_vocabulary(descriptions, ids, text_rules, min_count)
     write_tokenizer(args.output, vocabulary)

@@ -60,9 +60,12 @@ def parse_arguments():
     )
     add(
         "--split",
-        default="data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt",
+        nargs="+",
+        default=["data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"],
+        metavar="SPLIT",
         help="the images to score: a file that names one a line, COCO's captions_val*.json, "
-        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws",
+        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws; or "
+        "several",
     )
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     search_settings.add_arguments(parser, beam_width=3)
@@ -73,7 +76,14 @@ def parse_arguments():
     )
     add("--output", help="write figures, settings and digests as JSON")
     add("--report", help="write a page with every picture, its captions and their CIDEr-D (.html)")
-    add("--images", default="data/flickr8k/Flicker8k_Dataset", help="the pictures for --report")
+    add(
+        "--images",
+        nargs="+",
+        default=["data/flickr8k/Flicker8k_Dataset"],
+        metavar="FOLDER",
+        help="the pictures for --report; also a folder for each file of --captions, which tells "
+        "names of several data sets apart as 1_data_preprocessor.py does",
+    )
     add(
         "--java-patience",
         type=positive_float,
@@ -148,7 +158,15 @@ def main() -> None:
     search = search_settings.from_arguments(args)
     if args.spread and len(args.model_path or []) < 2:
         raise UserError("--spread: one model has none; give two or more with --model-path")
-    from captioning.datasets import read_datasets, read_split, select
+    from captioning.datasets import (
+        described,
+        every_id,
+        read_datasets,
+        read_splits,
+        read_with_pictures,
+        select,
+        select_each,
+    )
     from captioning.evaluation.coco_toolkit import CocoToolkit
     from captioning.evaluation.figures import Candidate, baselines, record, spread, table
     from captioning.evaluation.predictions import choose, read_predictions
@@ -159,18 +177,25 @@ def main() -> None:
     toolkit = CocoToolkit(args.java_patience)
     for output in filter(None, (args.output, args.report)):
         check_writable(output)
-    dataset = read_datasets(args.captions, args.dataset)
+    pictures = {}
+    if len(args.images) == 1:
+        dataset = read_datasets(args.captions, args.dataset)
+    else:
+        dataset, pictures, *_ = read_with_pictures(args.images, args.captions, args.dataset)
     references = dataset.captions
-    split = read_split(args.split, references, seed=args.split_seed)
-    ids = select(split, split=args.split, references=references)
+    splits = read_splits(args.split, references, seed=args.split_seed)
+    split, split_name = every_id(splits), described(args.split)
+    ids = every_id(select_each(splits, references=references))
     predictions = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }
     models = load_models(args, search) if args.model_path or not predictions else []
     for *_, features in models:
-        ids = select(ids, split=args.split, features=features)
+        advice = "give --images and --captions of every data set, and write it with its folder"
+        ids = select(ids, split=split_name, advice=advice, features=features)
     predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
-    pictures = pictures_of(args.images, ids, dataset.files) if args.report else {}
+    if args.report and not pictures:
+        pictures = pictures_of(args.images[0], ids, dataset.files)
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
     candidates = caption_by_models(args, search, models, ids, references)
@@ -186,7 +211,7 @@ def main() -> None:
             for candidate in candidates + beside
         ]
     of = f" of {len(split)}" if len(ids) < len(split) else ""
-    settings = f"protocol coco, split {args.split}, {len(ids)}{of} images, captions {dataset.name}"
+    settings = f"protocol coco, split {split_name}, {len(ids)}{of} images, captions {dataset.name}"
     print(settings)
     several = [scores for _, scores in rows[: len(models)]]
     print(table(rows, spread(several) if args.spread else None))
@@ -197,7 +222,7 @@ def main() -> None:
         figures = {
             "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,
             "captions": args.captions, "captions_sha256": list(map(sha256, args.captions)),
-            "split": args.split, "split_seed": args.split_seed, "images": len(ids),
+            "split": split_name, "split_seed": args.split_seed, "images": len(ids),
             "image_ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
         }  # fmt: skip
         write_json(args.output, {**figures, "rows": [record(*row) for row in rows]})

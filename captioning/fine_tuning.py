@@ -31,12 +31,20 @@ def parse_arguments():
     parser = ArgumentParser(__doc__.split("\n")[0])
     add = parser.add_argument
     add("--model", required=True, help="a decoder that stage 2 has trained")
-    add("--images", default="data/flickr8k/Flicker8k_Dataset", help="folder of the pictures")
+    add(
+        "--images", nargs="+", default=["data/flickr8k/Flicker8k_Dataset"], metavar="FOLDER",
+        help="folder of the pictures, or all those that 1_data_preprocessor.py was given",
+    )  # fmt: skip
     add("--weights", help="the encoder's, where the model's record of them is not enough")
     add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
-    flickr8k = "data/flickr8k/Flickr8k_text/Flickr_8k.{}Images.txt"
-    add("--train-split", default=flickr8k.format("train"), help="which images it learns from")
-    add("--dev-split", default=flickr8k.format("dev"), help="which images choose the best epoch")
+    for name, what in (("train", "it learns from"), ("dev", "choose the best epoch")):
+        default = [f"data/flickr8k/Flickr8k_text/Flickr_8k.{name}Images.txt"]
+        text = f"which images {what}; of several data sets a split for each"
+        add(f"--{name}-split", nargs="+", default=default, metavar="SPLIT", help=text)
+    add(
+        "--repeat", nargs="+", type=positive_int, metavar="N",
+        help="how often an epoch sees the pictures of each training split; default: once",
+    )  # fmt: skip
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--epochs", type=positive_int, default=5, help="passes over the training images")
     add("--batch-size", type=positive_int, default=32, help="pictures a step")
@@ -79,26 +87,21 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.datasets import find_pictures, read_split, select
+    from captioning.datasets import described, find_all_pictures, select_for_training
     from captioning.datasets.descriptions import read_descriptions
     from captioning.files import check_writable, hold, sha256
 
     # 1. Pictures, captions, and which of them train and which judge.
     descriptions, rules = read_descriptions(args.descriptions)
-    if not Path(args.images).is_dir():
-        raise UserError(f"{args.images}: not a folder of pictures; give theirs as --images")
-    pictures, _ = find_pictures(args.images, {image_id: image_id for image_id in descriptions})
-    train_ids, dev_ids = (
-        select(
-            read_split(split, descriptions, seed=args.split_seed),
-            split=split, pictures=pictures, descriptions=descriptions,
-        )
-        for split in (args.train_split, args.dev_split)
+    pictures = find_all_pictures(args.images, descriptions)
+    times, dev_ids = select_for_training(
+        args.train_split, args.dev_split, descriptions,
+        seed=args.split_seed, repeat=args.repeat, limit=args.limit, pictures=pictures,
     )  # fmt: skip
     train, dev = (
-        {image_id: pictures[image_id] for image_id in ids}
-        for ids in (train_ids[: args.limit], dev_ids[: args.limit])
+        {image_id: pictures[image_id] for image_id in ids} for ids in (times, dev_ids[: args.limit])
     )
+    seen = sum(times.values())  # pictures an epoch
     output = Path(args.output_dir)
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
@@ -130,10 +133,10 @@ def main() -> None:
     decoder.compile(jit_compile=keras.backend.backend() != "tensorflow")
     learning = thaw(encoder.network, encoder.info["encoder"], args.stages)
     model = EndToEnd(encoder.network, decoder, args.captions)
-    steps = args.epochs * -(-len(train) // args.batch_size)
+    epoch_steps = -(-seen // args.batch_size)
     model.compile(
         optimizer=AdamW(
-            learning_rate_schedule(args.learning_rate, steps),
+            learning_rate_schedule(args.learning_rate, args.epochs * epoch_steps),
             weight_decay=0.01,
             global_clipnorm=1.0,
         ),
@@ -146,6 +149,8 @@ def main() -> None:
     )  # fmt: skip
     settings = {
         **{name: vars(args)[name] for name in names},
+        "train_split": described(args.train_split, args.repeat),
+        "dev_split": described(args.dev_split),
         "model_sha256": sha256(args.model), "weights_sha256": encoder.info["weights_sha256"],
     }  # fmt: skip
     this_run = Run(
@@ -166,17 +171,17 @@ def main() -> None:
     print(f"{len(train)} pictures; {len(history)} epochs already trained")
     if not history:
         before = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
-        print(f"{args.dev_split}: loss {before:.3f} before the first epoch")
+        print(f"{settings['dev_split']}: loss {before:.3f} before the first epoch")
     for epoch in range(len(history), args.epochs):
         unreadable: list[str] = []
         passed = batches(
             train, captions, encoder.preprocessing, batch_size=args.batch_size,
-            count=args.captions, seed=args.seed, epoch=epoch, unreadable=unreadable,
+            count=args.captions, seed=args.seed, epoch=epoch, unreadable=unreadable, times=times,
         )  # fmt: skip
-        train_epoch(this_run, passed, len(train), -(-len(train) // args.batch_size))
-        if 2 * len(unreadable) > len(train):
+        train_epoch(this_run, passed, seen, epoch_steps)
+        if 2 * len(unreadable) > seen:
             raise UserError(
-                f"{len(unreadable)} of {len(train)} pictures could not be read, the first: "
+                f"{len(unreadable)} of {seen} pictures could not be read, the first: "
                 f"{unreadable[0]}"
             )
         val_loss = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
@@ -186,7 +191,7 @@ def main() -> None:
             "val_loss": round(val_loss, 5),
             "seconds": round(time.monotonic() - this_run.began, 1),
         }  # fmt: skip
-        report_skipped("unreadable pictures", sorted(unreadable))
+        report_skipped("unreadable pictures", sorted({*unreadable}))
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
         if best_row([*history, row]) is row:
             keep(output / "checkpoints", encoder, decoder)

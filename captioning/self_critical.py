@@ -27,9 +27,10 @@ def parse_arguments():
     add("--model", required=True, help="a decoder that stage 2 has trained")
     add("--features", required=True, help="those it was trained on")
     add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
-    flickr8k = "data/flickr8k/Flickr8k_text/Flickr_8k.{}Images.txt"
-    add("--train-split", default=flickr8k.format("train"), help="which images it learns from")
-    add("--dev-split", default=flickr8k.format("dev"), help="which images choose the best epoch")
+    for name, what in (("train", "it learns from"), ("dev", "choose the best epoch")):
+        default = [f"data/flickr8k/Flickr8k_text/Flickr_8k.{name}Images.txt"]
+        text = f"which images {what}; of several data sets a split for each"
+        add(f"--{name}-split", nargs="+", default=default, metavar="SPLIT", help=text)
     add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
     add("--epochs", type=positive_int, default=4, help="passes over the training images")
     add("--samples", type=positive_int, default=5, help="captions drawn for an image, at least 2")
@@ -52,7 +53,7 @@ def main() -> None:
         raise UserError(
             "--samples 1: a caption is judged by the others of its image; give 2 or more"
         )
-    from captioning.datasets import read_split, select
+    from captioning.datasets import described, select_for_training
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import read_features
     from captioning.files import atomic_path, check_writable, hold, sha256
@@ -60,15 +61,10 @@ def main() -> None:
     # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
     features = read_features(args.features)
     descriptions, rules = read_descriptions(args.descriptions)
-    train_ids, dev_ids = (
-        select(
-            read_split(split, descriptions, seed=args.split_seed),
-            split=split,
-            features=features,
-            descriptions=descriptions,
-        )
-        for split in (args.train_split, args.dev_split)
+    times, dev_ids = select_for_training(
+        args.train_split, args.dev_split, descriptions, seed=args.split_seed, features=features
     )
+    train_ids = list(times)
     output = Path(args.output_dir)
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
@@ -88,6 +84,8 @@ def main() -> None:
              "learning_rate", "seed")  # fmt: skip
     settings = {
         **{name: vars(args)[name] for name in names},
+        "train_split": described(args.train_split),
+        "dev_split": described(args.dev_split),
         "model_sha256": sha256(args.model), "features_of": features.origin,
     }  # fmt: skip
     trained = load_trained(args.model, output)
@@ -109,7 +107,7 @@ def main() -> None:
     history = this_run.history
     train_reward, dev_reward = scorer(descriptions, train_ids), scorer(descriptions, dev_ids)
     before = judge(trained, features, dev_ids, dev_reward)
-    print(f"{args.dev_split}: CIDEr-D {before:.3f} before the first epoch")
+    print(f"{settings['dev_split']}: CIDEr-D {before:.3f} before the first epoch")
 
     # 2. Draw, score, learn.
     for epoch in range(len(history), args.epochs):

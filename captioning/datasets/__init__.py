@@ -9,9 +9,20 @@ from captioning.datasets.reading import (
     read_dataset,
     read_datasets,
 )
-from captioning.datasets.splits import read_split, select
+from captioning.datasets.selection import (
+    described,
+    every_id,
+    read_splits,
+    select,
+    select_each,
+    select_for_training,
+)
+from captioning.datasets.several import find_all_pictures, read_with_pictures
+from captioning.datasets.splits import read_split
 
 __all__ = [
-    "DATASETS", "Dataset", "find_pictures", "read_captions", "read_dataset", "read_datasets",
-    "read_split", "read_text", "results", "results_id", "select",
+    "DATASETS", "Dataset", "described", "every_id", "find_all_pictures", "find_pictures",
+    "read_captions", "read_dataset", "read_datasets", "read_split", "read_splits", "read_text",
+    "read_with_pictures", "results", "results_id", "select", "select_each",
+    "select_for_training",
 ]  # fmt: skip

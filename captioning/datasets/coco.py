@@ -65,6 +65,16 @@ def results_id(image_id: str, numbers: Mapping[str, int]) -> int | str:
     return numbers.get(image_id, int(image_id) if _NUMBER.fullmatch(image_id) else image_id)
 
 
+def distinct_numbers(numbers: Mapping[str, int], ids: Iterable[str]) -> dict[str, int]:
+    """The numbers of several files' pictures; none where two of the `ids` get the same one.
+
+    Each file counts its own pictures. Without numbers they go by their names.
+    """
+    ids = list(ids)
+    called = {results_id(image_id, numbers) for image_id in ids}
+    return dict(numbers) if len(called) == len(ids) else {}
+
+
 def results(captions: Iterable[tuple[str, str]], numbers: Mapping[str, int]) -> list[dict]:
     """Captions (`image_id`, text) in COCO's results format, which its server takes.
 

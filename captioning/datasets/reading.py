@@ -74,13 +74,18 @@ def read_datasets(paths: Sequence[str | Path], dataset: str = "auto") -> Dataset
             raise UserError(f"{path}: holds no caption")
         twice = next((image_id for image_id in part.files if image_id in files), None)
         if twice is not None:
-            raise UserError(f"{path}: image {twice} is in another of the captions files as well")
+            raise UserError(
+                f"{path}: image {twice} is in another of the captions files as well; if they are "
+                "of different data sets, give --images a folder for each, where there is --images"
+            )
         names.append(part.name)
         captions |= part.captions
         files |= part.files
         numbers |= part.numbers
         for split, ids in part.splits.items():
             splits.setdefault(split, []).extend(ids)
+    if len(paths) > 1:
+        numbers = coco.distinct_numbers(numbers, files)
     return Dataset(", ".join(names), captions, files, splits, numbers)
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from captioning.cli import UserError, report_skipped
+from captioning.cli import UserError
 from captioning.datasets.form import parse_json, read_text
 from captioning.datasets.reading import USED, read_dataset, reader_of
 from captioning.datasets.tables import NAMES, SPLITS
 from captioning.files import existing_file
-from captioning.images.names import differences, has_suffix, known_id, path_id
+from captioning.images.names import has_suffix, known_id, path_id
 
 _DRAWN = ("train", "dev", "test")
 _JSON = re.compile(r"\s*(?:\{|\[\s*[\[{\"])")  # how it begins, where it is nothing else
@@ -26,8 +26,9 @@ def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> 
     `split` is a text file of names, one or several a line, with or without suffix and folder; a
     csv with a column of names; JSON: a list of names or a dictionary of such; a captions file, for
     all its pictures. Where a file holds several splits, `FILE:val` says which. `train`, `dev` or
-    `test` are drawn from `ids` (80, 10 and 10%). What is drawn follows from `seed` and the id
-    alone, so that it stays the same whichever other images there are.
+    `test` are drawn from `ids` (80, 10 and 10%), and `FILE:train` from the pictures of a captions
+    file without splits. What is drawn follows from `seed` and the id alone, so that it stays the
+    same whichever other images there are.
 
     Names are given as the ids that they mean, where those are among `ids`; else with all folders
     that the file has before them.
@@ -39,58 +40,32 @@ def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> 
     path, _, name = str(split).rpartition(":")
     if Path(split).is_file() or not (name and Path(path).is_file()):
         path, name = str(split), ""
-    if path in _DRAWN and known and not Path(path).is_file():
+    if is_drawn(path) and known:
         found = [image_id for image_id in known if _drawn(image_id, seed) == path]
     else:
         file = existing_file(path, "split file", "see data/README.md")
-        paths = (path_id(given.strip()) for given in _names_in(file, name, known) if given.strip())
+        names = (given.strip() for given in _names_in(file, name, known, seed))
+        paths = (path_id(given) for given in names if given)
         found = list(dict.fromkeys(known_id(path_id_, known) or path_id_ for path_id_ in paths))
     if not found:
         raise UserError(f"{split}: the split names no image")
     return found
 
 
-def select(
-    wanted: Iterable[str], *, split: str | Path, report: bool = True, **sources: Mapping
-) -> list[str]:
-    """The ids of a split that every source (features, descriptions, ...) knows; the rest is told.
-
-    Raises:
-        UserError: there is none: the split belongs to other data.
-    """
-    wanted = list(wanted)
-    ids = wanted
-    for name, source in sources.items():
-        left = [found for image_id in ids if (found := known_id(image_id, source)) is not None]
-        if not left:
-            raise UserError(
-                f"{split}: none of the images that this split names is in the {name} (do they "
-                f"belong to the same data set?): {differences(ids, source)}"
-            )
-        ids = left
-    if report and len(ids) < len(wanted):
-        used = set(ids)
-        lacking = [
-            image_id
-            for image_id in wanted
-            if image_id not in used and known_id(image_id, used) is None
-        ]
-        report_skipped(
-            f"of the {len(wanted)} images of {split}, which are not in the "
-            f"{' or the '.join(sources)}", lacking,
-        )  # fmt: skip
-    return ids
+def is_drawn(split: str | Path) -> bool:
+    """Whether a split is drawn from all images, because there is no file of that name."""
+    return str(split) in _DRAWN and not Path(split).is_file()
 
 
-def _names_in(path: Path, split: str, known: Mapping[str, None]) -> Iterable[str]:
+def _names_in(path: Path, split: str, known: Mapping[str, None], seed: int) -> Iterable[str]:
     text = read_text(path, "split file")
     if _JSON.match(text) or _parses(text):
         # A data set's own file may be large: what no reader uses is left out at first.
         if reader_of(parse_json(path, text, USED)):
-            return _of_dataset(path, split)
+            return _of_dataset(path, split, seed)
         return _of_json(path, parse_json(path, text), split)
     if reader_of(text):
-        return _of_dataset(path, split)
+        return _of_dataset(path, split, seed)
     return _of_text(path, text, split, known)
 
 
@@ -102,10 +77,12 @@ def _parses(text: str) -> bool:
         return False
 
 
-def _of_dataset(path: Path, split: str) -> list[str]:
+def _of_dataset(path: Path, split: str, seed: int) -> list[str]:
     dataset = read_dataset(path)
     if not split and not dataset.splits:
         return list(dataset.files)
+    if split in _DRAWN and not dataset.splits:
+        return [image_id for image_id in dataset.files if _drawn(image_id, seed) == split]
     return _chosen(path, dataset.splits, split)
 
 

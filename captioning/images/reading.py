@@ -193,17 +193,19 @@ def decode_batches(
 
     Threads, as many as there are cores or `workers`, decode two batches ahead of the one in use. An
     unreadable file is left out of its batch and reported with it. `square_of` says by what each
-    picture becomes a square.
+    picture becomes a square; it is asked in the order of the paths.
     """
 
-    def load(path: Path) -> np.ndarray | UnreadableImage:
+    def load(job: tuple[Path, Callable]) -> np.ndarray | UnreadableImage:
+        path, square = job
         try:
-            return load_rgb(path, size, square_of(path))
+            return load_rgb(path, size, square)
         except UnreadableImage as error:
             error.path = path
             return error
 
-    stream = ahead(load, paths, depth=3 * batch_size, workers=workers)
+    jobs = ((path, square_of(path)) for path in paths)
+    stream = ahead(load, jobs, depth=3 * batch_size, workers=workers)
     for first in range(0, len(paths), batch_size):
         batch = paths[first : first + batch_size]
         results = list(islice(stream, len(batch)))

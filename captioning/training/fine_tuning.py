@@ -5,6 +5,7 @@ at a low learning rate, as Vinyals et al. do it (arXiv 1609.06647, section 5.1):
 gradients of a decoder that knows nothing would spoil the encoder.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from captioning.training.batches import CaptionBatches
 from captioning.training.run import Run
 
 JUDGED = 50  # pictures that are encoded together to judge
+REPEATED = 1 << 20  # more than there are views, 2 an epoch: what comes again has others
 ROUND = 4  # lengths of captions are rounded up to it, because each is a graph to compile
 
 
@@ -33,22 +35,26 @@ def batches(
     seed: int,
     epoch: int,
     unreadable: list[str],
+    times: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """One pass over `images`, in an order, views and captions that follow from seed and epoch.
 
     Yields ({"pixels": (n, size, size, 3), "tokens": (n * count, T)}, next words (n * count, T)): a
     picture's `count` captions are neighbours, and shorter ones end in 0. Two pictures of three are
     seen in part (`captioning.images.views`). An unreadable picture is left out, and added to
-    `unreadable`.
+    `unreadable`. With `times` a picture comes so many times, each with a view of its own.
     """
     random = np.random.default_rng((seed, epoch))
     owner = {path: image_id for image_id, path in images.items()}
-    paths = list(owner)
+    paths = [path for path, one in owner.items() for _ in range(times[one] if times else 1)]
     random.shuffle(paths)
-    looks = dict(zip(paths, random.integers(3, size=len(paths)), strict=True))  # 0: the whole
+    looks = iter(random.integers(3, size=len(paths)))  # 0: the whole
+    seen: Counter[Path] = Counter()
 
     def square_of(path: Path):
-        number = int(looks[path] and 2 * epoch + looks[path])
+        look, before = int(next(looks)), seen[path]
+        seen[path] += 1
+        number = look and 2 * epoch + look + REPEATED * before
         return view(number, path.name, preprocessing.square)
 
     for read, pixels, errors in decode_batches(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import read_split, select
+from captioning.datasets import read_split
 from tests import dataset_formats as formats
 
 CAPTIONS = {"1_a.jpg": ["A dog ."], "2_b.jpg": ["A cat .", "A cat , too"], "3_c.jpg": ["A cow ."]}
@@ -128,30 +128,12 @@ def test_folders_in_a_split_are_taken_as_far_as_they_are_needed(tmp_path):
     assert read_split(tmp_path / "s", ["cats/1", "dogs/1", "2"]) == ["cats/1", "2"]
 
 
-@pytest.mark.parametrize(
-    "names, known, told",
-    [
-        (["frame.0001"], ["frame"], "as versions of before"),
-        (["A"], ["a"], "capital letters count"), (["a-1"], ["a_1"], "spelled in different ways"),
-        (["a"], ["a.jpg"], "with its suffix"), (["a\tb"], ["c"], "a tab stands"),
-        (['["a"'], ["c"], "JSON"), (["a"], ["c"], "it names is 'a', the first of them 'c'"),
-    ],
-)  # fmt: skip
-def test_what_differs_is_told(names, known, told):
-    with pytest.raises(UserError, match="none of the images") as caught:
-        select(names, split="dev.txt", features=dict.fromkeys(known))
-    assert told in str(caught.value)
-
-
-def test_how_many_names_are_not_used_is_told(capsys):
-    assert select(["a", "b", "c"], split="s", features={"a": 1, "b": 1}, words={"a": 1}) == ["a"]
-    printed = capsys.readouterr().out
-    assert (
-        "skipped 2 of the 3 images of s, which are not in the features or the words: b, c"
-        in printed
+def test_a_captions_file_without_splits_of_its_own_is_divided(tmp_path):
+    captions = {f"{number}.jpg": ["A dog ."] for number in range(200)}
+    formats.write_kaggle_csv(tmp_path / "own.csv", captions)
+    train, dev, test = (
+        read_split(f"{tmp_path}/own.csv:{name}", seed=3) for name in ("train", "dev", "test")
     )
-
-
-def test_split_of_other_data_is_refused():
-    with pytest.raises(UserError, match=r"dev\.txt.*features"):
-        select(["a"], split="dev.txt", features={"b": 1})
+    ids = [str(number) for number in range(200)]
+    assert sorted([*train, *dev, *test], key=int) == ids
+    assert dev == read_split("dev", ids, seed=3)

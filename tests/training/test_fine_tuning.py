@@ -163,8 +163,9 @@ CAPTIONS = {name: [[1, 3 + number, 2], [1, 3 + number, 9, 9, 9, 2]] for number, 
             enumerate("uvwxy")}  # fmt: skip
 
 
-def pass_over(pictures, epoch: int, seed: int = 0) -> list:
+def pass_over(pictures, epoch: int, seed: int = 0, times=None) -> list:
     options = {"batch_size": 2, "count": 3, "seed": seed, "epoch": epoch, "unreadable": []}
+    options["times"] = times
     return list(batches(pictures, CAPTIONS, Preprocessing(32), **options))
 
 
@@ -182,6 +183,21 @@ def test_a_pass_has_every_picture_once_with_captions_of_its_own(pictures):
         lengths = (following.reshape(-1, 3, 8) > 0).sum(axis=2)
         assert all({2, 5} == set(three) for three in lengths.tolist())  # both, one of them twice
     assert sorted(said) == [3, 4, 5, 6, 7]
+
+
+def test_a_picture_of_a_small_data_set_comes_more_often_with_other_views(pictures):
+    found = pass_over(pictures, 1, times={**dict.fromkeys("uvwx", 1), "y": 8})
+
+    said, looks = [], set()
+    for inputs, following in found:
+        said += following[::3, 0].tolist()
+        looks |= {
+            pixels.tobytes()
+            for pixels, first in zip(inputs["pixels"], following[::3, 0], strict=True)
+            if first == 7
+        }
+    assert sorted(said) == [3, 4, 5, 6, *[7] * 8]
+    assert len(looks) > 3  # an epoch has the whole and two views of what comes once
 
 
 def test_a_pass_follows_from_seed_and_epoch(pictures):

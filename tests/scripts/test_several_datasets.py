@@ -1,0 +1,95 @@
+"""Two data sets, one of them small and with a name that the other has, too, through the scripts."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.features.files import write_features
+from tests.conftest import assert_refused, make_dataset, run_script
+from tests.dataset_formats import write_kaggle_csv
+
+
+@pytest.fixture
+def sets(tmp_path) -> SimpleNamespace:
+    """The made data set, and another of its own format, of other pictures of two of its names."""
+    large, small = make_dataset(tmp_path / "large"), tmp_path / "small"
+    (small / "images").mkdir(parents=True)
+    names = [large.names[0], large.names[1], "circle.jpg"]
+    for name in names:
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(small / "images" / name)
+    captions = small / "captions.csv"
+    write_kaggle_csv(captions, {name: ["A circle .", "A black circle ."] for name in names})
+    (small / "train.txt").write_text(f"small/images/{names[1]}\nsmall/images/circle.jpg\n")
+    (small / "dev.txt").write_text(f"small/images/{names[0]}\n")
+    # Whoever splits the large one has to say which of both is meant, too.
+    for split in (large.train, large.dev):
+        split.write_text("".join(f"large/images/{name}\n" for name in split.read_text().split()))
+    folders, files = (large.images, small / "images"), (large.captions, captions)
+    return SimpleNamespace(
+        folders=folders, captions=files, large=large, small=small,
+        data=("--images", *folders, "--captions", *files),
+    )  # fmt: skip
+
+
+def run(script: str, *arguments, cwd) -> str:
+    result = run_script(script, *arguments, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
+    run("1_data_preprocessor.py", *sets.data, "--only", "captions", cwd=tmp_path)
+    lines = (tmp_path / "descriptions.txt").read_text().splitlines()
+    assert len(lines) == 30
+    ids = list(dict.fromkeys(line.split()[0] for line in lines))
+    clash = {"large/images/red_left", "large/images/red_right",
+             "small/images/red_left", "small/images/red_right"}  # fmt: skip
+    assert {one for one in ids if "/" in one} == clash
+    features = np.random.default_rng(0).normal(size=(len(ids), 4)).astype(np.float32)
+    write_features(tmp_path / "features.pkl", [(ids, features)], {}, rows=len(ids))
+
+    train = ("--train-split", sets.large.train, sets.small / "train.txt")
+    dev = ("--dev-split", sets.large.dev, sets.small / "dev.txt")
+    printed = run(
+        "2_train_IC_model.py", *train, *dev, "--repeat", 1, 3, "--epochs", 1, cwd=tmp_path
+    )
+    assert "in no split" not in printed
+    assert "merge: 11 images" in printed
+    settings = json.loads((tmp_path / "checkpoints" / "training_settings.json").read_text())
+    assert settings["train_split"] == f"{sets.large.train}, {sets.small / 'train.txt'} x 3"
+
+    pytest.importorskip("pycocoevalcap.bleu.bleu", reason="pycocoevalcap, the toolkit, is missing")
+    splits = ("--split", sets.large.dev, sets.small / "dev.txt")
+    scored = run("evaluate.py", *sets.data, *splits, "--java-patience", 0.1, cwd=tmp_path)
+    assert ", 4 images, captions Flickr8k (captions.token.txt), Flickr8k (captions.csv)" in scored
+    alone = run_script(
+        "evaluate.py", "--captions", sets.captions[1], "--split", sets.small / "dev.txt",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert_refused(alone, "'red_left' may be", "give --images and --captions of every data set")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--repeat", "0"], "argument --repeat: '0' is not a whole number of at least 1"),
+        (["--repeat", "1", "2"], "--repeat: 2 numbers for 1 training splits"),
+    ],
+)
+def test_a_weight_that_is_none(arguments, part, tmp_path):
+    (tmp_path / "descriptions.txt").write_text("a dog runs\n")
+    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4)))], {}, rows=1)
+    assert_refused(run_script("2_train_IC_model.py", *arguments, cwd=tmp_path), part)
+
+
+def test_names_that_two_captions_files_of_one_folder_have(sets, tmp_path):
+    shutil.copy(sets.captions[1], tmp_path / "other.csv")
+    files = (sets.large.captions, "other.csv")
+    result = run_script(
+        "1_data_preprocessor.py", "--images", sets.large.images, "--captions", *files, cwd=tmp_path
+    )
+    assert_refused(result, "other.csv: image red_left is in another", "--images a folder for each")
