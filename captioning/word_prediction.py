@@ -14,6 +14,7 @@ from captioning.cli import (
     ArgumentParser,
     UserError,
     import_keras,
+    not_negative,
     positive_float,
     positive_int,
     report_skipped,
@@ -47,6 +48,10 @@ def parse_arguments():
     add("--epochs", type=positive_int, default=20, help="passes over the training images")
     add("--batch-size", type=positive_int, default=64, help="pictures a step")
     add("--learning-rate", type=positive_float, default=1e-3, help="of AdamW at its peak")
+    add(
+        "--mixup", type=not_negative, default=0.4,
+        help="alpha of the Beta distribution by which pictures are mixed in pairs; 0: not",
+    )  # fmt: skip
     add(
         "--dtype", choices=("float32", "bfloat16"), default="float32",
         help="bfloat16 trains faster where the processor has it",
@@ -87,6 +92,8 @@ def main() -> None:
 
     # 2. The encoder, all of which learns, and one layer of words above it.
     keras = import_keras()
+    import numpy as np
+
     from captioning.encoders.loading import load_encoder
     from captioning.encoders.weights import save_encoder
     from captioning.training.end_to_end import thaw
@@ -94,7 +101,13 @@ def main() -> None:
     from captioning.training.optimizers import AdamW, learning_rate_schedule
     from captioning.training.run import Run, best_row
     from captioning.training.teacher_forcing import COLUMNS
-    from captioning.training.word_prediction import WordPrediction, word_shares, word_weights
+    from captioning.training.word_prediction import (
+        LEAST_AREA,
+        WordPrediction,
+        vary,
+        word_shares,
+        word_weights,
+    )
 
     encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
     if args.image_size:
@@ -114,7 +127,7 @@ def main() -> None:
     )
     names = (
         "image_size", "descriptions", "split_seed", "epochs", "limit", "batch_size", "min_count",
-        "learning_rate", "dtype", "seed",
+        "learning_rate", "mixup", "dtype", "seed",
     )  # fmt: skip
     settings = {
         **{name: vars(args)[name] for name in names},
@@ -145,9 +158,10 @@ def main() -> None:
         unreadable: list[str] = []
         this_run.begin_row(f"epoch {epoch + 1}", epoch_steps, sum(times.values()))
         model.reset_metrics()
-        for number, (pixels, shares) in enumerate(
-            passes(train, epoch, times=times, unreadable=unreadable), start=1
-        ):
+        passed = passes(train, epoch, times=times, unreadable=unreadable, least_area=LEAST_AREA)
+        random = np.random.default_rng((args.seed, epoch, 1))
+        for number, batch in enumerate(passed, start=1):
+            pixels, shares = vary(*batch, random, args.mixup)
             logs = model.train_on_batch(pixels, shares, return_dict=True)
             this_run.after_step(number, logs, len(pixels))
         if 2 * len(unreadable) > sum(times.values()):

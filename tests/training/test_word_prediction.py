@@ -8,7 +8,7 @@ import pytest
 
 from captioning.encoders.table import build_network
 from captioning.encoders.weights import read_recipe
-from captioning.training.word_prediction import WordPrediction, word_shares, word_weights
+from captioning.training.word_prediction import WordPrediction, vary, word_shares, word_weights
 from tests import zygote
 from tests.conftest import ROOT, run_script
 
@@ -38,6 +38,38 @@ def test_shares_are_those_of_a_loop_over_captions():
 
 def test_a_picture_of_no_known_word_asks_for_nothing():
     assert word_shares(np.zeros((2, 3), int), 1, np.ones(4, np.float32) * [0, 1, 1, 1]).sum() == 0
+
+
+def test_mixed_pictures_are_targets_mixed_by_the_same_share():
+    random = np.random.default_rng(1)
+    pixels = np.zeros((8, 2, 2, 3), np.uint8)
+    pixels[4:] = 120  # grey keeps its hue, and black is black in any light
+    shares = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
+
+    mixed, targets = vary(pixels, shares, random, mixup=1.0)
+
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
+    light = mixed.reshape(8, -1)
+    assert (light == light[:, :1]).all()
+    blended = (targets > 0.02).all(axis=1)
+    assert blended.any()
+    for grey, (black, share) in zip(light[:, 0], targets, strict=True):
+        if black < 1e-6 or share < 1e-6:
+            assert (grey > 0) == (share > 0.5)
+        else:  # one light for grey, from 0.6 to 1.4
+            assert 0.6 * 120 * share - 1 <= grey <= 1.4 * 120 * share + 1
+
+
+def test_without_mixup_targets_stay():
+    shares = np.eye(3, dtype=np.float32)
+    random = np.random.default_rng(1)
+    pixels = random.integers(0, 256, (3, 4, 4, 3)).astype(np.uint8)
+
+    varied, targets = vary(pixels, shares, random)
+
+    np.testing.assert_array_equal(targets, shares)
+    assert varied.dtype == np.uint8
+    assert not np.array_equal(varied, pixels)
 
 
 @pytest.mark.slow
