@@ -12,6 +12,11 @@ def parse_arguments():
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE_OR_FOLDER", help="pictures; default: examples/")
     add("--model", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
+    add(
+        "--beside",
+        metavar="MODEL",
+        help="a second captioner, to compare: its captions stand beneath those of --model",
+    )
     add("--tokenizer", help="default: the tokenizer.pkl that lies with the model, if any")
     add("--encoder", help="default: the one that the model records")
     add("--weights", help="encoder weights, where the model's encoder needs a file")
@@ -56,6 +61,13 @@ def main() -> None:
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
 
     results, failed = caption_and_print(model, encoder, images, search)
+    if args.beside:
+        path = Path(args.beside)
+        print(f"beside, model {path}")
+        model = load_captioner(path, tokenizer_for(path, None))
+        shown = [captioned.path for captioned in results]
+        others, also_failed = caption_and_print(model, encoder_of(model, path), shown, search)
+        results, failed = captions.beside(results, others, path.stem), failed + also_failed
     for output in outputs:
         captions.write_captions(output, results)
         print(f"wrote {output}")

@@ -13,20 +13,23 @@ LEAST_AREA = 0.6  # of the picture: what its captions name should still be in th
 
 
 def view(
-    number: int, name: str, whole: Callable[[Image.Image, int], Image.Image] = squash
+    number: int,
+    name: str,
+    whole: Callable[[Image.Image, int], Image.Image] = squash,
+    least_area: float = LEAST_AREA,
 ) -> Callable[[Image.Image, int], Image.Image]:
     """What makes view `number` of the picture in the file `name`; view 0 is `whole`.
 
-    Others are a random part of at least `LEAST_AREA` of it, squashed to a square, and every second
+    Others are a random part of at least `least_area` of it, squashed to a square, and every second
     one is mirrored. Which part follows from the number and the picture's `image_id` alone, so that
     a resumed run, or another machine, sees the same.
     """
     if number == 0:
         return whole
     random = np.random.default_rng([number, *image_id(name).encode("utf-8", "surrogateescape")])
-    area = random.uniform(LEAST_AREA, 1)
+    area = random.uniform(least_area, 1)
     # Uniform in its logarithm, so that wide parts come as often as high ones.
-    ratio = math.exp(random.uniform(math.log(LEAST_AREA), -math.log(LEAST_AREA)))
+    ratio = math.exp(random.uniform(math.log(least_area), -math.log(least_area)))
     place, mirrored = random.uniform(size=2), random.uniform() < 0.5
 
     def part(image: Image.Image, size: int) -> Image.Image:

@@ -21,11 +21,24 @@ THUMBNAIL = 320  # pixels along the longer side
 
 
 class Captioned(NamedTuple):
-    """A picture's file, its caption and the caption's log-probability."""
+    """A picture's file, its caption and the caption's log-probability.
+
+    `beside` has other captioners' captions by the captioners' names.
+    """
 
     path: Path
     caption: str
     log_probability: float
+    beside: dict[str, str] = {}  # noqa: RUF012 - it is never changed
+
+
+def beside(results: Sequence[Captioned], others: Sequence[Captioned], name: str) -> list[Captioned]:
+    """The results with the captions that a captioner of that name gave to the same pictures."""
+    said = {other.path: other.caption for other in others}
+    return [
+        captioned._replace(beside={**captioned.beside, name: said.get(captioned.path, "")})
+        for captioned in results
+    ]
 
 
 def check_output(path: Path) -> None:
@@ -47,6 +60,7 @@ def _write_json(path: Path, results: Sequence[Captioned]) -> None:
             "caption": captioned.caption,
             "file": str(captioned.path),
             "log_probability": captioned.log_probability,
+            **({"beside": captioned.beside} if captioned.beside else {}),
         }
         for captioned in results
     ])  # fmt: skip
@@ -55,11 +69,15 @@ def _write_json(path: Path, results: Sequence[Captioned]) -> None:
 def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "caption", "log_probability"))
+    names = results[0].beside if results else ()
+    writer.writerow(("file", "caption", "log_probability", *names))
     writer.writerows(
-        (str(captioned.path), captioned.caption, f"{captioned.log_probability:.4f}")
+        (
+            str(captioned.path), captioned.caption, f"{captioned.log_probability:.4f}",
+            *captioned.beside.values(),
+        )
         for captioned in results
-    )
+    )  # fmt: skip
     write_text(path, text.getvalue())
 
 
@@ -85,6 +103,7 @@ figure {{ margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 8p
   overflow: hidden; }}
 img {{ width: 100%; height: 14rem; object-fit: contain; background: #eee; display: block; }}
 figcaption {{ padding: .6rem .8rem; }}
+p {{ margin: .4rem 0; color: #555; }}
 small {{ display: block; color: #777; overflow-wrap: anywhere; }}
 </style></head><body>
 <h1>{count} captions</h1>
@@ -98,9 +117,13 @@ def _write_html(path: Path, results: Sequence[Captioned]) -> None:
     figures = []
     for captioned in results:
         caption, name = html.escape(captioned.caption), html.escape(captioned.path.name)
+        others = "".join(
+            f"<p><b>{html.escape(other)}:</b> {html.escape(text)}</p>"
+            for other, text in captioned.beside.items()
+        )
         figures.append(
             f'<figure><img src="{thumbnail_uri(captioned.path)}" alt="{caption}">'
-            f"<figcaption>{caption}<small>{name}</small></figcaption></figure>"
+            f"<figcaption>{caption}{others}<small>{name}</small></figcaption></figure>"
         )
     write_text(path, _PAGE.format(count=len(results), figures="\n".join(figures)))
 
@@ -108,7 +131,8 @@ def _write_html(path: Path, results: Sequence[Captioned]) -> None:
 def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     """Thumbnails in rows, each with its caption beneath, as one PNG."""
     columns = min(4, max(1, len(results)))
-    cell_width, text_height, gap = THUMBNAIL, 66, 16
+    others = max((len(captioned.beside) for captioned in results), default=0)
+    cell_width, text_height, gap = THUMBNAIL, 66 * (1 + others), 16
     cell_height = 240 + text_height
     rows = -(-len(results) // columns)
     sheet = Image.new(
@@ -124,6 +148,10 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
         sheet.paste(picture, (left + (cell_width - picture.width) // 2, top + 240 - picture.height))
         lines = textwrap.wrap(captioned.caption, 36)[:3]
         draw.multiline_text((left, top + 246), "\n".join(lines), "black", font)
+        for below, (name, caption) in enumerate(captioned.beside.items(), start=1):
+            lines = textwrap.wrap(f"{name}: {caption}", 36)[:3]
+            place = (left, top + 246 + 66 * below)
+            draw.multiline_text(place, "\n".join(lines), "dimgray", font)
     with atomic_path(path) as temporary:
         sheet.save(temporary)
 

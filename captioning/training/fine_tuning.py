@@ -16,7 +16,7 @@ from captioning.encoders.weights import save_encoder
 from captioning.features.reading import Features
 from captioning.files import atomic_path, sha256
 from captioning.images.reading import decode_batches
-from captioning.images.views import view
+from captioning.images.views import LEAST_AREA, view
 from captioning.training.batches import CaptionBatches
 from captioning.training.run import Run
 
@@ -36,26 +36,29 @@ def batches(
     epoch: int,
     unreadable: list[str],
     times: Mapping[str, int] | None = None,
+    whole: bool = False,
+    least_area: float = LEAST_AREA,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """One pass over `images`, in an order, views and captions that follow from seed and epoch.
 
     Yields ({"pixels": (n, size, size, 3), "tokens": (n * count, T)}, next words (n * count, T)): a
     picture's `count` captions are neighbours, and shorter ones end in 0. Two pictures of three are
-    seen in part (`captioning.images.views`). An unreadable picture is left out, and added to
-    `unreadable`. With `times` a picture comes so many times, each with a view of its own.
+    seen in part, of `least_area` or more (`captioning.images.views`), unless all are to be seen
+    `whole`. An unreadable picture is left out, and added to `unreadable`. With `times` a picture
+    comes so many times, each with a view of its own.
     """
     random = np.random.default_rng((seed, epoch))
     owner = {path: image_id for image_id, path in images.items()}
     paths = [path for path, one in owner.items() for _ in range(times[one] if times else 1)]
     random.shuffle(paths)
-    looks = iter(random.integers(3, size=len(paths)))  # 0: the whole
+    looks = iter(random.integers(1 if whole else 3, size=len(paths)))  # 0: the whole
     seen: Counter[Path] = Counter()
 
     def square_of(path: Path):
         look, before = int(next(looks)), seen[path]
         seen[path] += 1
         number = look and 2 * epoch + look + REPEATED * before
-        return view(number, path.name, preprocessing.square)
+        return view(number, path.name, preprocessing.square, least_area)
 
     for read, pixels, errors in decode_batches(
         paths, preprocessing.size, batch_size, square_of=square_of

@@ -113,13 +113,25 @@ def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_p
     assert "examples/cat.jpg: " in result.stdout
 
 
-def test_the_shipped_captioner_without_labels_finds_its_encoder_beside_it(tmp_path):
-    [model] = (ROOT / "Pre-trained/simclr").glob("model-ep*.keras")
+def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
+    [model] = (ROOT / "Pre-trained/simclr").glob("*.keras")
+    outputs = ["c.csv", "c.json", "c.html", "c.png"]
+
     result = run_script(
-        "5_test.py", ROOT / "examples/two_dogs.jpg", "--model", model, cwd=tmp_path
+        "5_test.py", ROOT / "examples/two_dogs.jpg", "--beside", model, "--output", *outputs,
+        cwd=tmp_path,
     )  # fmt: skip
+
     assert result.returncode == 0, result.stderr
-    assert "two_dogs.jpg: " in result.stdout
+    [first, second] = [line for line in result.stdout.splitlines() if "two_dogs.jpg: " in line]
+    caption, other = (line.split("two_dogs.jpg: ")[1] for line in (first, second))
+    [row] = csv.DictReader((tmp_path / "c.csv").open())
+    assert (row["caption"], row[model.stem]) == (caption, other)
+    [record] = json.loads((tmp_path / "c.json").read_text())
+    assert record["beside"] == {model.stem: other}
+    assert f"<b>{model.stem}:</b> {other}" in (tmp_path / "c.html").read_text()
+    plain = 16 + 240 + 66 + 16
+    assert Image.open(tmp_path / "c.png").height == plain + 66
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,121 @@
+"""Word prediction: what is to be predicted, that a network learns it, and the command."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+from captioning.encoders.table import build_network
+from captioning.encoders.weights import read_recipe
+from captioning.training.word_prediction import WordPrediction, vary, word_shares, word_weights
+from tests import zygote
+from tests.conftest import ROOT, run_script
+
+
+def test_a_word_of_a_quarter_of_the_captions_counts_twice_one_of_all():
+    captions = [[1, 3, 3, 2], [1, 2], [1, 2], [1, 2]]
+
+    weights = word_weights(captions, 5)
+
+    np.testing.assert_allclose(weights, [0, 1, 1, 2, 0])  # 0 is no word, and nobody says 4
+
+
+def test_shares_are_those_of_a_loop_over_captions():
+    random = np.random.default_rng(0)
+    tokens = random.integers(0, 7, (6, 5))
+    weights = np.array([0, *random.uniform(0.5, 3, 6)], np.float32)
+
+    shares = word_shares(tokens, 3, weights)
+
+    for picture in range(3):
+        said = np.zeros(7)
+        for caption in tokens[2 * picture : 2 * picture + 2]:
+            for word in {*caption.tolist()}:
+                said[word] += weights[word]
+        np.testing.assert_allclose(shares[picture], said / said.sum(), rtol=1e-6)
+
+
+def test_a_picture_of_no_known_word_asks_for_nothing():
+    assert word_shares(np.zeros((2, 3), int), 1, np.ones(4, np.float32) * [0, 1, 1, 1]).sum() == 0
+
+
+def test_mixed_pictures_are_targets_mixed_by_the_same_share():
+    random = np.random.default_rng(1)
+    pixels = np.zeros((8, 2, 2, 3), np.uint8)
+    pixels[4:] = 120  # grey keeps its hue, and black is black in any light
+    shares = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
+
+    mixed, targets = vary(pixels, shares, random, mixup=1.0)
+
+    np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
+    light = mixed.reshape(8, -1)
+    assert (light == light[:, :1]).all()
+    blended = (targets > 0.02).all(axis=1)
+    assert blended.any()
+    for grey, (black, share) in zip(light[:, 0], targets, strict=True):
+        if black < 1e-6 or share < 1e-6:
+            assert (grey > 0) == (share > 0.5)
+        else:  # one light for grey, from 0.6 to 1.4
+            assert 0.6 * 120 * share - 1 <= grey <= 1.4 * 120 * share + 1
+
+
+def test_without_mixup_targets_stay():
+    shares = np.eye(3, dtype=np.float32)
+    random = np.random.default_rng(1)
+    pixels = random.integers(0, 256, (3, 4, 4, 3)).astype(np.uint8)
+
+    varied, targets = vary(pixels, shares, random)
+
+    np.testing.assert_array_equal(targets, shares)
+    assert varied.dtype == np.uint8
+    assert not np.array_equal(varied, pixels)
+
+
+@pytest.mark.slow
+def test_steps_lower_the_loss_and_move_stem_and_statistics():
+    network = build_network("resnet18", seed=1)
+    keras.utils.set_random_seed(2)
+    model = WordPrediction(network, 6, dropout=0.0)
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False,
+    )  # fmt: skip
+    random = np.random.default_rng(3)
+    pixels = random.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+    before = {weight.path: np.array(weight.value) for weight in network.weights}
+
+    losses = [model.train_on_batch(pixels, np.eye(6, dtype="float32")) for _ in range(12)]
+
+    assert losses[-1] < losses[0] - 0.3  # of means over all steps so far
+    still = {w.path for w in network.weights if np.array_equal(before[w.path], w.value)}
+    assert still == set()
+
+
+@pytest.mark.slow
+def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path):
+    data = pipeline.data
+    command = [
+        "-m", "captioning.word_prediction", "--images", data.images,
+        "--descriptions", pipeline.work / "descriptions.txt", "--train-split", data.train,
+        "--dev-split", data.dev, "--batch-size", 4, "--image-size", 64, "--min-count", 1,
+        "--output-dir", tmp_path / "words", "--resume",
+    ]  # fmt: skip
+    first = zygote.run([*map(str, command), "--epochs", "1"], ROOT)
+    refused = zygote.run([*map(str, command), "--epochs", "2"], ROOT)
+    assert first.returncode == 0, first.stderr
+    assert refused.returncode == 2
+    assert "epochs was 1, not 2" in refused.stderr  # the learning rate goes by them
+
+    again = zygote.run([*map(str, command), "--epochs", "1"], ROOT)
+
+    assert "1 epochs already trained" in again.stdout
+    with open(tmp_path / "words" / "history.csv", newline="") as file:
+        assert len([*csv.DictReader(file)]) == 1
+    weights = tmp_path / "words" / "resnet18-words.weights.h5"
+    assert read_recipe(weights)["preprocessing"] == "squash(64)|imagenet"
+    extracted = run_script(
+        "1_data_preprocessor.py", "--images", data.images, "--captions", data.captions,
+        "--encoder", "resnet18", "--weights", weights, "--only", "features", cwd=tmp_path,
+    )  # fmt: skip
+    assert extracted.returncode == 0, extracted.stderr
