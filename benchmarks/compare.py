@@ -199,8 +199,8 @@ class Record:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         self.note(file, command, False)
         if status := subprocess.run([sys.executable, *words]).returncode:
-            what = f"{command[0]} ended with status {status}, see above"
-            raise UserError(f"{what}; the same comparison goes on from there")
+            advice = "see above; the same comparison goes on from there"
+            raise UserError(f"{file}: its command ended with status {status}, {advice}")
         self.note(file, command, True)
 
 
