@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""What pretext stages bring to captions: each encoder frozen and fine-tuned, by one command.
+
+    python benchmarks/compare.py --pretext random simclr moco byol jigsaw --pictures-seen 400000
+
+A row is an encoder and a seed: its pretext stage, features, a decoder on them, both fine-tuned on
+captions, and the figures of either. Every step is a command of the project's scripts. The commands
+are printed; --dry-run does nothing else.
+"""
+
+import json
+import math
+import os
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from captioning import cli
+from captioning.cli import UserError, positive_int
+from captioning.datasets import read_split
+from captioning.encoders.table import TABLE, preprocessing_of, trained_by
+from captioning.files import existing_file, hold, sha256, write_json, write_text
+from captioning.images.sources import open_sources
+
+SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
+CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE} --dtype bfloat16"
+# Small crops are for SimCLR's loss; at 0.999 MoCo's slow network would lag in a short run.
+METHODS = {"simclr": "--small-crops 4", "moco": "--momentum 0.99", "byol": ""}
+JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200 --dtype bfloat16 --epochs"
+DECODER = "--decoder attention --standardise --patience 0 --dtype bfloat16"
+FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4 --dtype bfloat16"
+ABOUT = ("pretext", "encoder", "pictures seen", "training")
+COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", "distinct": ".0f"}
+
+# The steps: a command, and the file that it leaves. {out} is the comparison's folder, {own} the
+# row's and seed's, {shared} the same, or the row's where features depend on no seed.
+CAPTIONS = """
+1_data_preprocessor.py --only captions --text-rules ptb {limit}
+    --descriptions {out}/descriptions.txt -> {out}/descriptions.txt"""
+BY_VIEWS = """
+contrastive/main.py --method {name} {contrastive} --pictures-seen {pictures_seen} {pictures}
+    {trained} -> {weights}"""
+BY_PUZZLES = """
+jigsaw/to_hdf5.py --size 128 {pictures} --output {out}/puzzles.hdf5
+    -> {out}/puzzles.hdf5
+jigsaw/maximal_hamming.py 100 --selection min --output {out}/permutations.txt
+    -> {out}/permutations.txt
+jigsaw/main.py --dataset {out}/puzzles.hdf5 --permutations {out}/permutations.txt {jigsaw}
+    {trained} -> {weights}"""
+ON_CAPTIONS = """
+1_data_preprocessor.py {extract} {load} --features {shared}/whole.h5 -> {shared}/whole.h5
+1_data_preprocessor.py {extract} {load} --view 1 --features {shared}/view1.h5 -> {shared}/view1.h5
+1_data_preprocessor.py {extract} {load} --view 2 --features {shared}/view2.h5 -> {shared}/view2.h5
+2_train_IC_model.py {decoder} --epochs {decoder_epochs} --features {shared}/whole.h5
+    --views {shared}/view1.h5 {shared}/view2.h5 --descriptions {out}/descriptions.txt
+    --seed {seed} --output-dir {own}/frozen -> {own}/frozen/checkpoints/best_model.keras
+evaluate.py --model-path {own}/frozen/checkpoints/best_model.keras --beam-width 3
+    --features {shared}/whole.h5 --output {own}/frozen.json -> {own}/frozen.json
+-m captioning.fine_tuning --model {own}/frozen/checkpoints/best_model.keras {given}
+    {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt --seed {seed}
+    --output-dir {own}/fine-tuned -> {own}/fine-tuned/checkpoints/best_model.keras
+1_data_preprocessor.py {extract} --features {own}/fine-tuned.h5
+    --weights {own}/fine-tuned/checkpoints/{encoder}-captions.weights.h5 -> {own}/fine-tuned.h5
+evaluate.py --model-path {own}/fine-tuned/checkpoints/best_model.keras --beam-width 3
+    --features {own}/fine-tuned.h5 --output {own}/fine-tuned.json -> {own}/fine-tuned.json"""
+PRETEXT = {**dict.fromkeys(METHODS, BY_VIEWS), "jigsaw": BY_PUZZLES}
+NAMES = ("random", *PRETEXT)
+NOT_RESUMED = ("evaluate.py", "jigsaw/maximal_hamming.py")  # they take a minute at most
+
+
+class Row(NamedTuple):
+    """An encoder and a seed; `weights` is a file that was given."""
+
+    name: str
+    encoder: str
+    seed: int
+    pictures_seen: int | None = None  # before captions, if that is known
+    weights: str | None = None
+
+
+def parse_arguments():
+    parser = cli.ArgumentParser(__doc__.split("\n")[0])
+    add, data = parser.add_argument, "data/flickr8k"
+    what = f"{', '.join(NAMES)}, or files of weights; a supervised encoder is compared, too"
+    add("--pretext", nargs="+", default=NAMES, metavar="NAME", help=what)
+    encoders = [name for name in trained_by("contrastive") if not TABLE[name].supervised]
+    add("--encoder", choices=encoders, default="resnet18", help="what the pretext stages train")
+    add("--pictures-seen", type=positive_int, default=400_000, help="by each pretext stage")
+    add("--seeds", nargs="+", type=cli.seed, default=[0, 1], help="of all that is trained")
+    add("--images", nargs="+", default=[f"{data}/Flicker8k_Dataset"], help="for pretext stages")
+    dev = f"{data}/Flickr8k_text/Flickr_8k.devImages.txt"
+    add("--exclude", nargs="+", default=[dev], help="split files: what is left out of --images")
+    add("--decoder-epochs", type=positive_int, default=6, help="on the frozen encoder")
+    add("--fine-tuning-epochs", type=positive_int, default=10, help="of encoder and decoder")
+    add("--limit", type=positive_int, help="use only the first N pictures, for a try")
+    add("--output", type=Path, default=Path("runs/compare"), help="takes all that is made")
+    add("--dry-run", action="store_true", help="only print the commands that are left to do")
+    return parser.parse_args()
+
+
+def row_of(name: str, seed: int, args) -> Row:
+    """What a word of `--pretext` asks for. `UserError`: it is no name, or the file is not there."""
+    path, encoder, puzzlers = Path(name), args.encoder, trained_by("jigsaw")
+    if name == "supervised":
+        return Row(name, "efficientnet_lite0", seed)
+    if name in NAMES:
+        encoder = puzzlers[0] if name == "jigsaw" and encoder not in puzzlers else encoder
+        return Row(name, encoder, seed, args.pictures_seen if name in PRETEXT else 0)
+    if not (path.is_file() or path.suffix or len(path.parts) > 1):
+        raise UserError(f"--pretext {name}: is none of {', '.join(NAMES)}, nor a file of weights")
+    digest = sha256(existing_file(path, "weights file"))
+    cli.import_keras()
+    from captioning.encoders.weights import read_recipe
+
+    recipe = read_recipe(path)
+    solved = recipe.get("epochs_trained", 0) * recipe.get("pictures", 0)  # by a puzzle solver
+    seen = recipe.get("pictures_seen") or solved or None
+    stem = f"{path.name.split('.')[0]}-{digest[:6]}"  # another file is another row
+    return Row(stem, recipe.get("encoder", encoder), seed, seen, name)
+
+
+def steps_of(row: Row, args) -> dict[str, list[str]]:
+    """All that is done for a row, in order: the file that is left, and the words after `python`."""
+    limit = ["--limit", str(args.limit)] if args.limit else []
+    batch = ["--batch-size", str(min(256, max(8, args.limit // 16 * 8)))] if limit else []
+    out, own = args.output, args.output / f"{row.name}-{row.seed}"
+    encoder, weights = ["--encoder", row.encoder], row.weights
+    if row.name in PRETEXT:
+        weights = f"{own}/pretext/{row.encoder}-{row.name}.weights.h5"
+    given = load = ["--weights", weights] if weights else []
+    if row.name == "random":
+        square = str(preprocessing_of(row.encoder).resized(SIDE))
+        load = ["--seed", str(row.seed), "--preprocessing", square]
+    epochs = 0  # in which a puzzle solver sees so many of those that it learns from, 85%
+    if row.name == "jigsaw":
+        exclude = {name for file in args.exclude for name in read_split(file)}
+        count = min(open_sources(args.images, exclude).count, args.limit or math.inf)
+        epochs = max(1, round(args.pictures_seen / (0.85 * count)))
+    values = {
+        **vars(args), **row._asdict(), "out": out, "own": own, "weights": weights,
+        "shared": own if row.name in NAMES else out / row.name, "limit": limit, "given": given,
+        "load": load, "decoder": DECODER.split(), "fine_tuning": FINE_TUNING.split(),
+        "pictures": ["--images", *args.images, "--exclude", *args.exclude, *limit],
+        "contrastive": [*CONTRASTIVE.split(), *METHODS.get(row.name, "").split()],
+        "jigsaw": [*JIGSAW.split(), str(epochs)],
+        "trained": [*encoder, *batch, "--seed", str(row.seed), "--output", f"{own}/pretext"],
+        "extract": ["--only", "features", "--grid", *limit, "--dtype", "bfloat16", *encoder],
+    }  # fmt: skip
+    steps, command = {}, []
+    words = iter(f"{CAPTIONS} {PRETEXT.get(row.name, '')} {ON_CAPTIONS}".split())
+    for word in words:  # values are put in after the words are split: a path may have spaces
+        if word == "->":
+            steps[next(words).format(**values)], command = command, []
+        else:
+            value = values.get(word[1:-1])
+            command += value if isinstance(value, list) else [word.format(**values)]
+    return steps
+
+
+class Record:
+    """What a comparison has begun and done: {file: [command, whether done]} in `steps.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / "steps.json"
+        self.steps = json.loads(self.path.read_bytes()) if self.path.exists() else {}
+
+    def of(self, file: str) -> tuple[list[str], bool]:
+        """The command that has begun `file`, empty if none has, and whether it is done."""
+        command, done = self.steps.get(os.path.relpath(file, self.folder), ([], False))
+        return command, done and os.path.isfile(file)
+
+    def note(self, file: str, command: list[str], done: bool) -> None:
+        self.steps[os.path.relpath(file, self.folder)] = [command, done]
+        write_json(self.path, self.steps)
+
+    def left(self, steps: dict[str, list[str]]) -> list[str]:
+        """What is to make, nothing if all figures are there. `UserError`: it was made otherwise."""
+        for file, command in steps.items():
+            for was, now in zip_longest(self.of(file)[0] or command, command):
+                if was != now:
+                    advice = "give the same settings, or another --output"
+                    raise UserError(f"{file}: was made with {was}, not {now}; {advice}")
+        missing = [file for file in steps if not self.of(file)[1]]
+        return missing if any(file.endswith(".json") for file in missing) else []
+
+    def carry_out(self, file: str, command: list[str]) -> None:
+        """Make a file, or go on with it. Raises `UserError` if the command fails and says why."""
+        resumed = self.of(file)[0] and command[0] not in NOT_RESUMED
+        words = [*command, "--resume"] if resumed else command
+        print("python", shlex.join(words), flush=True)
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        self.note(file, command, False)
+        if status := subprocess.run([sys.executable, *words]).returncode:
+            advice = "see above; the same comparison goes on from there"
+            raise UserError(f"{file}: its command ended with status {status}, {advice}")
+        self.note(file, command, True)
+
+
+def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, out: Path) -> None:
+    """Write what figures there are as `comparison.json`, `.md` (a table) and `.png` (a plot)."""
+    from captioning.training.plots import plot_curves
+
+    found, beside, rows, lines = {}, {}, [], {}
+    for row, steps in plan:
+        for path in [Path(file) for file in steps if file.endswith(".json") and record.of(file)[1]]:
+            about = json.loads(path.read_bytes())
+            figures, *others = about.pop("rows")
+            key = (row.name, row.encoder, row.pictures_seen, path.stem)
+            found.setdefault(key, {})[row.seed] = figures
+            beside = {(one["name"], "", None, ""): {"": one} for one in others}
+    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3\n\n".format(**about)
+    text += f"| {' | '.join([*ABOUT, 'seeds', *COLUMNS])} |\n{9 * '|---'}|\n"
+    placed = [key for key in found if key[2] is not None]
+    for key, seeds in {**found, **beside}.items():
+        entry = dict(zip(ABOUT, key, strict=True))
+        cells = [*("" if one is None else f"{one}" for one in key), str(len(seeds))]
+        for name, form in COLUMNS.items():
+            values = [figures[name] for figures in seeds.values()]
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            entry[name] = [statistics.mean(values), spread]
+            cells.append(" ± ".join(format(one, form) for one in entry[name][: len(values)]))
+        text += f"| {' | '.join(cells)} |\n"
+        rows.append({**entry, "seeds": seeds})
+        # An encoder's two points have one label. What has no place is a level.
+        here = [key] if key in placed else placed
+        line = lines.setdefault(key[0] if key in placed else f"{key[0]} {key[3]}".strip(), {})
+        line |= dict.fromkeys(here, entry["CIDEr-D"][0])
+    write_json(out / "comparison.json", {**about, "rows": rows})
+    write_text(out / "comparison.md", text)
+    curves = {
+        f"{label} {', '.join(f'{one:.3f}' for one in dict.fromkeys(line.values()))}":
+        [line.get(key, math.nan) for key in placed] for label, line in lines.items()
+    }  # fmt: skip
+    plot_curves(
+        out / "comparison.png", [key[2] for key in placed], curves, x_label="pictures seen",
+        y_label="CIDEr-D: frozen, fine-tuned",
+    )  # fmt: skip
+
+
+def main() -> None:
+    args = parse_arguments()
+    record, names = Record(args.output), dict.fromkeys([*args.pretext, "supervised"])
+    rows = [row_of(name, seed, args) for seed in dict.fromkeys(args.seeds) for name in names]
+    plan = [(row, steps_of(row, args)) for row in rows]
+    todo = {file: steps[file] for _, steps in plan for file in record.left(steps)}
+    if args.dry_run:
+        print(*(f"python {shlex.join(command)}" for command in todo.values()), sep="\n")
+        return
+    args.output.mkdir(parents=True, exist_ok=True)
+    hold(args.output)
+    for _, steps in plan:
+        for file in record.left(steps):
+            record.carry_out(file, steps[file])
+        write_results(plan, record, args.output)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the step on its way, too
+    cli.run(main)

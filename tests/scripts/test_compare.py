@@ -1,0 +1,196 @@
+"""`benchmarks/compare.py`: its steps, with stubs in the place of the scripts that it calls.
+
+A stub leaves the files that its script would leave, and writes down how it was called.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, assert_refused, run_script
+from tests.pretext_tools import write_pictures
+
+STUB = """
+import json, os, signal, sys
+from pathlib import Path
+
+with open("calls.jsonl", "a") as log:
+    log.write(json.dumps(sys.argv) + "\\n")
+if os.path.exists("kill") and open("kill").read() in " ".join(sys.argv):
+    os.kill(os.getpid(), signal.SIGKILL)
+given = dict(zip(sys.argv, sys.argv[1:]))
+evaluated = "evaluate" in sys.argv[0]
+if "--output-dir" in given:
+    left = [given["--output-dir"] + "/checkpoints/best_model.keras"]
+elif "--method" in given:
+    left = [given["--output"] + "/resnet18-" + given["--method"] + ".weights.h5"]
+else:
+    kind = {"captions": "--descriptions", "features": "--features"}
+    left = [given[kind.get(given.get("--only"), "--output")]]
+for file in map(Path, left):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("made")
+    if evaluated:
+        def row(name, cider):
+            return {"name": name, "BLEU-1": 0.5, "BLEU-4": 0.1, "CIDEr-D": cider, "distinct": 7}
+        cider = 0.2 + 0.1 * ("-1/" in given["--output"] or "-1/" in given["--model-path"])
+        rows = [row("x", cider), row("constant caption", 0.1), row("human caption", 0.8)]
+        about = {"protocol": "coco", "split": "dev.txt", "images": 5}
+        file.write_text(json.dumps({**about, "rows": rows}))
+"""
+SCRIPTS = ("1_data_preprocessor.py", "2_train_IC_model.py", "evaluate.py", "contrastive/main.py",
+           "captioning/fine_tuning.py")  # fmt: skip
+
+
+def with_stubs(folder: Path) -> Path:
+    """The folder, with the stubs in it."""
+    for name in SCRIPTS:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(STUB)
+    (folder / "captioning" / "__init__.py").touch()
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with the stubs."""
+    return with_stubs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory) -> Path:
+    """A folder with the stubs and a comparison of two seeds that they have made."""
+    folder = with_stubs(tmp_path_factory.mktemp("compared"))
+    result = compare(folder, "--seeds", 0, 1, "--pictures-seen", 1000)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def finished(once: Path, tmp_path: Path) -> Path:
+    """The same for one test alone."""
+    return shutil.copytree(once, tmp_path / "work")
+
+
+def compare(work: Path, *arguments):
+    """Run the comparison of random weights and SimCLR, if not of others."""
+    settings = ["--pretext", "random", "simclr", "--seeds", 0, "--output", "out"]
+    return run_script("benchmarks/compare.py", *settings, *arguments, cwd=work)
+
+
+def calls(work: Path) -> list[list[str]]:
+    """How the stubs were called since the last time, in order."""
+    log = work / "calls.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return [json.loads(line) for line in lines]
+
+
+def test_a_row_is_made_in_order(finished):
+    made = [" ".join(call) for call in calls(finished) if "out/simclr-0" in " ".join(call)]
+
+    whole = ("contrastive/main.py", "whole.h5", "view1.h5", "view2.h5", "2_train_IC_model.py",
+             "frozen.json", "fine_tuning.py", "fine-tuned.h5", "fine-tuned.json")  # fmt: skip
+    assert len(made) == len(whole)
+    assert all(part in call for part, call in zip(whole, made, strict=True))
+    assert "--pictures-seen 1000" in made[0]
+
+
+def test_the_table_has_means_deviations_and_what_they_are_read_by(finished):
+    lines = (finished / "out" / "comparison.md").read_text().splitlines()
+    rows = json.loads((finished / "out" / "comparison.json").read_text())["rows"]
+
+    mean = "0.500 ± 0.000 | 0.100 ± 0.000 | 0.250 ± 0.071 | 7 ± 0"
+    assert f"| random | resnet18 | 0 | frozen | 2 | {mean} |" in lines
+    assert f"| simclr | resnet18 | 1000 | fine-tuned | 2 | {mean} |" in lines
+    assert f"| supervised | efficientnet_lite0 |  | frozen | 2 | {mean} |" in lines
+    assert "| constant caption |  |  |  | 1 | 0.500 | 0.100 | 0.100 | 7 |" in lines
+    assert rows[-1]["pretext"] == "human caption"
+    assert rows[0]["seeds"]["1"]["CIDEr-D"] == pytest.approx(0.3)
+    assert (finished / "out" / "comparison.png").stat().st_size > 0
+
+
+def test_what_is_done_is_not_done_again_even_without_its_features(finished):
+    calls(finished)
+    shutil.rmtree(finished / "out" / "supervised")
+
+    result = compare(finished, "--seeds", 0, 1, "--pictures-seen", 1000)
+
+    assert result.returncode == 0, result.stderr
+    assert calls(finished) == []
+
+
+@pytest.mark.parametrize("place", ["contrastive/main.py", "fine_tuning.py"])
+def test_a_killed_comparison_goes_on_where_it_was(work, place):
+    steps = len(compare(work, "--dry-run").stdout.splitlines())
+    (work / "kill").write_text(place)
+    killed = compare(work)
+    *before, begun = calls(work)
+    (work / "kill").unlink()
+
+    result = compare(work)
+
+    assert_refused(killed, "ended with status -9", "goes on from there")
+    assert result.returncode == 0, result.stderr
+    first, *others = calls(work)
+    assert first == [*begun, "--resume"]
+    assert len(before) + 1 + len(others) == steps
+    assert not any("--resume" in call for call in others)
+
+
+def test_the_table_of_a_killed_comparison_has_the_rows_before(work):
+    (work / "kill").write_text("contrastive/main.py")
+
+    compare(work)
+
+    table = (work / "out" / "comparison.md").read_text()
+    assert "| random |" in table
+    assert "simclr" not in table
+
+
+@pytest.mark.parametrize("arguments", [("--pictures-seen", 9), ("--fine-tuning-epochs", 3)])
+def test_a_folder_of_other_settings_is_refused(finished, arguments):
+    calls(finished)
+    before = (finished / "out" / "steps.json").read_bytes()
+
+    result = compare(finished, "--pictures-seen", 1000, *arguments)
+
+    assert_refused(result, "was made with", f"not {arguments[1]}", "--output")
+    assert (finished / "out" / "steps.json").read_bytes() == before
+    assert calls(finished) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("rotation", "rotation: is none of random"), ("no.weights.h5", "no.weights.h5: the weights")],
+)
+def test_a_row_that_cannot_be_is_refused_before_any_work(work, name, message):
+    assert_refused(compare(work, "--pretext", "random", name), message)
+    assert calls(work) == []
+
+
+def test_a_file_of_weights_is_a_row_with_the_pictures_that_it_has_seen(work):
+    weights = ROOT / "Pre-trained" / "simclr" / "resnet18-simclr-1m.weights.h5"
+    (work / "kill").write_text("supervised")
+
+    compare(work, "--pretext", weights, "--encoder", "resnet50")
+
+    found = json.loads((work / "out" / "comparison.json").read_text())["rows"][0]
+    assert found["pretext"].startswith("resnet18-simclr-1m-")
+    assert (found["encoder"], found["pictures seen"]) == ("resnet18", 1_000_192)
+
+
+def test_puzzles_are_seen_as_often_and_by_an_encoder_that_can(work):
+    write_pictures(work / "pictures", 20)
+    (work / "dev.txt").write_text("elsewhere.jpg\n")
+
+    result = compare(
+        work, "--pretext", "jigsaw", "--encoder", "vit_small", "--images", "pictures",
+        "--exclude", "dev.txt", "--pictures-seen", 170, "--dry-run",
+    )  # fmt: skip
+
+    [solver] = [line for line in result.stdout.splitlines() if "jigsaw/main.py" in line]
+    assert "--epochs 10 --encoder resnet18" in solver
+    assert not (work / "out").exists()
