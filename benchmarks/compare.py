@@ -121,8 +121,11 @@ def row_of(name: str, seed: int, args) -> Row:
     from captioning.encoders.weights import read_recipe
 
     recipe = read_recipe(path)
-    solved = recipe.get("epochs_trained", 0) * recipe.get("pictures", 0)  # by a puzzle solver
+    epochs, pictures = (recipe.get(key, 0) for key in ("epochs_trained", "pictures"))
+    solved = epochs * pictures if isinstance(epochs, int) else 0  # by a puzzle solver
     seen = recipe.get("pictures_seen") or solved or None
+    if not isinstance(seen, int | None) or str(recipe.get("encoder", encoder)) not in TABLE:
+        raise UserError(f"{name}: its recipe is damaged")
     stem = f"{path.name.split('.')[0]}-{digest[:6]}"  # another file is another row
     return Row(stem, recipe.get("encoder", encoder), seed, seen, name)
 
@@ -170,7 +173,12 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "steps.json"
-        self.steps = json.loads(self.path.read_bytes()) if self.path.exists() else {}
+        try:
+            self.steps = json.loads(self.path.read_bytes()) if self.path.exists() else {}
+        except ValueError as error:
+            raise UserError(f"{self.path}: is damaged; give another --output ({error})") from error
+        if not self.steps and any(folder.glob("*/*")):
+            raise UserError(f"{folder}: holds files, but no steps.json; give another --output")
 
     def of(self, file: str) -> tuple[list[str], bool]:
         """The command that has begun `file`, empty if none has, and whether it is done."""
@@ -184,7 +192,10 @@ class Record:
     def left(self, steps: dict[str, list[str]]) -> list[str]:
         """What is to make, nothing if all figures are there. `UserError`: it was made otherwise."""
         for file, command in steps.items():
-            for was, now in zip_longest(self.of(file)[0] or command, command):
+            made, done = self.steps.get(os.path.relpath(file, self.folder), (command, False))
+            if not done:
+                continue  # nothing may be there yet; what is, its script judges on --resume
+            for was, now in zip_longest(made, command):
                 if was != now:
                     advice = "give the same settings, or another --output"
                     raise UserError(f"{file}: was made with {was}, not {now}; {advice}")
@@ -247,15 +258,18 @@ def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, 
 
 def main() -> None:
     args = parse_arguments()
-    record, names = Record(args.output), dict.fromkeys([*args.pretext, "supervised"])
-    rows = [row_of(name, seed, args) for seed in dict.fromkeys(args.seeds) for name in names]
+    names = (*args.pretext, "supervised")
+    named = [row_of(name, seed, args) for seed in args.seeds for name in names]
+    rows = {(row.name, row.seed): row for row in named}.values()  # a file may be named twice
     plan = [(row, steps_of(row, args)) for row in rows]
+    if not args.dry_run:
+        args.output.mkdir(parents=True, exist_ok=True)
+        hold(args.output)
+    record = Record(args.output)
     todo = {file: steps[file] for _, steps in plan for file in record.left(steps)}
     if args.dry_run:
         print(*(f"python {shlex.join(command)}" for command in todo.values()), sep="\n")
         return
-    args.output.mkdir(parents=True, exist_ok=True)
-    hold(args.output)
     for _, steps in plan:
         for file in record.left(steps):
             record.carry_out(file, steps[file])

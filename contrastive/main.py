@@ -177,6 +177,7 @@ def main() -> None:
     from captioning.encoders.loading import load_encoder
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
+    from captioning.encoders.weights import read_recipe
     from contrastive import presets, training
     from contrastive.methods import build_method
     from contrastive.probe import ClassProbe, caption_probe
@@ -198,9 +199,10 @@ def main() -> None:
         begun = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
         encoder, preprocessing = begun.network, begun.preprocessing
         begun_from = begun.info["weights_sha256"]
+        seen_before = read_recipe(args.weights).get("pictures_seen", 0)
     else:
         encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-        preprocessing, begun_from = preprocessing_of(args.encoder), None
+        preprocessing, begun_from, seen_before = preprocessing_of(args.encoder), None, 0
         if args.encoder.startswith("resnet"):
             zero_last_scales(encoder)
     views = presets.views_for(
@@ -229,6 +231,7 @@ def main() -> None:
         "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip
     recipe = {**settings, "image_size": feature_size, "view_size": size,
+              "pictures_seen_before": seen_before,
               "preprocessing": str(preprocessing.resized(feature_size)),
               "sources": [Path(path).name for path in args.images]}  # fmt: skip
     name = f"{args.encoder}-{args.method}.weights.h5"

@@ -29,7 +29,8 @@ class PretextRun(Run):
         model: compiled.
         pixels: uint8 pictures (N, S, S, 3).
         settings: of a `Run`; among them `steps`, its length, `batch_size` and `seed`.
-        recipe: goes into the encoder's weights file.
+        recipe: goes into the encoder's weights file. Its `pictures_seen_before`, if there is such,
+            were seen by the encoder that the run began from.
         weights_name: of that file.
         row_steps: steps between two rows of the history; default: a pass over the pictures.
         probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
@@ -58,6 +59,7 @@ class PretextRun(Run):
             **options,
         )  # fmt: skip
         self.pixels, self.recipe, self.weights_name = pixels, recipe, weights_name
+        self.seen_before = recipe.get("pictures_seen_before", 0)
         self.probe, self.probe_every, self.portion = probe, probe_every, portion
         self.batch_size, self.steps = settings["batch_size"], settings["steps"]
         self.row_steps = row_steps or len(pixels) // self.batch_size
@@ -117,7 +119,7 @@ class PretextRun(Run):
         )
         recipe = {
             **self.recipe,
-            "pictures_seen": self.step * self.batch_size,
+            "pictures_seen": self.seen_before + self.step * self.batch_size,
             "loss": self.history[-1]["loss"],
             "hours": round(sum(row["seconds"] for row in self.history) / 3600, 2),
         }

@@ -85,6 +85,7 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     assert len(kernels[0]) == 20
     for one, other in zip(*kernels, strict=True):
         np.testing.assert_array_equal(one, other)
+    assert read_recipe(tmp_path / "on" / weights.name)["pictures_seen"] == 2 * 32
 
     # Another method or encoder does not go on with this run, and leaves it as it is.
     state = (run / "state.npz").read_bytes()

@@ -162,6 +162,25 @@ def test_a_folder_of_other_settings_is_refused(finished, arguments):
     assert calls(finished) == []
 
 
+def test_a_mistake_in_what_was_not_made_yet_can_be_mended(work):
+    (work / "kill").write_text("--images typo")
+    assert compare(work, "--images", "typo").returncode == 2
+
+    mended = compare(work, "--images", "right")
+
+    assert mended.returncode == 0, mended.stderr
+
+
+def test_a_folder_without_its_record_is_refused(finished):
+    (finished / "out" / "steps.json").unlink()
+    assert_refused(compare(finished, "--pictures-seen", 1000), "no steps.json", "--output")
+
+
+def test_a_damaged_record_is_refused(finished):
+    (finished / "out" / "steps.json").write_text("{")
+    assert_refused(compare(finished, "--pictures-seen", 1000), "steps.json: is damaged")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("rotation", "rotation: is none of random"), ("no.weights.h5", "no.weights.h5: the weights")],
