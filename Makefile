@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 .PHONY: demo test test-fast lint clean
 
 demo: $(VENV)/.installed
-	$(RUN) 5_test.py --output captions.html captions.png
+	$(RUN) 5_test.py --beside Pre-trained/simclr/model-without-labels.keras --output captions.html captions.png
 
 test: $(VENV)/.installed-dev
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
