@@ -49,10 +49,6 @@ class OriginalDecoder(Decoder):
         each = ops.repeat(features, words.shape[0] // features.shape[0], axis=0)
         return self.network([each, words], training=False), [words]
 
-    def compiled_step(self, tokens, context, state):
-        """`step`, which goes by the numbers of rows, and is one network's call already."""
-        return self.step(tokens, context, state)
-
     def next_words(self, inputs: dict[str, Any], training: bool = False):
         """Logits (B, T, V) after each of `tokens` (B, T), given `features` (B, D)."""
         context, state = self.start(inputs["features"])
