@@ -15,8 +15,6 @@ from captioning.cli import import_keras
 from tests import zygote
 
 import_keras()
-# Whatever a test has JAX compile runs for milliseconds: optimising it takes longer by far.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
