@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import io
 import os
 import re
@@ -172,6 +173,13 @@ def import_keras():
         os.environ.pop(name, None)
     home = os.environ.get("KERAS_HOME")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Keras looks for both, and does without: TensorFlow's converters and a function of Keras that
+    # plots would take a fifth of the time.
+    unused = {"matplotlib", "jax"} - {backend, *sys.modules}
+    sys.modules.update(dict.fromkeys(unused))  # None: an ImportError
+    # The collector would walk, again and again, over a million objects that stay to the end.
+    collects = gc.isenabled()
+    gc.disable()
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as notices, tempfile.TemporaryDirectory() as nowhere:
@@ -188,6 +196,11 @@ def import_keras():
             os.write(kept, notices.read())
             raise
         finally:
+            for name in unused:
+                del sys.modules[name]
+            gc.freeze()
+            if collects:
+                gc.enable()
             os.dup2(kept, 2)
             os.close(kept)
             os.environ.pop("KERAS_HOME")

@@ -8,6 +8,7 @@ the longest caption and the record of the encoder. It has these ways in:
 - `start(features)`: context and state before the first word. The context has a row an image and
   stays; the state has a row a caption, and there may be several captions an image;
 - `step(tokens, context, state)`: logits of the next word and the new state, for decoding;
+- `compiled_step(tokens, context, state)`: the same, faster for those who take many;
 - `attention({"features", "tokens"})`: where a grid decoder looks before every next word.
 
 What all of them share is here; `table.py` has the list of them.
@@ -17,7 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers, ops, tree
 
 from captioning.decoders.cross_entropy import linear_cross_entropy
 from captioning.text import Vocabulary
@@ -72,6 +73,7 @@ class Decoder(keras.Model):
                 for name, first in (("mean", "zeros"), ("deviation", "ones"))
             )
         self.token_loss = keras.metrics.Mean(name="token_loss")
+        self._compiled_step = None
 
     @property
     def grid(self) -> bool:
@@ -125,11 +127,30 @@ class Decoder(keras.Model):
         kernel, bias = self.output_weights()
         rows = ops.reshape(hidden, (-1, hidden.shape[-1]))
         rows = ops.matmul(rows, ops.cast(kernel, rows.dtype)) + ops.cast(bias, rows.dtype)
-        return ops.reshape(rows, (*ops.shape(hidden)[:-1], self.outputs))
+        return ops.reshape(rows, (*sizes(hidden)[:-1], self.outputs))
 
     def next_words(self, inputs: dict[str, Any], training: bool = False):
         """Logits (B, T, V) after each of `tokens` (B, T), given `features` (B, D) or (B, L, D)."""
         return self.logits(self(inputs, training=training)[0])
+
+    def compiled_step(self, tokens, context, state):
+        """`step`; under TensorFlow in one graph, made once for any number of images and captions.
+
+        Op by op, a step of the ensemble that ships is 900 calls from Python, which take longer than
+        what they call. JAX would compile for each shape anew: there this is `step` itself.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self.step(tokens, context, state)
+        if self._compiled_step is None:
+            import tensorflow as tf
+
+            def any_number(part):  # of rows; and what begins with a length of 0 grows
+                return tf.TensorSpec([None, *(size or None for size in part.shape[1:])], part.dtype)
+
+            step = tf.function(self.step, autograph=False, reduce_retracing=True)
+            step.get_concrete_function(*tree.map_structure(any_number, (tokens, context, state)))
+            self._compiled_step = step
+        return self._compiled_step(tokens, context, state)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats, after what `call` gave; see `cross_entropy`."""
@@ -188,4 +209,13 @@ def each_row(layer: keras.Layer, x):
     kernel an image, which are then added up.
     """
     rows = layer(ops.reshape(x, (-1, x.shape[-1])))
-    return ops.reshape(rows, (*ops.shape(x)[:-1], rows.shape[-1]))
+    return ops.reshape(rows, (*sizes(x)[:-1], rows.shape[-1]))
+
+
+def sizes(x) -> tuple:
+    """The shape of `x`, for `ops.reshape`: -1 where a single length is not known before the run.
+
+    `ops.shape` puts five operations into a graph for every such length, half of a decoder's.
+    """
+    known = tuple(-1 if size is None else size for size in x.shape)
+    return known if known.count(-1) < 2 else ops.shape(x)

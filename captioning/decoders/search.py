@@ -79,7 +79,7 @@ def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[l
 
     for step in range(1, steps + 1):
         tokens = ops.convert_to_tensor(words[:, :, -1].reshape(-1))
-        logits, state = model.step(tokens, context, state)
+        logits, state = model.compiled_step(tokens, context, state)
         beams, tokens, totals = _extend(logits, totals, words, vocabulary, search, step == steps)
 
         ends = tokens == vocabulary.end

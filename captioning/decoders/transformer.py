@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from captioning.decoders.base import Decoder, each_row
+from captioning.decoders.base import Decoder, each_row, sizes
 
 
 @keras.saving.register_keras_serializable(package="captioning")
@@ -31,8 +31,8 @@ class Attention(layers.Layer):
 
     def keys_and_values(self, source):
         """Of `source` (B, S, width): keys (B, heads, size, S) and values (B, heads, S, size)."""
-        keys = ops.transpose(self._heads(each_row(self.key, source)), (0, 2, 3, 1))
-        values = ops.transpose(self._heads(each_row(self.value, source)), (0, 2, 1, 3))
+        keys = ops.transpose(self._heads(self.key, source), (0, 2, 3, 1))
+        values = ops.transpose(self._heads(self.value, source), (0, 2, 1, 3))
         return keys, values
 
     def attend(self, x, keys, values, mask=None):
@@ -40,17 +40,19 @@ class Attention(layers.Layer):
 
         `mask` (T, S) says which of the S may be looked at.
         """
-        queries = ops.transpose(self._heads(each_row(self.query, x)), (0, 2, 1, 3))
+        queries = ops.transpose(self._heads(self.query, x), (0, 2, 1, 3))
         scores = ops.cast(ops.matmul(queries, keys), "float32") / math.sqrt(self.size)
         if mask is not None:
             scores = ops.where(mask, scores, -1e9)
         # Keras warns of a softmax over one number, which is what the first word has.
         weights = ops.softmax(scores) if scores.shape[-1] != 1 else ops.ones_like(scores)
         found = ops.transpose(ops.matmul(ops.cast(weights, values.dtype), values), (0, 2, 1, 3))
-        return each_row(self.merge, ops.reshape(found, ops.shape(x))), weights
+        rows = self.merge(ops.reshape(found, (-1, self.width)))
+        return ops.reshape(rows, sizes(x)), weights
 
-    def _heads(self, x):
-        return ops.reshape(x, (*ops.shape(x)[:-1], self.heads, self.size))
+    def _heads(self, layer, x):
+        rows = layer(ops.reshape(x, (-1, self.width)))
+        return ops.reshape(rows, (*sizes(x)[:-1], self.heads, self.size))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -101,7 +103,7 @@ class Block(layers.Layer):
         # All captions of an image look at the one copy of its grid.
         by_image = (ops.shape(grid[0])[0], -1, x.shape[-1])
         found, weights = self.to_grid.attend(ops.reshape(self.norms[1](x), by_image), *grid)
-        x = x + self.dropouts[1](ops.reshape(found, ops.shape(x)), training=training)
+        x = x + self.dropouts[1](ops.reshape(found, sizes(x)), training=training)
 
         found = each_row(self.contract, each_row(self.expand, self.norms[2](x)))
         return x + self.dropouts[2](found, training=training), (keys, values), weights

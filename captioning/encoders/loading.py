@@ -1,5 +1,6 @@
 """An encoder of the table with weights: our own, a public checkpoint's, or random ones."""
 
+import functools
 import hashlib
 import pkgutil
 import sys
@@ -23,6 +24,7 @@ from captioning.encoders.public import find
 from captioning.encoders.table import ENCODERS, TABLE, build_network, preprocessing_of
 from captioning.encoders.weights import read_recipe
 from captioning.files import existing_file, sha256
+from captioning.first_values import assembled
 from captioning.images.preprocessing import IMAGE_SIZE, Preprocessing, parse
 from captioning.untrusted.checkpoints import read_checkpoint
 from captioning.untrusted.hdf5 import check_hdf5
@@ -71,7 +73,9 @@ def load_encoder(
             wanted = _recorded_preprocessing(path, recipe, wanted)
     if preprocessing is not None:
         wanted = parse(preprocessing, wanted)
-    network = build_network(name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.deviation))
+    build = functools.partial(
+        build_network, name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.deviation)
+    )
     info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": wanted.size,
                             "preprocessing": str(wanted)}  # fmt: skip
     if path is not None:
@@ -79,12 +83,14 @@ def load_encoder(
         if public:
             info |= {"weights_name": public.name, "weights_address": public.address}
         if path.name.endswith(".weights.h5"):
-            _load_project_weights(network, path, recipe)
+            fill = functools.partial(_load_project_weights, path=path, recipe=recipe)
         else:
-            _load_checkpoint(network, path, partial)
+            fill = functools.partial(_load_checkpoint, path=path, partial=partial)
+        network = assembled(build, fill)
     elif TABLE[name].supervised:
         by_layer, digest = pkgutil.resolve_name(TABLE[name].supervised)()
-        _assign(network, by_layer, f"the supervised weights of {name}")
+        source = f"the supervised weights of {name}"
+        network = assembled(build, functools.partial(_assign, by_layer=by_layer, path=source))
         info |= {"weights": "supervised", "weights_sha256": digest}
     else:
         print(
@@ -92,6 +98,7 @@ def load_encoder(
             "give --weights FILE with weights that were trained.",
             file=sys.stderr,
         )
+        network = build()
         info |= {"weights": f"random, seed {seed}", "weights_sha256": _digest(network)}
     return Encoder(network, info, wanted)
 

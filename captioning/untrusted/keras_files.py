@@ -12,7 +12,7 @@ import json
 import math
 import zipfile
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import h5py
 import keras
 
 from captioning.cli import UserError
+from captioning.first_values import assembled
 from captioning.text import LONGEST_CAPTION
 from captioning.untrusted.hdf5 import check_hdf5
 
@@ -29,10 +30,21 @@ _LARGEST_CONFIG = 1 << 24  # bytes; a vocabulary of a million words fits
 _LARGEST_EXPANSION = 100  # of a compressed member; weights shrink by a tenth
 
 
-def check_keras_file(path: Path, known: Collection[str], what: str) -> None:
+class _Weights(io.BytesIO):
+    """HDF5 in memory under the name of a file, by which Keras tells what is in it."""
+
+    def __str__(self) -> str:
+        return _WEIGHTS
+
+
+def check_keras_file(
+    path: Path, known: Collection[str], what: str
+) -> tuple[type[keras.Model], dict[str, Any], _Weights, int]:
     """Refuse what is none of our `known` registered classes, or claims what it does not hold.
 
     Messages say what it should be: a `what` of this project.
+
+    Returns the class, its arguments, the weights in HDF5, and how many numbers these are.
 
     Raises:
         UserError: says what is wrong.
@@ -52,8 +64,8 @@ def check_keras_file(path: Path, known: Collection[str], what: str) -> None:
             for name in _classes(arguments, config.get("compile_config")):
                 raise UserError(f"{path}: refused, because it names '{name}'")
             _check_record(path, arguments)
-            weights = archive.read(_WEIGHTS)
-        with h5py.File(io.BytesIO(weights), "r") as file:
+            weights = _Weights(archive.read(_WEIGHTS))
+        with h5py.File(weights, "r") as file:
             check_hdf5(file)
             sizes: list[int] = []
             file.visititems(lambda _, item: sizes.append(math.prod(getattr(item, "shape", ()))))
@@ -66,7 +78,7 @@ def check_keras_file(path: Path, known: Collection[str], what: str) -> None:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except Exception as error:  # whatever a damaged archive makes zipfile, json or h5py say
         raise UserError(f"{path}: not a Keras model file, or damaged") from error
-    _check_size(path, registered, what, arguments, sum(sizes))
+    return keras.saving.get_registered_object(registered), arguments, weights, sum(sizes)
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
@@ -124,30 +136,6 @@ def _check_record(path: Path, arguments: dict[str, Any]) -> None:
         raise UserError(f"{path}: its record of the encoder is damaged")
 
 
-def _check_size(
-    path: Path, registered: str, what: str, arguments: dict[str, Any], held: int
-) -> None:
-    """Count the numbers of the network that is described, which costs no memory."""
-
-    def count() -> int:
-        model_class = keras.saving.get_registered_object(registered)
-        with keras.StatelessScope(initialize_variables=False):
-            return model_class.from_config(arguments).count_params()
-
-    try:
-        # Keras means to give such variables their values later, in the same thread: in another
-        # one, it never comes to that.
-        with ThreadPoolExecutor(1) as thread:
-            claimed = thread.submit(count).result()
-    except Exception as error:  # Keras raises by which argument it stumbles over
-        first = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: cannot be loaded as a {what} ({first:.200})") from error
-    if claimed > held:
-        raise UserError(
-            f"{path}: refused, because its network has {claimed} numbers and it holds {held}"
-        )
-
-
 def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.Model:
     """Load a `.keras` file after a look at what it says it is: of a class that is `known`, or not.
 
@@ -156,11 +144,20 @@ def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.M
     Raises:
         UserError: damaged, or another thing.
     """
-    check_keras_file(path, known, what)
+    model_class, arguments, weights, held = check_keras_file(path, known, what)
+
+    def fill(model: keras.Model) -> None:
+        claimed = model.count_params()  # which costs no memory yet
+        if claimed > held:
+            raise UserError(
+                f"{path}: refused, because its network has {claimed} numbers and it holds {held}"
+            )
+        model.load_weights(weights)
+
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except UserError:
-        raise
+        return assembled(partial(model_class.from_config, arguments), fill)
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except Exception as error:  # Keras raises by where in the file it stumbles
         first = str(error).strip().split("\n")[0]
         raise UserError(f"{path}: cannot be loaded as a {what} ({first:.200})") from error

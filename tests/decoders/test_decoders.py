@@ -172,7 +172,8 @@ def test_steps_equal_teacher_forcing(name, tied):
         np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
 
 
-def test_captions_of_one_image_share_its_context(name):
+@pytest.mark.parametrize("step", ["step", "compiled_step"])
+def test_captions_of_one_image_share_its_context(name, step):
     model = tiny(name, WORDS, LONGEST)
     features = features_for(model, 2)
     tokens = np.array([TOKENS[0], TOKENS[1], TOKENS[2], TOKENS[0]])  # two captions an image
@@ -181,7 +182,7 @@ def test_captions_of_one_image_share_its_context(name):
     context, state = model.start(features)
     state = [np.repeat(part, 2, axis=0) for part in state]
     for position in range(tokens.shape[1]):
-        logits, state = model.step(tokens[:, position], context, state)
+        logits, state = getattr(model, step)(tokens[:, position], context, state)
         np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
 
 
