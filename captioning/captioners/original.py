@@ -46,7 +46,7 @@ class OriginalDecoder(Decoder):
         """Logits (R, V) of the word after `tokens` (R,), and the new state."""
         [features], [before] = context, state
         words = ops.concatenate([before[:, 1:], ops.cast(tokens, "int32")[:, None]], axis=1)
-        each = ops.repeat(features, words.shape[0] // features.shape[0], axis=0)
+        each = ops.repeat(features, ops.shape(words)[0] // ops.shape(features)[0], axis=0)
         return self.network([each, words], training=False), [words]
 
     def next_words(self, inputs: dict[str, Any], training: bool = False):
