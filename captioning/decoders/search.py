@@ -66,16 +66,14 @@ def generate_n_best(
 def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[list[Hypothesis]]:
     vocabulary, width = model.vocabulary, search.beam_width
     steps = vocabulary.max_length - 1  # words after the start word, the end word included
-    # Every image has `width` neighbouring rows in the state and in the arrays below.
+    # The beams of an image are neighbouring rows of the state; to begin with, it has one.
     images = np.arange(len(features))
     settled = np.zeros(len(images), bool)
     best = np.full((len(images), width), -np.inf)  # scores of the captions that are complete
     finished: list[list[tuple[float, Hypothesis]]] = [[] for _ in images]
     context, state = model.start(ops.convert_to_tensor(features))
-    state = tree.map_structure(lambda part: ops.repeat(part, width, axis=0), state)
-    words = np.full((len(images), width, 1), vocabulary.start)
-    totals = np.full((len(images), width), -np.inf)  # log-probabilities of the beginnings
-    totals[:, 0] = 0.0  # the beams of an image begin alike: one of them speaks
+    words = np.full((len(images), 1, 1), vocabulary.start)
+    totals = np.zeros((len(images), 1))  # log-probabilities of the beginnings
 
     for step in range(1, steps + 1):
         tokens = ops.convert_to_tensor(words[:, :, -1].reshape(-1))
@@ -99,6 +97,7 @@ def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[l
             np.take_along_axis(part, order, axis=1) for part in (beams, tokens, totals, ends)
         )
         totals = np.where(ends, -np.inf, totals)
+        before = words.shape[1]
         words = np.take_along_axis(words, beams[:, :, None], axis=1)
         words = np.concatenate([words, tokens[:, :, None]], axis=2)
 
@@ -110,7 +109,7 @@ def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[l
         # Dropping settled images at every step would give every step a shape of its own.
         if len(rows) > len(images) // 2:
             rows = np.arange(len(images))
-        parents = (rows[:, None] * width + beams[rows]).reshape(-1)
+        parents = (rows[:, None] * before + beams[rows]).reshape(-1)
         if width > 1 or len(rows) < len(images):
             state = tree.map_structure(lambda part: ops.take(part, parents, axis=0), state)  # noqa: B023
         if len(rows) < len(images):
@@ -126,15 +125,15 @@ def _extend(logits, totals, words, vocabulary, search: Search, must_end: bool):
 
     What `_barred` bars is never chosen. With `must_end` the end word is the only choice.
     """
-    images, width = totals.shape
+    (images, beams), most = totals.shape, 2 * search.beam_width
     log_probabilities = ops.log_softmax(logits, axis=-1)
     ending = ops.convert_to_numpy(log_probabilities[:, vocabulary.end])
     if must_end:
         values, choices = ending[:, None], np.full((len(ending), 1), vocabulary.end)
     else:
-        barred = _barred(words.reshape(images * width, -1), vocabulary, search)
+        barred = _barred(words.reshape(images * beams, -1), vocabulary, search)
         # As many more than needed as can be struck out.
-        count = 2 * width + 1 + int((barred > 0).sum(axis=1).max())
+        count = most + 1 + int((barred > 0).sum(axis=1).max())
         values, choices = ops.top_k(log_probabilities, min(count, logits.shape[-1]))
         values, choices = np.array(values), np.array(choices)
         values[(choices[:, :, None] == barred[:, None, :]).any(axis=2)] = -np.inf
@@ -142,8 +141,8 @@ def _extend(logits, totals, words, vocabulary, search: Search, must_end: bool):
         values[stuck, 0], choices[stuck, 0] = ending[stuck], vocabulary.end
 
     per_beam = values.shape[1]
-    totals = (totals[:, :, None] + values.reshape(images, width, per_beam)).reshape(images, -1)
-    best = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * width]
+    totals = (totals[:, :, None] + values.reshape(images, beams, per_beam)).reshape(images, -1)
+    best = np.argsort(-totals, axis=1, kind="stable")[:, :most]
     tokens = np.take_along_axis(choices.reshape(images, -1), best, axis=1)
     return best // per_beam, tokens.astype(np.int64), np.take_along_axis(totals, best, axis=1)
 
