@@ -15,7 +15,7 @@ from captioning.images.reading import UnreadableImage, decode_batches
 from captioning.output.captions import Captioned
 
 FEW = 8  # pictures up to which compiling the encoder's graph costs more than it saves
-BATCH = 32  # pictures whose captions are searched for together
+BATCH = 128  # pictures whose captions are searched for together
 ENCODED = 16  # of them, those that pass the encoder together; most of the memory is its
 
 

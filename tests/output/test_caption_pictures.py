@@ -10,13 +10,15 @@ from captioning.cli import UserError
 from captioning.decoders.search_settings import Search
 from captioning.decoders.table import decoder_class
 from captioning.encoders.loading import load_encoder
-from captioning.output.caption_pictures import BATCH, caption_pictures
+from captioning.output.caption_pictures import caption_pictures
 
 
 @pytest.mark.slow
-def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path):
+def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("captioning.output.caption_pictures.BATCH", 12)
+    monkeypatch.setattr("captioning.output.caption_pictures.ENCODED", 5)
     random = np.random.default_rng(5)
-    paths = [tmp_path / f"{number}.png" for number in range(BATCH + 3)]
+    paths = [tmp_path / f"{number}.png" for number in range(15)]
     for path in paths:
         colours = random.integers(0, 256, (4, 4, 3), np.uint8)
         Image.fromarray(colours).resize((64, 64), Image.Resampling.NEAREST).save(path)
