@@ -46,7 +46,7 @@ def caption_pictures(
 def caption_and_print(
     model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search
 ) -> tuple[list[Captioned], list[str]]:
-    """`caption_pictures` for a terminal: print each caption when it is found.
+    """`caption_pictures` for a terminal: print each caption, with its confidence, when found.
 
     Returns the captions, and why there is none of the other pictures.
 
@@ -57,7 +57,7 @@ def caption_and_print(
     for result in caption_pictures(model, encoder, paths, search):
         if isinstance(result, Captioned):
             results.append(result)
-            print(f"{printable(result.path)}: {result.caption}")
+            print(f"{printable(result.path)}: {result.caption} ({result.confidence:.2f})")
         else:
             unreadable.append(str(result))
     if not results:

@@ -83,6 +83,15 @@ def test_figures_settings_and_digests_are_kept(work):
     assert (elsewhere["distinct"], elsewhere["mean_length"], elsewhere["vocabulary"]) == (3, 6, 8)
 
 
+def test_calibration_says_how_many_of_the_confident_captions_are_good(work):
+    result = evaluate(
+        work, "--calibrate", "--model-path", "narrow.keras", "--features", "narrow.pkl"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "confident from  captions  CIDEr-D above 0.6" in result.stdout
+    assert "          0.00         3" in result.stdout
+
+
 def test_spread_of_seeds_is_the_mean_and_the_deviation_of_the_rows_above(work):
     result = evaluate(work, "--spread", "--model-path", "narrow.keras", "wide.keras",
                       "--features", "narrow.pkl", "wide.pkl")  # fmt: skip
@@ -255,6 +264,7 @@ def test_report_without_the_pictures(work):
         ("infer.py", ["--image-path", "a.jpg", "--beam-width", "0"], "--beam-width"),
         ("infer.py", [], "--image-path"),
         ("infer.py", ["--image-path", "nowhere.jpg"], "nowhere.jpg"),
+        ("evaluate.py", ["--calibrate", "--predictions", "a.json"], "--calibrate"),
     ],
 )
 def test_wrong_arguments(script, arguments, part, tmp_path):
@@ -280,7 +290,7 @@ def test_infer_captions_a_folder_and_names_what_is_no_picture(pipeline):
     )  # fmt: skip
     (pipeline.data.images / "broken.png").unlink()
     assert result.returncode == 2
-    captions = dict(line.split(": ") for line in result.stdout.splitlines())
+    captions = dict(line.rsplit(" (", 1)[0].split(": ") for line in result.stdout.splitlines())
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
     assert all(set(caption.split()) <= words for caption in captions.values())

@@ -126,10 +126,13 @@ def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
     [first, second] = [line for line in result.stdout.splitlines() if "two_dogs.jpg: " in line]
     caption, other = (line.split("two_dogs.jpg: ")[1] for line in (first, second))
     [row] = csv.DictReader((tmp_path / "c.csv").open())
-    assert (row["caption"], row[model.stem]) == (caption, other)
+    assert f"{row['caption']} ({row['confidence']})" == caption
+    other = other.rsplit(" (", 1)[0]
+    assert row[model.stem] == other
     [record] = json.loads((tmp_path / "c.json").read_text())
     assert record["beside"] == {model.stem: other}
     assert f"<b>{model.stem}:</b> {other}" in (tmp_path / "c.html").read_text()
+    assert f"{record['confidence']:.2f}" == row["confidence"]
     plain = 16 + 240 + 66 + 16
     assert Image.open(tmp_path / "c.png").height == plain + 66
 
