@@ -28,6 +28,12 @@ def parse_arguments():
         metavar="FILE",
         help="also write the captions as .json, .csv, .html (a page) or .png (a contact sheet)",
     )
+    add(
+        "--embed",
+        metavar="FOLDER",
+        help="also write copies of the pictures (JPEG, PNG, WebP) there, each with its caption "
+        "inside as XMP and EXIF description; the originals are only read",
+    )
     return parser.parse_args()  # fmt: skip
 
 
@@ -36,13 +42,15 @@ def main() -> None:
     search = search_settings.from_arguments(args)
     from captioning.files import EXAMPLES, check_writable
     from captioning.images.folders import list_images
-    from captioning.output import captions
+    from captioning.output import captions, copies
 
-    images = list_images(args.images or [EXAMPLES])
+    given = args.images or [EXAMPLES]
+    images = list_images(given)
     outputs = [Path(output) for output in args.output]
     for output in outputs:
         captions.check_output(output)
         check_writable(output)
+    planned = copies.plan(Path(args.embed), given, images) if args.embed is not None else {}
 
     import_keras()
     from captioning.captioners.loading import (
@@ -71,7 +79,8 @@ def main() -> None:
     for output in outputs:
         captions.write_captions(output, results)
         print(f"wrote {output}")
-    check_all_captioned(results, failed)
+    uncopied = copies.write(results, planned) if planned else ()
+    check_all_captioned(results, failed, uncopied)
 
 
 if __name__ == "__main__":

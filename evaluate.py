@@ -74,6 +74,11 @@ def parse_arguments():
         action="store_true",
         help="the models are one kind trained from several seeds: print mean and deviation, too",
     )
+    add(
+        "--calibrate",
+        action="store_true",
+        help="print for a few thresholds of confidence how many of the captions above are good",
+    )
     add("--output", help="write figures, settings and digests as JSON")
     add("--report", help="write a page with every picture, its captions and their CIDEr-D (.html)")
     add(
@@ -131,6 +136,7 @@ def caption_by_models(
     if not models:  # then nothing here needs TensorFlow
         return []
     from captioning.decoders.search import generate
+    from captioning.evaluation.confidence import confidence
     from captioning.evaluation.figures import Candidate
     from captioning.files import sha256
 
@@ -141,15 +147,14 @@ def caption_by_models(
     }
     candidates = []
     for path, model, source, features in models:
-        found = generate(model, features.of(ids), search)
-        captions = {
-            image_id: hypothesis.caption for image_id, hypothesis in zip(ids, found, strict=True)
-        }
+        found = dict(zip(ids, generate(model, features.of(ids), search), strict=True))
+        captions = {image_id: hypothesis.caption for image_id, hypothesis in found.items()}
+        confidences = {image_id: confidence(*hypothesis) for image_id, hypothesis in found.items()}
         origin = {
             "model": str(path), "model_sha256": sha256(path), "features": str(source),
             **asdict(search), "features_sha256": digests[source],
         }  # fmt: skip
-        candidates.append(Candidate(str(path), captions, references, origin))
+        candidates.append(Candidate(str(path), captions, references, origin, confidences))
     return candidates
 
 
@@ -158,6 +163,8 @@ def main() -> None:
     search = search_settings.from_arguments(args)
     if args.spread and len(args.model_path or []) < 2:
         raise UserError("--spread: one model has none; give two or more with --model-path")
+    if args.calibrate and args.predictions and not args.model_path:
+        raise UserError("--calibrate: captions made elsewhere have no confidence; give a model")
     from captioning.datasets import (
         described,
         every_id,
@@ -168,10 +175,11 @@ def main() -> None:
         select_each,
     )
     from captioning.evaluation.coco_toolkit import CocoToolkit
+    from captioning.evaluation.confidence import calibration
     from captioning.evaluation.figures import Candidate, baselines, record, spread, table
     from captioning.evaluation.predictions import choose, read_predictions
     from captioning.files import check_writable, sha256, write_json
-    from captioning.output.evaluation_page import pictures_of, write_page
+    from captioning.output.evaluation_page import GOOD, pictures_of, write_page
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
@@ -218,6 +226,10 @@ def main() -> None:
     if toolkit.without_java:
         print(f"METEOR: n/a ({toolkit.without_java})")
         settings += f", METEOR n/a ({toolkit.without_java})"
+    for candidate, scores in rows[: len(models)] if args.calibrate else ():
+        values = candidate.confidences
+        print(f"\n{candidate.name}")
+        print(calibration(list(values.values()), [scores.cider[one] for one in values], GOOD))
     if args.output:
         figures = {
             "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,

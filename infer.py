@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """A caption for a picture, or for each picture of a folder, by a model of your choice."""
 
+import contextlib
+import sys
 from pathlib import Path
 
 from captioning.cli import ArgumentParser, UserError, import_keras, run
@@ -10,7 +12,18 @@ from captioning.decoders import search_settings
 def parse_arguments():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--image-path", required=True, nargs="+", metavar="FILE_OR_FOLDER", help="what to caption")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--image-path", nargs="+", metavar="FILE_OR_FOLDER", help="what to caption")
+    what.add_argument(
+        "--watch",
+        metavar="FOLDER",
+        help="stay, and print a line of JSON for each picture that appears there from now on",
+    )
+    what.add_argument(
+        "--stdin",
+        action="store_true",
+        help="stay, and print a line of JSON for each path that comes on a line of standard input",
+    )
     add("--model-path", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
     search_settings.add_arguments(parser, beam_width=3)
     add(
@@ -24,9 +37,46 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def load(args, search: search_settings.Search):
+    """The model and its encoder, each checked to be able to do what is asked for."""
+    import_keras()
+    from captioning.captioners.loading import (
+        encoder_of,
+        find_captioner,
+        load_captioner,
+        tokenizer_for,
+    )
+    from captioning.output import heatmaps
+
+    path = Path(args.model_path) if args.model_path else find_captioner()
+    model = load_captioner(path, tokenizer_for(path, args.tokenizer))
+    search.check_length(model.vocabulary)
+    if args.attention:
+        heatmaps.check_looks(model, path)
+    return model, encoder_of(model, path, args.encoder, args.weights)
+
+
+def stay(args, search: search_settings.Search) -> None:
+    """Caption what comes, until standard input ends, the folder is gone, or a user stops it."""
+    from captioning.output import staying
+
+    with contextlib.suppress(KeyboardInterrupt):
+        if args.watch:  # what appears while the model loads counts, too
+            names = staying.appearing(Path(args.watch), staying.look(Path(args.watch)))
+        else:
+            names = staying.named(sys.stdin.buffer)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output has lines of JSON only
+            model, encoder = load(args, search)
+        staying.answer(model, encoder, names, search)
+
+
 def main() -> None:
     args = parse_arguments()
     search = search_settings.from_arguments(args)
+    if args.watch is not None or args.stdin:
+        if args.attention:
+            raise UserError("--attention draws one sheet of all pictures; give --image-path")
+        return stay(args, search)
     from captioning.files import check_writable
     from captioning.images.folders import list_images
 
@@ -38,21 +88,10 @@ def main() -> None:
             raise UserError(f"{args.attention}: --attention writes a PNG; end the name in .png")
         check_writable(args.attention)
 
-    import_keras()
-    from captioning.captioners.loading import (
-        encoder_of,
-        find_captioner,
-        load_captioner,
-        tokenizer_for,
-    )
+    model, encoder = load(args, search)
     from captioning.output import heatmaps
     from captioning.output.caption_pictures import caption_and_print, check_all_captioned
 
-    model_path = Path(args.model_path) if args.model_path else find_captioner()
-    model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
-    if args.attention:
-        heatmaps.check_looks(model, model_path)
-    encoder = encoder_of(model, model_path, args.encoder, args.weights)
     results, failed = caption_and_print(model, encoder, images, search)
     if args.attention:
         looks = [

@@ -16,6 +16,7 @@ class Candidate(NamedTuple):
     captions: Mapping[str, str]
     references: Mapping[str, Sequence[str]]
     origin: Mapping[str, Any]  # what is to be recorded of where the captions come from
+    confidences: Mapping[str, float] = {}  # by `image_id`, of captions by our models
 
 
 def baselines(

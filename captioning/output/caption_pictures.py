@@ -20,16 +20,19 @@ ENCODED = 16  # of them, those that pass the encoder together; most of the memor
 
 
 def caption_pictures(
-    model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search
+    model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search, few: int = FEW
 ) -> Iterator[Captioned | UnreadableImage]:
-    """Caption pictures in batches; yield a caption or an error for each, a batch's errors last."""
+    """Caption pictures in batches; yield a caption or an error for each, a batch's errors last.
+
+    Up to `few` pass the encoder op by op, more in its compiled graph.
+    """
     size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
     square = encoder.preprocessing.square
     for read, pixels, unreadable in decode_batches(
         paths, encoder.preprocessing.size, size, square_of=lambda path: square
     ):
         if read:
-            if len(paths) <= FEW:
+            if len(paths) <= few:
                 features = encoder.encode_few(pixels, grid=model.grid)
             else:
                 parts = [
@@ -46,7 +49,7 @@ def caption_pictures(
 def caption_and_print(
     model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search
 ) -> tuple[list[Captioned], list[str]]:
-    """`caption_pictures` for a terminal: print each caption when it is found.
+    """`caption_pictures` for a terminal: print each caption, with its confidence, when found.
 
     Returns the captions, and why there is none of the other pictures.
 
@@ -57,7 +60,7 @@ def caption_and_print(
     for result in caption_pictures(model, encoder, paths, search):
         if isinstance(result, Captioned):
             results.append(result)
-            print(f"{printable(result.path)}: {result.caption}")
+            print(f"{printable(result.path)}: {result.caption} ({result.confidence:.2f})")
         else:
             unreadable.append(str(result))
     if not results:
@@ -65,16 +68,24 @@ def caption_and_print(
     return results, unreadable
 
 
-def check_all_captioned(results: Sequence[Captioned], unreadable: Sequence[str]) -> None:
-    """Name the pictures that failed, after what there is has been written.
+def check_all_captioned(
+    results: Sequence[Captioned], unreadable: Sequence[str], uncopied: Sequence[str] = ()
+) -> None:
+    """Name the pictures that failed, or have no copy, after what there is has been written.
 
     Raises:
         UserError: there are some.
     """
-    for message in unreadable[:-1]:
-        print(f"skipped: {printable(message)}", file=sys.stderr)
+    messages = [f"skipped: {message}" for message in unreadable]
+    messages += [f"no copy: {message}" for message in uncopied]
+    for message in messages[:-1]:
+        print(printable(message), file=sys.stderr)
     if unreadable:
         raise UserError(
             f"{len(unreadable)} of {len(results) + len(unreadable)} pictures failed; the others "
-            f"have their captions; skipped: {unreadable[-1]}"
+            f"have their captions; {messages[-1]}"
+        )
+    if uncopied:
+        raise UserError(
+            f"{len(uncopied)} of {len(results)} captioned pictures have no copy; {messages[-1]}"
         )

@@ -13,11 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from captioning.cli import UserError
 from captioning.datasets import results_id
+from captioning.evaluation.confidence import CONFIDENT, confidence
 from captioning.files import atomic_path, write_json, write_text
 from captioning.images.names import distinct_ids
 from captioning.images.reading import load_thumbnail
 
 THUMBNAIL = 320  # pixels along the longer side
+PALE = "#767676"  # on white the palest grey of enough contrast to be read (WCAG 2.1: 4.5 to 1)
+LEGEND = f"Paler: the captioner is not sure (confidence below {CONFIDENT:.2f})."
 
 
 class Captioned(NamedTuple):
@@ -30,6 +33,16 @@ class Captioned(NamedTuple):
     caption: str
     log_probability: float
     beside: dict[str, str] = {}  # noqa: RUF012 - it is never changed
+
+    @property
+    def confidence(self) -> float:
+        """The geometric mean probability a word; see `captioning.evaluation.confidence`."""
+        return confidence(self.caption, self.log_probability)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the page and the contact sheet show the caption paler."""
+        return self.confidence < CONFIDENT
 
 
 def beside(results: Sequence[Captioned], others: Sequence[Captioned], name: str) -> list[Captioned]:
@@ -60,6 +73,7 @@ def _write_json(path: Path, results: Sequence[Captioned]) -> None:
             "caption": captioned.caption,
             "file": str(captioned.path),
             "log_probability": captioned.log_probability,
+            "confidence": captioned.confidence,
             **({"beside": captioned.beside} if captioned.beside else {}),
         }
         for captioned in results
@@ -70,11 +84,11 @@ def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = results[0].beside if results else ()
-    writer.writerow(("file", "caption", "log_probability", *names))
+    writer.writerow(("file", "caption", "log_probability", *names, "confidence"))
     writer.writerows(
         (
             str(captioned.path), captioned.caption, f"{captioned.log_probability:.4f}",
-            *captioned.beside.values(),
+            *captioned.beside.values(), f"{captioned.confidence:.2f}",
         )
         for captioned in results
     )  # fmt: skip
@@ -104,9 +118,11 @@ figure {{ margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 8p
 img {{ width: 100%; height: 14rem; object-fit: contain; background: #eee; display: block; }}
 figcaption {{ padding: .6rem .8rem; }}
 p {{ margin: .4rem 0; color: #555; }}
+.unsure {{ color: {pale}; }}
 small {{ display: block; color: #777; overflow-wrap: anywhere; }}
 </style></head><body>
 <h1>{count} captions</h1>
+{legend}
 <main>
 {figures}
 </main></body></html>
@@ -123,9 +139,16 @@ def _write_html(path: Path, results: Sequence[Captioned]) -> None:
         )
         figures.append(
             f'<figure><img src="{thumbnail_uri(captioned.path)}" alt="{caption}">'
-            f"<figcaption>{caption}{others}<small>{name}</small></figcaption></figure>"
+            f'<figcaption><span class="{"unsure" if captioned.unsure else "sure"}">{caption}</span>'
+            f"{others}<small>{captioned.confidence:.2f}, {name}</small></figcaption></figure>"
         )
-    write_text(path, _PAGE.format(count=len(results), figures="\n".join(figures)))
+    legend = f'<p class="unsure">{LEGEND}</p>' if _any_unsure(results) else ""
+    page = {"count": len(results), "pale": PALE, "legend": legend, "figures": "\n".join(figures)}
+    write_text(path, _PAGE.format(**page))
+
+
+def _any_unsure(results: Sequence[Captioned]) -> bool:
+    return any(captioned.unsure for captioned in results)
 
 
 def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
@@ -135,11 +158,13 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     cell_width, text_height, gap = THUMBNAIL, 66 * (1 + others), 16
     cell_height = 240 + text_height
     rows = -(-len(results) // columns)
-    sheet = Image.new(
-        "RGB", (columns * (cell_width + gap) + gap, rows * (cell_height + gap) + gap), "white"
-    )
-    draw = ImageDraw.Draw(sheet)
+    width, height = columns * (cell_width + gap) + gap, rows * (cell_height + gap) + gap
     font = ImageFont.load_default(17)
+    legend = "\n".join(textwrap.wrap(LEGEND, 36 * columns)) if _any_unsure(results) else ""
+    room = 24 * (legend.count("\n") + 1) + gap if legend else 0
+    sheet = Image.new("RGB", (width, height + room), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.multiline_text((gap, height), legend, PALE, font)
     for number, captioned in enumerate(results):
         left = gap + number % columns * (cell_width + gap)
         top = gap + number // columns * (cell_height + gap)
@@ -147,7 +172,8 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
         picture.thumbnail((cell_width, 240))
         sheet.paste(picture, (left + (cell_width - picture.width) // 2, top + 240 - picture.height))
         lines = textwrap.wrap(captioned.caption, 36)[:3]
-        draw.multiline_text((left, top + 246), "\n".join(lines), "black", font)
+        colour = PALE if captioned.unsure else "black"
+        draw.multiline_text((left, top + 246), "\n".join(lines), colour, font)
         for below, (name, caption) in enumerate(captioned.beside.items(), start=1):
             lines = textwrap.wrap(f"{name}: {caption}", 36)[:3]
             place = (left, top + 246 + 66 * below)

@@ -77,3 +77,9 @@ def test_a_full_disk_is_named_and_leaves_no_result(jobs, job, room, result, tmp_
 def test_a_disk_that_cannot_be_written_to_is_named(jobs, job, tmp_path):
     ended = run_on_disk("ro", *jobs[job], cwd=tmp_path)
     assert_refused(ended, "disk", "Read-only file system")
+
+
+def test_copies_with_captions_on_a_disk_that_cannot_be_written_to(pipeline, tmp_path):
+    picture = pipeline.data.images / pipeline.data.names[0]
+    ended = run_on_disk("ro", "5_test.py", picture, "--embed", "disk/copies", cwd=tmp_path)
+    assert_refused(ended, "disk/copies", "Read-only file system")

@@ -2,6 +2,10 @@
 
 import json
 import pickle
+import shutil
+import signal
+import subprocess
+import sys
 import time
 import zipfile
 from types import SimpleNamespace
@@ -12,7 +16,7 @@ import pytest
 
 from captioning.datasets import read_captions, read_split
 from captioning.decoders.merge import MergeDecoder
-from tests.conftest import assert_refused, make_dataset, run_script
+from tests.conftest import ROOT, assert_refused, make_dataset, run_script
 from tests.dataset_formats import write_coco
 
 WORDS = ["startseq", "endseq", *"a the red green blue square at left top holds painted".split()]
@@ -81,6 +85,15 @@ def test_figures_settings_and_digests_are_kept(work):
     assert elsewhere["BLEU-4"] == pytest.approx(1, abs=1e-6)
     assert elsewhere["METEOR"] is None
     assert (elsewhere["distinct"], elsewhere["mean_length"], elsewhere["vocabulary"]) == (3, 6, 8)
+
+
+def test_calibration_says_how_many_of_the_confident_captions_are_good(work):
+    result = evaluate(
+        work, "--calibrate", "--model-path", "narrow.keras", "--features", "narrow.pkl"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "confident from  captions  CIDEr-D above 0.6" in result.stdout
+    assert "          0.00         3" in result.stdout
 
 
 def test_spread_of_seeds_is_the_mean_and_the_deviation_of_the_rows_above(work):
@@ -255,6 +268,9 @@ def test_report_without_the_pictures(work):
         ("infer.py", ["--image-path", "a.jpg", "--beam-width", "0"], "--beam-width"),
         ("infer.py", [], "--image-path"),
         ("infer.py", ["--image-path", "nowhere.jpg"], "nowhere.jpg"),
+        ("infer.py", ["--watch", "nowhere"], "nowhere: is no folder"),
+        ("infer.py", ["--stdin", "--attention", "a.png"], "--attention"),
+        ("evaluate.py", ["--calibrate", "--predictions", "a.json"], "--calibrate"),
     ],
 )
 def test_wrong_arguments(script, arguments, part, tmp_path):
@@ -280,9 +296,52 @@ def test_infer_captions_a_folder_and_names_what_is_no_picture(pipeline):
     )  # fmt: skip
     (pipeline.data.images / "broken.png").unlink()
     assert result.returncode == 2
-    captions = dict(line.split(": ") for line in result.stdout.splitlines())
+    captions = dict(line.rsplit(" (", 1)[0].split(": ") for line in result.stdout.splitlines())
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
     assert all(set(caption.split()) <= words for caption in captions.values())
     assert {len(set(caption.split())) for caption in captions.values()} == {7}
     assert "1 of 13 pictures failed" in result.stderr and "broken.png" in result.stderr
+
+
+@pytest.fixture
+def staying(pipeline, request):
+    """infer.py as a process that stays, with these arguments; `watched` is an empty folder."""
+    (pipeline.work / "watched").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "infer.py", *request.param], cwd=pipeline.work,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("staying", [["--stdin"]], indirect=True)
+def test_infer_answers_each_name_on_standard_input_until_it_is_stopped(staying, pipeline):
+    picture = str(pipeline.data.images / pipeline.data.names[0])
+    answers = []
+    for name in (picture, "nowhere.jpg", "captions\0", str(pipeline.data.captions), picture):
+        staying.stdin.write(name + "\n")
+        staying.stdin.flush()
+        answers.append(json.loads(staying.stdout.readline()))
+    staying.send_signal(signal.SIGINT)
+    assert staying.wait(timeout=60) == 0
+    assert staying.stderr.read() == ""
+    first, *wrong, last = answers
+    assert first == last and set(first) == {"file", "caption", "log_probability", "confidence"}
+    assert [set(answer) for answer in wrong] == [{"file", "error"}] * 3
+    assert "No such file" in wrong[0]["error"] and "not a picture" in wrong[2]["error"]
+
+
+@pytest.mark.parametrize("staying", [["--watch", "watched"]], indirect=True)
+def test_infer_captions_what_appears_in_a_folder_until_that_vanishes(staying, pipeline):
+    watched = pipeline.work / "watched"
+    time.sleep(2)  # until it has been looked into, and the model is being read
+    picture = (pipeline.data.images / pipeline.data.names[0]).read_bytes()
+    (watched / "new.jpg").write_bytes(picture)
+    answer = json.loads(staying.stdout.readline())
+    assert answer["file"] == "watched/new.jpg" and answer["caption"]
+    shutil.rmtree(watched)
+    assert staying.wait(timeout=60) == 2
+    assert staying.stderr.read() == "infer.py: watched: is no folder, or not any more\n"

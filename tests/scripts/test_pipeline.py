@@ -106,6 +106,26 @@ def test_captions_are_written_although_a_picture_among_few_is_broken(pipeline, t
     assert_refused(result, "1 of 1 pictures failed", "2.jpg")
 
 
+def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
+    picture = tmp_path / "mine" / "one.jpg"
+    picture.parent.mkdir()
+    shutil.copy(pipeline.data.images / pipeline.data.names[0], picture)
+    Image.new("RGB", (32, 32)).save(tmp_path / "mine" / "two.gif")
+    before = picture.read_bytes()
+    arguments = ("5_test.py", tmp_path / "mine", "--embed")
+
+    result = run_script(*arguments, tmp_path / "copies", cwd=pipeline.work)
+
+    # That is as Pillow reads it, and of the GIF the last line says that it has no copy.
+    caption = Image.open(tmp_path / "copies/one.jpg").getexif()[270]
+    assert f"one.jpg: {caption} (" in result.stdout
+    assert picture.read_bytes() == before
+    assert_refused(result, "1 of 2 captioned pictures have no copy", "two.gif", "only JPEG")
+    for folder in ("copies", "mine"):  # what is there, the originals among it, stays
+        assert_refused(run_script(*arguments, tmp_path / folder, cwd=pipeline.work), "exists")
+    assert picture.read_bytes() == before
+
+
 def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_path):
     result = run_script("5_test.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -126,10 +146,13 @@ def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
     [first, second] = [line for line in result.stdout.splitlines() if "two_dogs.jpg: " in line]
     caption, other = (line.split("two_dogs.jpg: ")[1] for line in (first, second))
     [row] = csv.DictReader((tmp_path / "c.csv").open())
-    assert (row["caption"], row[model.stem]) == (caption, other)
+    assert f"{row['caption']} ({row['confidence']})" == caption
+    other = other.rsplit(" (", 1)[0]
+    assert row[model.stem] == other
     [record] = json.loads((tmp_path / "c.json").read_text())
     assert record["beside"] == {model.stem: other}
     assert f"<b>{model.stem}:</b> {other}" in (tmp_path / "c.html").read_text()
+    assert f"{record['confidence']:.2f}" == row["confidence"]
     plain = 16 + 240 + 66 + 16
     assert Image.open(tmp_path / "c.png").height == plain + 66
 

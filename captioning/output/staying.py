@@ -1,0 +1,106 @@
+"""A process that stays: names of pictures as they come, and a line of JSON for each."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from captioning.cli import UserError
+from captioning.images.folders import walk_images
+
+LOOK = 0.2  # seconds between two looks into a folder
+STEADY = 0.6  # seconds that a file stays as it is before it is taken for whole
+
+State = tuple[int, int, int]  # what changes when a file is written to or replaced
+
+
+def look(folder: Path) -> dict[Path, State]:
+    """The picture files in a folder and its sub-folders, and the state of each.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    while True:
+        states = {}
+        try:
+            for path in walk_images(folder):
+                with contextlib.suppress(FileNotFoundError):  # gone, or a link to nothing
+                    file = path.stat()
+                    states[path] = (file.st_ino, file.st_size, file.st_mtime_ns)
+            return states
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not folder.is_dir():
+                raise UserError(f"{folder}: is no folder, or not any more") from error
+            # Else a sub-folder has gone meanwhile: look again.
+
+
+def appearing(folder: Path, known: dict[Path, State]) -> Iterator[str]:
+    """Yield the names of pictures that appear in a folder or change there, without end.
+
+    Half a file is not read: its size and time have to stay as they are for `STEADY` seconds.
+
+    Args:
+        known: the pictures that do not count, as `look` found them.
+
+    Raises:
+        UserError: the folder is gone.
+    """
+    since: dict[Path, tuple[State, float]] = {}
+    while True:
+        states, now = look(folder), time.monotonic()
+        known = {path: state for path, state in known.items() if path in states}
+        before, since = since, {}
+        for path, state in states.items():
+            if known.get(path) == state:
+                continue
+            same = path in before and before[path][0] == state
+            since[path] = before[path] if same else (state, now)
+            if now - since[path][1] >= STEADY:
+                known[path] = state
+                yield str(path)
+        time.sleep(LOOK)
+
+
+def named(stream: BinaryIO) -> Iterator[str]:
+    """Yield the names that stand on the lines of a stream, as they come; empty lines are none."""
+    for line in stream:
+        if name := os.fsdecode(line.rstrip(b"\r\n")):
+            yield name
+
+
+def answer(model, encoder, names: Iterable[str], search) -> None:
+    """Print a line of JSON for each name at once: the caption, or what is wrong with the file."""
+    from captioning.images.reading import UnreadableImage
+    from captioning.output.caption_pictures import caption_pictures
+
+    _compile_step(model)
+    for name in names:
+        line = {"file": name}
+        if "\0" in name:  # which the system refuses even to look for
+            line["error"] = "a name with a null character"
+        else:
+            [found] = caption_pictures(model, encoder, [Path(name)], search, few=0)
+            if isinstance(found, UnreadableImage):
+                line["error"] = str(found)
+            else:
+                line |= {"caption": found.caption, "log_probability": found.log_probability}
+                line["confidence"] = found.confidence
+        print(json.dumps(line), flush=True)
+
+
+def _compile_step(model) -> None:
+    """Make a graph of the decoder's step, which one picture does not repay and the tenth does.
+
+    Not of the original's models: theirs goes by the numbers of rows, and is one call already.
+    """
+    import keras
+
+    from captioning.captioners.original import OriginalDecoder
+
+    if keras.backend.backend() == "tensorflow" and not isinstance(model, OriginalDecoder):
+        import tensorflow as tf
+
+        model.step = tf.function(model.step, autograph=False, reduce_retracing=True)

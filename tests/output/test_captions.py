@@ -1,0 +1,42 @@
+"""Captions on the page and the contact sheet: those that the captioner is not sure of are paler."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.evaluation.confidence import CONFIDENT
+from captioning.output.captions import LEGEND, Captioned, write_captions
+
+
+def captioned(folder, name: str, confidence: float) -> Captioned:
+    path = folder / name
+    Image.new("RGB", (40, 30), "white").save(path)
+    return Captioned(path, "a dog", 3 * math.log(confidence))
+
+
+def test_the_page_shows_an_unsure_caption_paler_and_says_why(tmp_path):
+    results = [captioned(tmp_path, "sure.png", CONFIDENT + 0.1),
+               captioned(tmp_path, "unsure.png", CONFIDENT - 0.1)]  # fmt: skip
+
+    write_captions(tmp_path / "page.html", results)
+
+    page = (tmp_path / "page.html").read_text()
+    first, second = page.split("<figure>")[1:]
+    assert '<span class="sure">a dog</span>' in first
+    assert '<span class="unsure">a dog</span>' in second
+    assert LEGEND in page
+
+
+@pytest.mark.parametrize(("off", "darkest"), [(0.1, 0), (-0.1, 0x76)])
+def test_the_sheet_shows_an_unsure_caption_paler(tmp_path, off, darkest):
+    write_captions(tmp_path / "sheet.png", [captioned(tmp_path, "one.png", CONFIDENT + off)])
+
+    assert np.asarray(Image.open(tmp_path / "sheet.png")).min() == darkest
+
+
+def test_where_all_are_sure_there_is_no_legend(tmp_path):
+    write_captions(tmp_path / "page.html", [captioned(tmp_path, "one.png", CONFIDENT)])
+
+    assert LEGEND not in (tmp_path / "page.html").read_text()
