@@ -24,7 +24,7 @@ def start(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def start_two(*arguments, cwd=ROOT) -> list[subprocess.Popen]:
+def start_two(*arguments, cwd=ROOT, **environment) -> list[subprocess.Popen]:
     """The same twice, as two processes of one job."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -33,6 +33,7 @@ def start_two(*arguments, cwd=ROOT) -> list[subprocess.Popen]:
         start(
             *arguments, cwd=cwd, KERAS_DISTRIBUTION_JOB_ADDRESSES=address,
             KERAS_DISTRIBUTION_NUM_PROCESSES="2", KERAS_DISTRIBUTION_PROCESS_ID=str(number),
+            **environment,
         )
         for number in (0, 1)
     ]  # fmt: skip

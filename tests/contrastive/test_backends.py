@@ -11,12 +11,14 @@ from tests.pretext_tools import write_pictures
 
 METHODS = ("simclr", "moco", "byol")
 pytestmark = [pytest.mark.slow, needs_jax]
+# Compiles faster: the same formulas. The scripts are run as a user's, with all optimisations.
+PLAIN = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def test_losses_augmentation_and_methods_under_jax():
     names = ("losses", "augment", "methods")
     files = [f"tests/contrastive/test_{name}.py" for name in names]
-    finish(start("-m", "pytest", "-q", "-p", "no:cacheprovider", *files))
+    finish(start("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, **PLAIN))
 
 
 def losses(folder: Path) -> list[float]:
@@ -27,8 +29,8 @@ def losses(folder: Path) -> list[float]:
 def test_two_processes_equal_one(tmp_path):
     """Batch normalisation included: its statistics are those of the whole batch."""
     worker = ROOT / "tests" / "distributed_worker.py"
-    alone = start(worker, tmp_path / "one", *METHODS)
-    finish(alone, *start_two(worker, tmp_path / "two", *METHODS))
+    alone = start(worker, tmp_path / "one", *METHODS, **PLAIN)
+    finish(alone, *start_two(worker, tmp_path / "two", *METHODS, **PLAIN))
     for method in METHODS:
         one, two = (losses(tmp_path / name / method) for name in ("one", "two"))
         assert len(one) == 3
