@@ -208,7 +208,7 @@ def test_grids_train_and_caption_under_jax(pipeline, grids, tmp_path, decoder):
     dev = ("--split", pipeline.data.dev)
     for command in (
         (SCRIPTS[1], "--decoder", decoder, "--train-split", pipeline.data.train, "--dev-split",
-         pipeline.data.dev, "--epochs", 1, "--batch-size", 4),
+         pipeline.data.dev, "--epochs", 1, "--batch-size", 18),
         (SCRIPTS[2], "--features", "features.h5", *dev, "--beam-width", 2),
     ):  # fmt: skip
         result = run_script(*command, cwd=tmp_path, KERAS_BACKEND="jax")
