@@ -76,7 +76,6 @@ def answer(model, encoder, names: Iterable[str], search) -> None:
     from captioning.images.reading import UnreadableImage
     from captioning.output.caption_pictures import caption_pictures
 
-    _compile_step(model)
     for name in names:
         line = {"file": name}
         if "\0" in name:  # which the system refuses even to look for
@@ -89,18 +88,3 @@ def answer(model, encoder, names: Iterable[str], search) -> None:
                 line |= {"caption": found.caption, "log_probability": found.log_probability}
                 line["confidence"] = found.confidence
         print(json.dumps(line), flush=True)
-
-
-def _compile_step(model) -> None:
-    """Make a graph of the decoder's step, which one picture does not repay and the tenth does.
-
-    Not of the original's models: theirs goes by the numbers of rows, and is one call already.
-    """
-    import keras
-
-    from captioning.captioners.original import OriginalDecoder
-
-    if keras.backend.backend() == "tensorflow" and not isinstance(model, OriginalDecoder):
-        import tensorflow as tf
-
-        model.step = tf.function(model.step, autograph=False, reduce_retracing=True)
