@@ -138,13 +138,13 @@ def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
     outputs = ["c.csv", "c.json", "c.html", "c.png"]
 
     result = run_script(
-        "5_test.py", ROOT / "examples/two_dogs.jpg", "--beside", model, "--output", *outputs,
+        "5_test.py", ROOT / "examples/dog.jpg", "--beside", model, "--output", *outputs,
         cwd=tmp_path,
     )  # fmt: skip
 
     assert result.returncode == 0, result.stderr
-    [first, second] = [line for line in result.stdout.splitlines() if "two_dogs.jpg: " in line]
-    caption, other = (line.split("two_dogs.jpg: ")[1] for line in (first, second))
+    [first, second] = [line for line in result.stdout.splitlines() if "dog.jpg: " in line]
+    caption, other = (line.split("dog.jpg: ")[1] for line in (first, second))
     [row] = csv.DictReader((tmp_path / "c.csv").open())
     assert f"{row['caption']} ({row['confidence']})" == caption
     other = other.rsplit(" (", 1)[0]
