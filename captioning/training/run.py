@@ -153,7 +153,11 @@ class Run:
         done = 0 if callable(count) else self.part["steps"] * count
         self.begin_row(name, steps, total or steps * count, done)
         keeper = _AfterStep(self, count if callable(count) else lambda _: count)
-        self.model.fit(data, verbose=0, callbacks=[keeper, *callbacks], **options)
+        try:
+            self.model.fit(data, verbose=0, callbacks=[keeper, *callbacks], **options)
+        except BaseException:
+            self.bar.close()  # so that what is said of it has a line of its own
+            raise
         if self.part["steps"] < steps:
             self.bar.close()
             return False

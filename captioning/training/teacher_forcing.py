@@ -81,6 +81,7 @@ class CaptionRun(Run):
                 "seconds": round(self.bar.format_dict["elapsed"], 1),
             }
             self.bar.set_postfix(loss=f"{row['loss']:.3f}", val_loss=f"{row['val_loss']:.3f}")
+            self.bar.close()
             before = best_row(self.history)
             if best_row([*self.history, row]) is row:
                 self._keep_best(row, before)
