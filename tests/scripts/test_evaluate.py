@@ -311,6 +311,8 @@ def staying(pipeline, request):
     process = subprocess.Popen(
         [sys.executable, ROOT / "infer.py", *request.param], cwd=pipeline.work,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # In the background of a shell the tests, and their children, would ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     yield process
     process.kill()
