@@ -228,8 +228,8 @@ def main() -> None:
         settings += f", METEOR n/a ({toolkit.without_java})"
     for candidate, scores in rows[: len(models)] if args.calibrate else ():
         values = candidate.confidences
-        print(f"\n{candidate.name}")
-        print(calibration(list(values.values()), [scores.cider[one] for one in values], GOOD))
+        scored = [scores.cider[image_id] for image_id in values]
+        print(f"\n{candidate.name}\n{calibration(list(values.values()), scored, GOOD)}")
     if args.output:
         figures = {
             "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,
