@@ -156,14 +156,14 @@ def main() -> None:
     print(f"{len(train)} pictures; {len(weights) - 1} words; {len(history)} epochs already trained")
     for epoch in range(len(history), args.epochs):
         unreadable: list[str] = []
-        this_run.begin_row(f"epoch {epoch + 1}", epoch_steps, sum(times.values()))
         model.reset_metrics()
         passed = passes(train, epoch, times=times, unreadable=unreadable, least_area=LEAST_AREA)
         random = np.random.default_rng((args.seed, epoch, 1))
-        for number, batch in enumerate(passed, start=1):
-            pixels, shares = vary(*batch, random, args.mixup)
-            logs = model.train_on_batch(pixels, shares, return_dict=True)
-            this_run.after_step(number, logs, len(pixels))
+        with this_run.row(f"epoch {epoch + 1}", epoch_steps, sum(times.values())):
+            for number, batch in enumerate(passed, start=1):
+                pixels, shares = vary(*batch, random, args.mixup)
+                logs = model.train_on_batch(pixels, shares, return_dict=True)
+                this_run.after_step(number, logs, len(pixels))
         if 2 * len(unreadable) > sum(times.values()):
             raise UserError(
                 f"{len(unreadable)} of the pictures could not be read, the first: {unreadable[0]}"

@@ -103,12 +103,11 @@ def train_epoch(run: Run, passed: Iterator, pictures: int, steps: int) -> None:
         UserError: the loss is no longer a number.
     """
     run.model.reset_metrics()
-    run.begin_row(f"epoch {len(run.history) + 1}", steps, pictures)
-    for number, (inputs, following) in enumerate(passed, start=1):
-        # The metrics are means since the reset.
-        logs = run.model.train_on_batch(inputs, following, return_dict=True)
-        run.after_step(number, logs, len(inputs["pixels"]))
-    run.bar.close()
+    with run.row(f"epoch {len(run.history) + 1}", steps, pictures):
+        for number, (inputs, following) in enumerate(passed, start=1):
+            # The metrics are means since the reset.
+            logs = run.model.train_on_batch(inputs, following, return_dict=True)
+            run.after_step(number, logs, len(inputs["pixels"]))
 
 
 def keep(output: Path, encoder, decoder) -> None:

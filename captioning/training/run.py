@@ -12,7 +12,8 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ class Run:
             total=total, initial=done, unit=self.unit, desc=name, disable=not self.writes
         )
 
+    @contextmanager
+    def row(self, name: str, steps: int, total: int) -> Iterator[None]:
+        """`begin_row` for a loop of one's own; the bar ends with the loop, or with its error."""
+        self.begin_row(name, steps, total)
+        with self.bar:  # so that what is said of the error has a line of its own
+            yield
+
     def after_step(self, steps: int, means: Mapping[str, float], count: int) -> bool:
         """Account for a step that took `count` units, the row's `steps`th since `begin_row`.
 
@@ -156,7 +164,7 @@ class Run:
         try:
             self.model.fit(data, verbose=0, callbacks=[keeper, *callbacks], **options)
         except BaseException:
-            self.bar.close()  # so that what is said of it has a line of its own
+            self.bar.close()  # as `row` does
             raise
         if self.part["steps"] < steps:
             self.bar.close()

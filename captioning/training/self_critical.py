@@ -101,16 +101,15 @@ def train_epoch(
 ) -> None:  # fmt: skip
     """One pass of training, a row of the run, whose `reward` is the mean of all that was drawn."""
     epoch, total = len(run.history), 0.0
-    run.begin_row(f"epoch {epoch + 1}", -(-len(ids) // batch_size), len(ids))
     passed = steps(
         run.model, features, ids, reward,
         samples=samples, batch_size=batch_size, seed=seed, epoch=epoch,
     )  # fmt: skip
-    for number, mean in enumerate(passed, start=1):
-        total += mean
-        done = (number - 1) * batch_size
-        run.after_step(number, {"reward": total / number}, min(batch_size, len(ids) - done))
-    run.bar.close()
+    with run.row(f"epoch {epoch + 1}", -(-len(ids) // batch_size), len(ids)):
+        for number, mean in enumerate(passed, start=1):
+            total += mean
+            done = (number - 1) * batch_size
+            run.after_step(number, {"reward": total / number}, min(batch_size, len(ids) - done))
 
 
 def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:

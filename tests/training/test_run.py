@@ -85,6 +85,13 @@ def test_a_loss_that_is_no_number_ends_the_run(loss, tmp_path):
         run.after_step(1, {"loss": loss}, 2)
 
 
+def test_an_error_in_a_row_ends_its_bar(tmp_path):
+    run = make_run(tmp_path)
+    with pytest.raises(UserError), run.row("row", steps=2, total=4):
+        raise UserError("the disk is full")
+    assert run.bar.disable  # as tqdm marks one that is closed
+
+
 def test_weights_that_grow_without_bound_are_not_kept(tmp_path):
     run = make_run(tmp_path)
     run.save_state()
