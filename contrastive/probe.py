@@ -136,7 +136,8 @@ def encode(encoder: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """Features (N, D) of uint8 pictures, without augmentation."""
     # A model of its own around the same layers: compiling the encoder would change the trained one.
     network = Encoder(keras.Model(encoder.input, encoder.output), {})
-    parts = [network.encode(pixels[i : i + BATCH], BATCH) for i in range(0, len(pixels), BATCH)]
+    size = min(BATCH, len(pixels))
+    parts = [network.encode(pixels[i : i + size], size) for i in range(0, len(pixels), size)]
     return np.concatenate(parts)
 
 

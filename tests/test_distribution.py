@@ -7,7 +7,7 @@ import pytest
 from captioning import distribution
 from captioning.cli import UserError
 from tests.conftest import ROOT
-from tests.jax_processes import finish, needs_jax, start, start_two
+from tests.jax_processes import PLAIN, finish, needs_jax, start, start_two
 
 
 @pytest.mark.slow
@@ -19,8 +19,8 @@ def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
         work / "descriptions.txt", "--train-split", data.train, "--dev-split", data.dev,
         "--epochs", 2, "--batch-size", 5, "--output-dir",
     )  # fmt: skip
-    finish(start(*command, tmp_path / "one", cwd=tmp_path))
-    finish(*start_two(*command, tmp_path / "two", cwd=tmp_path))
+    finish(start(*command, tmp_path / "one", cwd=tmp_path, **PLAIN))
+    finish(*start_two(*command, tmp_path / "two", cwd=tmp_path, **PLAIN))
 
     one, two = (
         list(csv.DictReader((tmp_path / name / "history.csv").open())) for name in ("one", "two")
@@ -31,7 +31,7 @@ def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
         assert float(second["val_loss"]) == pytest.approx(float(first["val_loss"]), rel=1e-4)
     assert (tmp_path / "two" / "checkpoints" / "best_model.keras").is_file()
     # Both go on from the state that the first has written: there is nothing left to do.
-    ended = start_two(*command, tmp_path / "two", "--resume", cwd=tmp_path)
+    ended = start_two(*command, tmp_path / "two", "--resume", cwd=tmp_path, **PLAIN)
     finish(*ended)
 
 

@@ -83,9 +83,10 @@ def _extract(
     )  # fmt: skip
     done = len(paths) - sum(len(groups[number]) for number in todo)
     with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
+        size = min(batch_size, len(paths))
         for number in todo:
             count = len(groups[number])
-            _extract_group(encoder, stream, owner, files[number], count, batch_size, grid, bar)
+            _extract_group(encoder, stream, owner, files[number], count, size, grid, bar)
 
     unreadable = {}
     for file in files:

@@ -81,12 +81,13 @@ def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unkn
     owner, wanted = {path: image_id for image_id, path in pictures.items()}, encoder.preprocessing
     ids: list[str] = []
     rows = []
+    together = min(JUDGED, len(owner))
     for read, pixels, _ in decode_batches(
-        list(owner), wanted.size, JUDGED, square_of=lambda path: wanted.square
+        list(owner), wanted.size, together, square_of=lambda path: wanted.square
     ):
         if read:
             ids += [owner[path] for path in read]
-            rows.append(encoder.encode(pixels, JUDGED, grid=decoder.grid))
+            rows.append(encoder.encode(pixels, together, grid=decoder.grid))
     if not rows:
         raise UserError(f"{next(iter(owner))}: like all pictures that judge, it cannot be read")
     features = Features(ids, np.concatenate(rows), encoder.info)

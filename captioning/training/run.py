@@ -76,6 +76,8 @@ class Run:
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.part = self._nothing()  # of the row in the making
+        # Else Keras does it in the first step, whose graph TensorFlow then makes a second time.
+        model.optimizer.build(model.trainable_variables)
 
     def _nothing(self) -> dict[str, float]:
         return {**dict.fromkeys(self.means, 0.0), "steps": 0, "seconds": 0.0}
@@ -267,7 +269,6 @@ def _change(name: str, before: Any, now: Any) -> str:
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
 
 

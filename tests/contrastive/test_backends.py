@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, run_script
-from tests.jax_processes import finish, needs_jax, start, start_two
+from tests.jax_processes import JAX, PLAIN, finish, needs_jax, start, start_two
 from tests.pretext_tools import write_pictures
 
 METHODS = ("simclr", "moco", "byol")
 pytestmark = [pytest.mark.slow, needs_jax]
-# Compiles faster: the same formulas. The scripts are run as a user's, with all optimisations.
-PLAIN = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def test_losses_augmentation_and_methods_under_jax():
@@ -46,7 +44,7 @@ def test_main_script_trains_and_resumes_under_jax(tmp_path):
     for more in (("--stop-minutes", 0.0001), ("--resume",)):
         result = run_script(
             "contrastive/main.py", *arguments, "--output", tmp_path / "run", *more,
-            cwd=tmp_path, KERAS_BACKEND="jax",
+            cwd=tmp_path, **JAX,
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
     assert "goes on after step 1 of 4" in result.stdout

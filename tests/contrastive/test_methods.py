@@ -31,6 +31,7 @@ METHODS = {
 def compiled(model, optimizer=None):
     """The model, ready to train."""
     model.compile(optimizer=optimizer or keras.optimizers.Adam(3e-3), jit_compile=JIT)
+    model.optimizer.build(model.trainable_variables)  # else the first step's graph is made twice
     return model
 
 

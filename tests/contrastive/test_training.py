@@ -30,13 +30,13 @@ def make_run(method: str, output: Path, **changes) -> PretextRun:
     """A new run of a tiny encoder: 40 pictures, 5 batches of 8 a pass, 3 passes unless changed."""
     output.mkdir(exist_ok=True)
     options = {name: changes.pop(name) for name in TIMES if name in changes}
-    steps = changes.pop("steps", 15)
+    steps, size = changes.pop("steps", 15), changes.pop("size", 16)
     chosen = settings_for(method, batch_size=8, pictures=40, epochs=3, **{**GIVEN, **changes})
     model = build_method(
-        chosen, tiny_encoder(), views(16, method), steps=steps, batch_size=8, seed=4
+        chosen, tiny_encoder(), views(size, method), steps=steps, batch_size=8, seed=4
     )
     settings = {**chosen._asdict(), "batch_size": 8, "steps": steps, "seed": 4, "encoder": "tiny",
-                "image_size": 16}  # fmt: skip
+                "image_size": size}  # fmt: skip
     recipe = {"encoder": "tiny"}
     return PretextRun(
         model, patterns(40), output, settings, recipe, "tiny.weights.h5", **options
@@ -119,12 +119,7 @@ def test_a_run_on_its_way_may_be_made_shorter_or_longer(steps, tmp_path):
 def test_views_may_grow_on_the_way(tmp_path):
     """Weights and optimizer go on as they were; nothing of them depends on the views' size."""
     make_run("simclr", tmp_path, stop_minutes=1e-9).train()
-    grown = make_run("simclr", tmp_path)
-    model = build_method(
-        settings_for("simclr", batch_size=8, pictures=40, epochs=3, **GIVEN),
-        tiny_encoder(), views(24), steps=15, batch_size=8, seed=4,
-    )  # fmt: skip
-    grown.model, grown.settings = model, {**grown.settings, "image_size": 24}
+    grown = make_run("simclr", tmp_path, size=24)
     grown.resume()
     assert grown.step == 1
     grown.train()

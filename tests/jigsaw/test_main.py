@@ -20,6 +20,7 @@ from PIL import Image
 from captioning.encoders.weights import read_recipe
 from jigsaw.permutations import all_permutations
 from tests.conftest import ROOT, assert_refused, make_dataset, run_script
+from tests.jax_processes import JAX
 from tests.pretext_tools import patterns
 
 SCRIPT = "jigsaw/main.py"
@@ -141,7 +142,7 @@ def test_trains_stops_and_resumes_under_jax(tmp_path):
     write_inputs(tmp_path)
     for more, expected in ((("--stop-minutes", 1e-6), "stopped in the first epoch"),
                            (("--resume",), "test accuracy")):  # fmt: skip
-        said = succeed(SCRIPT, *SMALL, "--epochs", 2, *more, cwd=tmp_path, KERAS_BACKEND="jax")
+        said = succeed(SCRIPT, *SMALL, "--epochs", 2, *more, cwd=tmp_path, **JAX)
         assert expected in said
 
 

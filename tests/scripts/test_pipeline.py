@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, assert_refused, run_script
+from tests.jax_processes import JAX, PLAIN
 
 SCRIPTS = ["1_data_preprocessor.py", "2_train_IC_model.py", "3_BLEU.py", "4_tokenizer.py",
            "5_test.py"]  # fmt: skip
@@ -211,7 +212,7 @@ def test_grids_train_and_caption_under_jax(pipeline, grids, tmp_path, decoder):
          pipeline.data.dev, "--epochs", 1, "--batch-size", 18),
         (SCRIPTS[2], "--features", "features.h5", *dev, "--beam-width", 2),
     ):  # fmt: skip
-        result = run_script(*command, cwd=tmp_path, KERAS_BACKEND="jax")
+        result = run_script(*command, cwd=tmp_path, **JAX, **PLAIN)
         assert result.returncode == 0, result.stderr
     assert "model, beam width 2" in result.stdout
 
@@ -254,7 +255,7 @@ def test_stages_2_to_5_run_under_jax(pipeline, tmp_path):
         ("4_tokenizer.py", *train),
         ("5_test.py", pipeline.data.images / pipeline.data.names[0]),
     ):
-        result = run_script(*command, cwd=tmp_path, KERAS_BACKEND="jax")
+        result = run_script(*command, cwd=tmp_path, **JAX, **PLAIN)
         assert result.returncode == 0, result.stderr
     assert f"{pipeline.data.names[0]}: " in result.stdout
 

@@ -2,7 +2,6 @@
 
 import csv
 import subprocess
-import sys
 
 import h5py
 import keras
@@ -123,6 +122,7 @@ def test_a_step_moves_the_last_stage_and_no_statistics():
     model = end_to_end_model(grid=True)
     thaw(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
     before = {weight.path: np.array(weight.value) for weight in model.network.weights}
 
     model.train_on_batch(*some_batch(4, 2))
@@ -141,6 +141,7 @@ def test_steps_lower_the_loss():
     model = end_to_end_model(grid=True)
     thaw(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
     batch = some_batch(4, 2)
     losses = []
     for _ in range(30):
@@ -242,10 +243,8 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     unbroken = run_module(*command, "--output-dir", whole)
     assert unbroken.returncode == 0, unbroken.stderr
-    cut = subprocess.run(
-        [sys.executable, "-c", CUT, *map(str, command), "--output-dir", str(pieces)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    (tmp_path / "cut.py").write_text(CUT)
+    cut = run_script(tmp_path / "cut.py", *command, "--output-dir", pieces, cwd=ROOT)
     assert cut.returncode == 9, cut.stderr
     refused = run_module(*command, "--output-dir", pieces, "--resume", "--seed", 1)
     assert_refused(refused, "seed was 0, not 1")
@@ -283,8 +282,9 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
 
 
 # Ends, as if it were killed, when the state of the first epoch is written.
-CUT = """
-import os
+CUT = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
 from captioning import fine_tuning
 from captioning.cli import import_keras
 import_keras()

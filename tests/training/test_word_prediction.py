@@ -81,6 +81,7 @@ def test_steps_lower_the_loss_and_move_stem_and_statistics():
         keras.optimizers.Adam(1e-3),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False,
     )  # fmt: skip
+    model.optimizer.build(model.trainable_variables)
     random = np.random.default_rng(3)
     pixels = random.integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
     before = {weight.path: np.array(weight.value) for weight in network.weights}

@@ -1,0 +1,3 @@
+"""Stands before TensorFlow in a process under JAX: as if TensorFlow were not installed."""
+
+raise ImportError("JAX alone is enough")
