@@ -67,7 +67,7 @@ def test_predictions_equal_keras_2(original):
     for length in range(1, LONGEST):
         tokens = random.integers(1, len(original.index) + 1, (6, length))
         padded = np.pad(tokens, ((0, 0), (LONGEST - length, 0)))
-        expected = original.keras_model.predict([vectors, padded], verbose=0)
+        expected = original.keras_model([vectors, padded], training=False)
         logits = np.array(captioner.next_words({"features": vectors, "tokens": tokens}))[:, -1]
         ours = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(ours, expected, atol=1e-5)
@@ -82,7 +82,7 @@ def test_greedy_captions_equal_the_originals_predict_per_word(original):
         while len(words) < LONGEST and words[-1] != "endseq":
             tokens = [original.index[word] for word in words]
             padded = np.array([[0] * (LONGEST - len(tokens)) + tokens])
-            chances = original.keras_model.predict([vector[None], padded], verbose=0)[0]
+            chances = np.array(original.keras_model([vector[None], padded], training=False))[0]
             # Where the untrained model would repeat itself, our search takes the next best.
             barred = [w for w in names.values() if words.count(w) == 2 or repeats_pair(words, w)]
             chances[[0, original.index["startseq"], *map(original.index.get, barred)]] = 0
@@ -198,7 +198,7 @@ def assert_same_predictions(model, captioner):
     ours = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     for length in range(1, LONGEST):
         padded = np.pad(tokens[:, :length], ((0, 0), (LONGEST - length, 0)))
-        expected = model.predict([vectors, padded], verbose=0)
+        expected = model([vectors, padded], training=False)
         np.testing.assert_allclose(ours[:, length - 1], expected, atol=1e-5)
 
 
