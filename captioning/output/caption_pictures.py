@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -24,26 +25,39 @@ def caption_pictures(
 ) -> Iterator[Captioned | UnreadableImage]:
     """Caption pictures in batches; yield a caption or an error for each, a batch's errors last.
 
-    Up to `few` pass the encoder op by op, more in its compiled graph.
+    Up to `few` pass the encoder op by op, more in its compiled graph. A batch is encoded while the
+    one before is searched for, which keeps no two cores busy by itself.
     """
+    batches = _encoded(encoder, paths, few, grid=model.grid)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while batch := coming.result():
+            coming = thread.submit(next, batches, None)
+            read, features, unreadable = batch
+            hypotheses = generate(model, features, search) if read else []
+            for path, found in zip(read, hypotheses, strict=True):
+                yield Captioned(path, *found)
+            yield from unreadable
+
+
+def _encoded(encoder: Encoder, paths: Sequence[Path], few: int, *, grid: bool) -> Iterator[tuple]:
+    """Batches of pictures that could be read, their features, and the errors of the others."""
     size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
     square = encoder.preprocessing.square
     for read, pixels, unreadable in decode_batches(
         paths, encoder.preprocessing.size, size, square_of=lambda path: square
     ):
-        if read:
-            if len(paths) <= few:
-                features = encoder.encode_few(pixels, grid=model.grid)
-            else:
-                parts = [
-                    encoder.encode(pixels[first : first + encoded], encoded, grid=model.grid)
-                    for first in range(0, len(pixels), encoded)
-                ]
-                features = np.concatenate(parts)
-            hypotheses = generate(model, features, search)
-            for path, found in zip(read, hypotheses, strict=True):
-                yield Captioned(path, *found)
-        yield from unreadable
+        if not read:
+            features = None
+        elif len(paths) <= few:
+            features = encoder.encode_few(pixels, grid=grid)
+        else:
+            parts = [
+                encoder.encode(pixels[first : first + encoded], encoded, grid=grid)
+                for first in range(0, len(pixels), encoded)
+            ]
+            features = np.concatenate(parts)
+        yield read, features, unreadable
 
 
 def caption_and_print(
