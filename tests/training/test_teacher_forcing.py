@@ -184,7 +184,7 @@ def test_development_loss_is_the_mean_over_words_not_over_batches(task):
 
 @pytest.mark.slow
 def test_training_learns_and_keeps_the_best_model(task, tmp_path):
-    history = run(task, make_model(task), tmp_path, epochs=30).history
+    history = run(task, make_model(task), tmp_path, epochs=12).history
     best = best_row(history)
     assert best["val_loss"] < 0.5 * history[0]["val_loss"]
     assert [p.name for p in tmp_path.glob("model-ep*")] == [model_name(best)]
