@@ -26,7 +26,7 @@ def caption_pictures(
     """Caption pictures in batches; yield a caption or an error for each, a batch's errors last.
 
     Up to `few` pass the encoder op by op, more in its compiled graph. A batch is encoded while the
-    one before is searched for, which keeps no two cores busy by itself.
+    one before is searched for: the search by itself does not keep two cores busy.
     """
     batches = _encoded(encoder, paths, few, grid=model.grid)
     with ThreadPoolExecutor(1) as thread:
