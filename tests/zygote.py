@@ -9,6 +9,7 @@ The module is both ends: `run` for the tests, and as a program the process that 
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -20,9 +21,15 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# What scripts import besides TensorFlow.
+IMPORTED = (
+    "PIL.Image", "h5py", "html", "matplotlib.pyplot", "multiprocessing.pool",
+    "nltk.translate.bleu_score", "scipy.linalg", "tqdm",
+)  # fmt: skip
 
 
 def run(
@@ -62,7 +69,9 @@ def serve() -> None:
     from captioning.cli import import_keras
 
     import_keras()
-    import scipy.linalg  # noqa: F401
+    for module in IMPORTED:
+        import_module(module)
+    gc.freeze()  # the collector of a process that is forked need not walk over all that
 
     for line in sys.stdin:
         task = json.loads(line)
