@@ -212,9 +212,10 @@ def test_moco_groups(batch_size, groups):
 
 def test_multi_crop_projects_every_view_of_a_picture():
     model = SimCLR(tiny_encoder(), views(16, small_crops=3), **SMALL)
-    embedded = model(patterns(8), training=True)
-    assert ops.shape(embedded["views"]) == (2, 8, 8)
-    assert ops.shape(embedded["small"]) == (3, 8, 8)
+    pictures = keras.KerasTensor((32, 24, 24, 3), "uint8")
+    embedded = model.compute_output_spec(pictures, training=True)
+    assert embedded["views"].shape == (2, 32, 8)
+    assert embedded["small"].shape == (3, 32, 8)
     losses = fit(compiled(model), patterns(32), steps=5, epochs=5)
     assert losses[-1] < losses[0]
 
