@@ -1,10 +1,10 @@
 """A small data set of coloured squares, and how to run a script as a user would."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,15 +17,21 @@ from tests import zygote
 
 import_keras()
 
-# What one process under JAX has compiled, the next one of these tests reads.
-COMPILED = tempfile.TemporaryDirectory(prefix="jax-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (30, 50, 200)}
 PLACES = {"left": (20, 80), "right": (130, 80), "top": (80, 20), "bottom": (80, 130)}
+
+
+def pytest_configure(config) -> None:
+    """What one process under JAX has compiled, the next one reads, and the tests of another day.
+
+    JAX finds a program by all that it was compiled from, so an old one is never taken for a new.
+    """
+    if cache := getattr(config, "cache", None):  # compiled for this machine's processor
+        folder = cache.mkdir(f"jax-{platform.node()}")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest itself goes by the marks
