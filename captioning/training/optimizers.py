@@ -3,21 +3,31 @@
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="captioning")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(keras.optimizers.Adam):
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101), of which only matrices are decayed.
 
     Biases and the scales of normalisation are not: they are few, cannot overfit, and would be drawn
-    away from what they stand for. A class of its own, because Keras forgets what it was told not
-    to decay when it loads an optimizer.
+    away from what they stand for. A class of its own, because Keras' forgets what it was told not
+    to decay when it is loaded, and works out the learning rate anew for every variable.
+
+    Args:
+        learning_rate: a number or a schedule.
+        weight_decay: factor; a step takes off that share of a weight times the learning rate.
     """
 
     factors: Mapping[str, float] = MappingProxyType({})
+
+    def __init__(self, learning_rate=1e-3, weight_decay=0.004, name="adamw", **kwargs) -> None:
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.decay = weight_decay
 
     def slow_down(self, factors: Mapping[str, float]) -> None:
         """Let variables learn at a part of the rate, by their `path`; before the first step.
@@ -27,17 +37,22 @@ class AdamW(keras.optimizers.AdamW):
         self.factors = dict(factors)
 
     def build(self, variables) -> None:
-        """Set up the moments of `variables`, which are not decayed and which learn slowly."""
-        if not self.built:  # by shape, because Keras looks for a name in the layer's, too
-            vectors = [variable for variable in variables if len(variable.shape) < 2]
-            self.exclude_from_weight_decay(var_list=vectors)
+        """Set up the moments of `variables`, some of which learn slowly."""
+        if not self.built:
             self.parts = tuple(self.factors.get(variable.path, 1.0) for variable in variables)
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """One variable's update."""
+        if self.decay and len(variable.shape) >= 2:
+            rate = ops.cast(learning_rate, variable.dtype)
+            self.assign_sub(variable, variable * self.decay * rate)
         part = self.parts[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * part)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "weight_decay": self.decay}
 
 
 def learning_rate_schedule(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from captioning.training.optimizers import AdamW
+from captioning.training.optimizers import AdamW, learning_rate_schedule
 
 
 @pytest.mark.parametrize("loaded", [False, True])
@@ -38,3 +38,17 @@ def test_some_variables_learn_at_a_part_of_the_rate():
     fast, slow = (keras.ops.convert_to_numpy(variable.value) for variable in variables)
     np.testing.assert_allclose(fast, -0.1, rtol=1e-4)
     np.testing.assert_allclose(slow, -0.025, rtol=1e-4)
+
+
+def test_matrices_go_as_with_keras_own_under_a_schedule():
+    """To the bit, over the warm-up and after: decay, clipping and moments."""
+    steps = np.random.default_rng(0).normal(size=(6, 3, 4)).astype("f4")
+    found = []
+    for kind in (AdamW, keras.optimizers.AdamW):
+        variable = keras.Variable(np.arange(12, dtype="f4").reshape(3, 4))
+        rate = learning_rate_schedule(0.1, 6, warmup_share=0.5)
+        optimizer = kind(rate, weight_decay=0.5, global_clipnorm=1.0)
+        for gradient in steps:
+            optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
+        found.append(ops.convert_to_numpy(variable.value))
+    np.testing.assert_array_equal(*found)
