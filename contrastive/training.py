@@ -71,6 +71,7 @@ class PretextRun(Run):
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
         row_steps = self.row_steps
+        self.save_results()  # of a run that was killed after its last row's state and before these
         while self.step < self.steps and not self.stopped:
             # The first row may be begun already, the last may be short.
             left = max(1, min(row_steps - self.part["steps"], self.steps - self.step))
@@ -82,11 +83,9 @@ class PretextRun(Run):
                 stream, f"row {len(self.history) + 1}", steps=self.part["steps"] + left,
                 count=self.batch_size, epochs=1, steps_per_epoch=left,
             )  # fmt: skip
-            if not complete:
-                break
-            self._finish_row()
-        # Again, for a run that was killed after its last row's state and before these.
-        self.save_results()
+            if complete:
+                self._finish_row()
+            self.save_results()
 
     def _finish_row(self) -> None:
         part, seconds = self.part, max(self.part["seconds"], 1e-9)
@@ -103,7 +102,6 @@ class PretextRun(Run):
         self.end_row(row)
         if self.writes:
             tqdm.write(summary(self.history))
-        self.save_results()
 
     def save_results(self) -> None:
         """Write the history's plot and the encoder with its recipe."""

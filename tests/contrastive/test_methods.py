@@ -124,7 +124,7 @@ def test_moco_spreads_its_vectors():
     model = MoCo(tiny_encoder(), views(), queue_size=64, momentum=0.99, **SMALL)
     compiled(model)
     history = model.fit(
-        ((patterns(32),) for _ in range(204)), steps_per_epoch=50, epochs=4, verbose=0
+        ((patterns(32),) for _ in range(104)), steps_per_epoch=25, epochs=4, verbose=0
     ).history["spread"]
     assert history[-1] > 1.5 * history[0]
 
@@ -146,7 +146,7 @@ def test_byol_collapses_without_its_predictor_and_not_with_it():
             tiny_encoder(), views(), momentum=0.9, total_steps=10**6, hidden=32, projection=8,
             predictor=predictor, seed=1,
         )  # fmt: skip
-        fit(compiled(model, keras.optimizers.Adam(1e-2)), pictures, steps=150)
+        fit(compiled(model, keras.optimizers.Adam(1e-2)), pictures, steps=100)
         features = model.encoder(pictures.astype("f4"), training=False)["pooled"]
         projected = ops.convert_to_numpy(unit(model.head(features, training=False)))
         spreads[predictor] = 1 - np.square(projected.mean(axis=0)).sum()
