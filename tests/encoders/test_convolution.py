@@ -1,18 +1,20 @@
-"""Convolution's weight gradient by matrix products against Keras' own, and a loop."""
+"""Convolution's gradients against Keras' own, and loops."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from captioning.encoders.networks.convolution import Conv2D, weight_gradient
+from captioning.encoders.networks import convolution
+from captioning.encoders.networks.convolution import Conv2D, input_gradient, weight_gradient
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 SHAPES = [
     # side, kernel, stride, padding
     (4, 3, 1, "same"), (3, 3, 1, "same"), (2, 3, 1, "same"), (1, 3, 1, "same"), (4, 5, 1, "same"),
     (4, 3, 1, "valid"), (10, 3, 2, "valid"), (6, 3, 2, "valid"), (7, 3, 2, "valid"),
-    (4, 1, 2, "valid"), (8, 1, 1, "same"),
+    (4, 1, 2, "valid"), (5, 1, 2, "valid"), (8, 1, 1, "same"), (9, 3, 1, "same"),
+    (9, 3, 1, "valid"), (9, 3, 3, "valid"), (8, 2, 1, "same"), (17, 3, 2, "same"),
 ]  # fmt: skip
 
 
@@ -53,6 +55,38 @@ def test_weight_gradient_equals_a_naive_loop():
             expected[row, column] += np.outer(pixels[b, i, j], upstream[b, y, x])
     got = weight_gradient(pixels, upstream, (3, 3, 2, 5), 1, "SAME")
     np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="under other backends it is Keras' own layer")
+@pytest.mark.parametrize(("stride", "padding"), [(1, "SAME"), (1, "VALID"), (2, "VALID")])
+def test_input_gradient_equals_a_naive_loop(stride, padding):
+    random = np.random.default_rng(1)
+    height, width, before = (6, 5, 1) if padding == "SAME" else (8, 7, 0)
+    out = (6, 5) if padding == "SAME" else ((height - 3) // stride + 1, (width - 3) // stride + 1)
+    upstream, kernel = random.normal(size=(2, *out, 5)), random.normal(size=(3, 3, 2, 5))
+    expected = np.zeros((2, height, width, 2))
+    for b, y, x, row, column in np.ndindex(2, *out, 3, 3):
+        i, j = stride * y + row - before, stride * x + column - before
+        if 0 <= i < height and 0 <= j < width:
+            expected[b, i, j] += kernel[row, column] @ upstream[b, y, x]
+    got = input_gradient(upstream, kernel, (height, width), stride, padding)
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="under other backends it is Keras' own layer")
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_gradients_are_those_of_float32_rounded(monkeypatch, has):
+    monkeypatch.setattr(convolution, "processor_has_bfloat16", lambda: has)
+    pixels = np.random.default_rng(0).normal(size=(5, 9, 9, 6)).astype(np.float32)
+    ours, exact = (
+        kind(7, 3, 2, padding="same", use_bias=False, dtype=dtype)
+        for kind, dtype in ((Conv2D, "mixed_bfloat16"), (layers.Conv2D, "float32"))
+    )
+    for layer in (ours, exact):
+        layer.build(pixels.shape)
+    exact.set_weights(ours.get_weights())
+    for got, expected in zip(gradients(ours, pixels), gradients(exact, pixels), strict=True):
+        assert np.linalg.norm(got - expected) < 0.01 * np.linalg.norm(expected)
 
 
 def test_weights_of_keras_layer_fit():

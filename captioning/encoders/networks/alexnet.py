@@ -8,6 +8,7 @@ takes two fifths of the multiplications of a ResNet-18.
 from keras import layers
 
 from captioning.encoders.networks.batch_norm import BatchNormalization
+from captioning.encoders.networks.convolution import Conv2D
 
 _CHANNELS = (64, 192, 384, 256, 256)
 _KERNELS = (11, 5, 3, 3, 3)
@@ -17,7 +18,7 @@ _POOLED = (0, 1, 4)  # convolutions that pooling follows
 def alexnet(x):
     """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, 256)."""
     for number, (channels, kernel) in enumerate(zip(_CHANNELS, _KERNELS, strict=True)):
-        x = layers.Conv2D(
+        x = Conv2D(
             channels, kernel, 4 if number == 0 else 1, padding="same", use_bias=False,
             kernel_initializer="he_normal", name=f"conv{number + 1}",
         )(x)  # fmt: skip

@@ -12,6 +12,7 @@ from keras import layers
 
 from captioning.cli import UserError
 from captioning.encoders.networks.batch_norm import BatchNormalization
+from captioning.encoders.networks.convolution import Conv2D
 from captioning.files import sha256
 from captioning.untrusted.checkpoints import read_checkpoint
 
@@ -47,7 +48,7 @@ def efficientnet_lite0(x):
         return layers.ReLU(max_value=6.0, dtype=dtype)(x)
 
     def conv(x, channels: int, name: str, kernel: int = 1, stride: int = 1):
-        return layers.Conv2D(
+        return Conv2D(
             channels, kernel, stride, padding="same", use_bias=False, dtype=dtype,
             kernel_initializer="he_normal", name=name,
         )(x)  # fmt: skip
