@@ -173,6 +173,9 @@ def import_keras():
         os.environ.pop(name, None)
     home = os.environ.get("KERAS_HOME")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Memory that a step has used is kept for the next. From the system it comes anew, page by page,
+    # which took up to two fifths of a training step.
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
     # Keras looks for both, and does without: TensorFlow's converters and a function of Keras that
     # plots would take a fifth of the time.
     unused = {"matplotlib", "jax"} - {backend, *sys.modules}
