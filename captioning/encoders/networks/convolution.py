@@ -41,25 +41,23 @@ class Conv2D(layers.Conv2D):
 
         @tf.custom_gradient
         def convolve(pixels, kernel):
-            strides = [1, stride, stride, 1]
-
             def gradients(upstream):
                 low = upstream.dtype == tf.bfloat16 and not processor_has_bfloat16()
-                wide = [tf.cast(one, tf.float32) if low else one for one in (kernel, upstream)]
+                dtype = tf.float32 if low else upstream.dtype
+                onednn = {"strides": [1, stride, stride, 1], "padding": padding}
+                onednn["out_backprop"] = tf.cast(upstream, dtype)
                 if turns or small:
                     by_pixels = input_gradient(upstream, kernel, sides, stride, padding)
                 else:
                     by_pixels = tf.raw_ops.Conv2DBackpropInput(
-                        input_sizes=tf.shape(pixels), filter=wide[0], out_backprop=wide[1],
-                        strides=strides, padding=padding,
-                    )  # fmt: skip
+                        input_sizes=tf.shape(pixels), filter=tf.cast(kernel, dtype), **onednn
+                    )
                 if small:
                     by_kernel = weight_gradient(pixels, upstream, kernel.shape, stride, padding)
                 else:
                     by_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                        input=tf.cast(pixels, wide[1].dtype), filter_sizes=tf.shape(kernel),
-                        out_backprop=wide[1], strides=strides, padding=padding,
-                    )  # fmt: skip
+                        input=tf.cast(pixels, dtype), filter_sizes=tf.shape(kernel), **onednn
+                    )
                 return tf.cast(by_pixels, pixels.dtype), tf.cast(by_kernel, kernel.dtype)
 
             return tf.nn.conv2d(pixels, kernel, stride, padding), gradients
@@ -164,7 +162,7 @@ def _has_gpu() -> bool:
 
 @cache
 def processor_has_bfloat16() -> bool:
-    """Whether it computes with bfloat16; False where only Linux could say and this is not it."""
+    """Whether it computes with bfloat16; False, too, where no Linux says so."""
     try:
         words = Path("/proc/cpuinfo").read_text().split()
     except OSError:
