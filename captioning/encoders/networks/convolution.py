@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 LARGEST = {1: 4, 2: 4}  # side of the map, by stride, up to which matrix products are the faster
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # words of processors that compute with it
 
 
 @keras.saving.register_keras_serializable(package="captioning")
@@ -19,8 +20,8 @@ class Conv2D(layers.Conv2D):
     without AVX-512 that of the input ran at 2 beside 120, and either at 4 in bfloat16. Here
 
     - the kernel's gradient on small maps is one matrix product for each of its taps;
-    - the input's is a convolution with the turned kernel, where that computes nothing in vain or
-      the map is small;
+    - without AVX-512 the input's is a convolution with the turned kernel, where that computes
+      nothing in vain or the map is small;
     - what is left to oneDNN is float32 where the processor has no bfloat16.
 
     They are the same sums, in another order. The forward pass is Keras' own, to the bit, and so is
@@ -42,11 +43,11 @@ class Conv2D(layers.Conv2D):
         @tf.custom_gradient
         def convolve(pixels, kernel):
             def gradients(upstream):
-                low = upstream.dtype == tf.bfloat16 and not processor_has_bfloat16()
+                low = upstream.dtype == tf.bfloat16 and BFLOAT16.isdisjoint(processor())
                 dtype = tf.float32 if low else upstream.dtype
                 onednn = {"strides": [1, stride, stride, 1], "padding": padding}
                 onednn["out_backprop"] = tf.cast(upstream, dtype)
-                if turns or small:
+                if (turns or small) and "avx512f" not in processor():
                     by_pixels = input_gradient(upstream, kernel, sides, stride, padding)
                 else:
                     by_pixels = tf.raw_ops.Conv2DBackpropInput(
@@ -161,10 +162,9 @@ def _has_gpu() -> bool:
 
 
 @cache
-def processor_has_bfloat16() -> bool:
-    """Whether it computes with bfloat16; False, too, where no Linux says so."""
+def processor() -> frozenset[str]:
+    """What it can do, in Linux' words; none where no Linux says so."""
     try:
-        words = Path("/proc/cpuinfo").read_text().split()
+        return frozenset(Path("/proc/cpuinfo").read_text().split())
     except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
+        return frozenset()
