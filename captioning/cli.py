@@ -1,6 +1,8 @@
 """How every script talks to its user: arguments, one-line errors, quiet start of the backend."""
 
 import argparse
+import contextlib
+import ctypes
 import errno
 import gc
 import io
@@ -149,6 +151,23 @@ def run(main: Callable[[], None]) -> NoReturn:
 BACKENDS = ("tensorflow", "jax")
 
 
+def keep_memory() -> None:
+    """Have memory that a training step has used kept for the next one, where glibc hands it out.
+
+    From the system it comes anew, page by page, which took up to two fifths of a step. A user's
+    own MALLOC_* in the environment is left as it is. Source: mallopt(3).
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    largest = 2**31 - 1
+    with contextlib.suppress(AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, largest)
+        mallopt(trim_threshold, largest)
+        mallopt(top_pad, 2**28)
+
+
 def import_keras():
     """Import Keras as this project needs it, whatever the user's environment says.
 
@@ -173,9 +192,7 @@ def import_keras():
         os.environ.pop(name, None)
     home = os.environ.get("KERAS_HOME")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Memory that a step has used is kept for the next. From the system it comes anew, page by page,
-    # which took up to two fifths of a training step.
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+    keep_memory()
     # Keras looks for both, and does without: TensorFlow's converters and a function of Keras that
     # plots would take a fifth of the time.
     unused = {"matplotlib", "jax"} - {backend, *sys.modules}

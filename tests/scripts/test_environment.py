@@ -1,6 +1,9 @@
 """What a user's environment says, and what of it counts."""
 
 import json
+import os
+import platform
+import resource
 import subprocess
 import sys
 
@@ -77,3 +80,24 @@ def test_a_terminal_that_does_not_know_a_letter_gets_it_spelled_out(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout == b"caf\\xe9 \\u8305\n"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc alone")
+@pytest.mark.parametrize(
+    ("environment", "is_kept"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)]
+)
+def test_memory_of_a_step_is_kept_unless_the_environment_says_how(environment, is_kept):
+    code = """if True:
+        import resource
+        from captioning.cli import keep_memory
+        keep_memory()
+        pages = []
+        for _ in range(5):
+            b"x" * 2**26
+            pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        print(pages[-1] - pages[0])"""
+    run = [sys.executable, "-c", code]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    result = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=plain | environment)
+    came_anew = 4 * 2**26 / resource.getpagesize()
+    assert (int(result.stdout) < came_anew / 100) == is_kept, result.stderr
