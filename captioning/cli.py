@@ -148,16 +148,14 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(2)
 
 
-BACKENDS = ("tensorflow", "jax")
-
-
 def keep_memory() -> None:
     """Have memory that a training step has used kept for the next one, where glibc hands it out.
 
     From the system it comes anew, page by page, which took up to two fifths of a step. A user's
-    own MALLOC_* in the environment is left as it is. Source: mallopt(3).
+    own MALLOC_* or GLIBC_TUNABLES are left as they are. Source: mallopt(3).
     """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+    is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if sys.platform != "linux" or is_set:
         return
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3
     largest = 2**31 - 1
@@ -166,6 +164,9 @@ def keep_memory() -> None:
         mallopt(mmap_threshold, largest)
         mallopt(trim_threshold, largest)
         mallopt(top_pad, 2**28)
+
+
+BACKENDS = ("tensorflow", "jax")
 
 
 def import_keras():

@@ -84,7 +84,12 @@ def test_a_terminal_that_does_not_know_a_letter_gets_it_spelled_out(tmp_path):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc alone")
 @pytest.mark.parametrize(
-    ("environment", "is_kept"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)]
+    ("environment", "is_kept"),
+    [
+        ({}, True),
+        ({"MALLOC_ARENA_MAX": "8"}, False),
+        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"}, False),
+    ],
 )
 def test_memory_of_a_step_is_kept_unless_the_environment_says_how(environment, is_kept):
     code = """if True:
@@ -97,7 +102,8 @@ def test_memory_of_a_step_is_kept_unless_the_environment_says_how(environment, i
             pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
         print(pages[-1] - pages[0])"""
     run = [sys.executable, "-c", code]
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    ours = ("MALLOC_", "GLIBC_TUNABLES")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     result = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=plain | environment)
     came_anew = 4 * 2**26 / resource.getpagesize()
     assert (int(result.stdout) < came_anew / 100) == is_kept, result.stderr
