@@ -31,12 +31,12 @@ from captioning.files import existing_file, hold, sha256, write_json, write_text
 from captioning.images.sources import open_sources
 
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
-CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE} --dtype bfloat16"
+CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE}"
 # Small crops are for SimCLR's loss; at 0.999 MoCo's slow network would lag in a short run.
 METHODS = {"simclr": "--small-crops 4", "moco": "--momentum 0.99", "byol": ""}
-JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200 --dtype bfloat16 --epochs"
-DECODER = "--decoder attention --standardise --patience 0 --dtype bfloat16"
-FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4 --dtype bfloat16"
+JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200 --epochs"
+DECODER = "--decoder attention --standardise --patience 0"
+FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4"
 ABOUT = ("pretext", "encoder", "pictures seen", "training")
 COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", "distinct": ".0f"}
 
@@ -47,26 +47,28 @@ CAPTIONS = """
     --descriptions {out}/descriptions.txt -> {out}/descriptions.txt"""
 BY_VIEWS = """
 contrastive/main.py --method {name} {contrastive} --pictures-seen {pictures_seen} {pictures}
-    {trained} -> {weights}"""
+    --dtype {dtype} {trained} -> {weights}"""
 BY_PUZZLES = """
 jigsaw/to_hdf5.py --size 128 {pictures} --output {out}/puzzles.hdf5
     -> {out}/puzzles.hdf5
 jigsaw/maximal_hamming.py 100 --selection min --output {out}/permutations.txt
     -> {out}/permutations.txt
-jigsaw/main.py --dataset {out}/puzzles.hdf5 --permutations {out}/permutations.txt {jigsaw}
-    {trained} -> {weights}"""
+jigsaw/main.py --dataset {out}/puzzles.hdf5 --permutations {out}/permutations.txt
+    --dtype {dtype} {jigsaw} {trained} -> {weights}"""
 ON_CAPTIONS = """
 1_data_preprocessor.py {extract} {load} --features {shared}/whole.h5 -> {shared}/whole.h5
 1_data_preprocessor.py {extract} {load} --view 1 --features {shared}/view1.h5 -> {shared}/view1.h5
 1_data_preprocessor.py {extract} {load} --view 2 --features {shared}/view2.h5 -> {shared}/view2.h5
-2_train_IC_model.py {decoder} --epochs {decoder_epochs} --features {shared}/whole.h5
-    --views {shared}/view1.h5 {shared}/view2.h5 --descriptions {out}/descriptions.txt
-    --seed {seed} --output-dir {own}/frozen -> {own}/frozen/checkpoints/best_model.keras
+2_train_IC_model.py {decoder} --dtype {dtype} --epochs {decoder_epochs}
+    --features {shared}/whole.h5 --views {shared}/view1.h5 {shared}/view2.h5
+    --descriptions {out}/descriptions.txt --seed {seed} --output-dir {own}/frozen
+    -> {own}/frozen/checkpoints/best_model.keras
 evaluate.py --model-path {own}/frozen/checkpoints/best_model.keras --beam-width 3
     --features {shared}/whole.h5 --output {own}/frozen.json -> {own}/frozen.json
 -m captioning.fine_tuning --model {own}/frozen/checkpoints/best_model.keras {given}
-    {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt --seed {seed}
-    --output-dir {own}/fine-tuned -> {own}/fine-tuned/checkpoints/best_model.keras
+    {fine_tuning} --dtype {dtype} --epochs {fine_tuning_epochs}
+    --descriptions {out}/descriptions.txt --seed {seed} --output-dir {own}/fine-tuned
+    -> {own}/fine-tuned/checkpoints/best_model.keras
 1_data_preprocessor.py {extract} --features {own}/fine-tuned.h5
     --weights {own}/fine-tuned/checkpoints/{encoder}-captions.weights.h5 -> {own}/fine-tuned.h5
 evaluate.py --model-path {own}/fine-tuned/checkpoints/best_model.keras --beam-width 3
@@ -100,6 +102,8 @@ def parse_arguments():
     add("--exclude", nargs="+", default=[dev], help="split files: what is left out of --images")
     add("--decoder-epochs", type=positive_int, default=6, help="on the frozen encoder")
     add("--fine-tuning-epochs", type=positive_int, default=10, help="of encoder and decoder")
+    what = "of all that is computed; float32 is faster where the processor has no bfloat16"
+    add("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help=what)
     add("--limit", type=positive_int, help="use only the first N pictures, for a try")
     add("--output", type=Path, default=Path("runs/compare"), help="takes all that is made")
     add("--dry-run", action="store_true", help="only print the commands that are left to do")
@@ -155,7 +159,7 @@ def steps_of(row: Row, args) -> dict[str, list[str]]:
         "contrastive": [*CONTRASTIVE.split(), *METHODS.get(row.name, "").split()],
         "jigsaw": [*JIGSAW.split(), str(epochs)],
         "trained": [*encoder, *batch, "--seed", str(row.seed), "--output", f"{own}/pretext"],
-        "extract": ["--only", "features", "--grid", *limit, "--dtype", "bfloat16", *encoder],
+        "extract": ["--only", "features", "--grid", *limit, "--dtype", args.dtype, *encoder],
     }  # fmt: skip
     steps, command = {}, []
     words = iter(f"{CAPTIONS} {PRETEXT.get(row.name, '')} {ON_CAPTIONS}".split())

@@ -4,6 +4,7 @@ A stub leaves the files that its script would leave, and writes down how it was 
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -169,6 +170,17 @@ def test_a_mistake_in_what_was_not_made_yet_can_be_mended(work):
     mended = compare(work, "--images", "right")
 
     assert mended.returncode == 0, mended.stderr
+
+
+def test_all_that_takes_a_precision_has_that_of_the_comparison(work):
+    printed = compare(work, "--pretext", "simclr", "--dtype", "float32", "--dry-run").stdout
+
+    computed = [
+        line for line in printed.splitlines() if not re.search("captions --text|evaluate", line)
+    ]
+    assert len(computed) > 10
+    assert all(line.count("--dtype float32") == 1 for line in computed)
+    assert "bfloat16" not in printed
 
 
 def test_a_folder_without_its_record_is_refused(finished):
