@@ -8,6 +8,7 @@ from keras import ops, tree
 
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
+from captioning.decoders.minimum_bayes_risk import draw, ranked
 from captioning.decoders.search_settings import GREEDY, Search
 
 
@@ -57,9 +58,20 @@ def generate_n_best(
     """
     search.check_length(model.vocabulary)
     found: list[list[Hypothesis]] = []
-    images = max(1, min(batch_size, MOST_ROWS // search.beam_width))
+    images = max(1, min(batch_size, MOST_ROWS // max(search.beam_width, search.mbr_samples)))
     for first in range(0, len(features), images):
-        found += _beam_search(model, features[first : first + images], search)
+        part = features[first : first + images]
+        beams = _beam_search(model, part, search)
+        found += _ranked(model, part, beams, search.mbr_samples) if search.mbr_samples else beams
+    return found
+
+
+def _ranked(model: Decoder, features: np.ndarray, beams: list, samples: int) -> list:
+    """Each picture's captions by minimum Bayes risk, the best first."""
+    found = []
+    for beam, drawn in zip(beams, draw(model, features, samples), strict=True):
+        captions, likely = [one.caption for one in beam], [one.log_probability for one in beam]
+        found.append([beam[n] for n in ranked(captions, likely, drawn, model.vocabulary)])
     return found
 
 

@@ -4,7 +4,7 @@ Nothing here imports Keras, so that help texts come at once.
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from captioning.cli import UserError, natural, not_negative, positive_int
 from captioning.text import Vocabulary
@@ -26,6 +26,9 @@ class Search:
             of such words twice: "white and white and white" is a known failure of search in a model
             that is sure of itself. A number: no sequence of so many words, of whatever length,
             comes twice; 0 lets everything repeat.
+        mbr_samples: 0: the best caption is the most probable, as above. A number: so many captions
+            are drawn from the model, and of the beam's the best is the one most like them
+            (`minimum_bayes_risk.py`).
 
     Raises:
         UserError: a setting that no search can have.
@@ -35,6 +38,7 @@ class Search:
     length_penalty: float = 1.0
     min_length: int = 0
     no_repeat_ngram: int | None = None
+    mbr_samples: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.beam_width <= WIDEST:
@@ -47,6 +51,12 @@ class Search:
             raise UserError(f"a minimum length of {self.min_length}: it must be 0 or more")
         if self.no_repeat_ngram is not None and self.no_repeat_ngram < 0:
             raise UserError(f"sequences of {self.no_repeat_ngram} words: it must be 0 or more")
+        if not 0 <= self.mbr_samples <= WIDEST:
+            raise UserError(f"{self.mbr_samples} drawn captions: it must be from 0 to {WIDEST}")
+        if self.mbr_samples and self.beam_width == 1:
+            raise UserError(
+                "greedy search leaves nothing to choose from; give a beam width of 2 or more"
+            )
 
     def check_length(self, vocabulary: Vocabulary) -> None:
         """Refuse a minimum length that no caption of the model with this vocabulary can have.
@@ -93,6 +103,14 @@ def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int) -> None:
         help="no sequence of N words comes twice in a caption, 0 lets everything repeat; default: "
         "no word of two letters or more comes three times, and no pair of such words twice",
     )
+    add(
+        "--mbr-samples",
+        type=natural,
+        default=GREEDY.mbr_samples,
+        metavar="N",
+        help="draw N captions from the model, and choose of the beam's the one most like them "
+        "(minimum Bayes risk); slower and better with a wide beam, as 60 with a width of 20",
+    )
 
 
 def from_arguments(args: argparse.Namespace) -> Search:
@@ -101,4 +119,4 @@ def from_arguments(args: argparse.Namespace) -> Search:
     Raises:
         UserError: a setting that no search can have.
     """
-    return Search(args.beam_width, args.length_penalty, args.min_length, args.no_repeat_ngram)
+    return Search(**{one.name: getattr(args, one.name) for one in fields(Search)})

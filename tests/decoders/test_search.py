@@ -206,6 +206,8 @@ def test_the_n_best_differ_and_the_best_is_first(name):
         ({"min_length": 5}, "captions have 0 to 4"),
         ({"min_length": -1}, "minimum length of -1"),
         ({"no_repeat_ngram": -1}, "sequences of -1 words"),
+        ({"beam_width": 3, "mbr_samples": 1001}, "1001 drawn captions"),
+        ({"mbr_samples": 5}, "nothing to choose from"),
     ],
 )
 def test_searches_that_cannot_be_are_refused(options, message):

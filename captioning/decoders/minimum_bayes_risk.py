@@ -1,0 +1,124 @@
+"""Minimum Bayes risk: of a beam's captions, the one most like all else that the model might say.
+
+The most probable caption is a plain one: a thing that can be said in many ways has little
+probability in each of them. So captions are drawn from the model, and those of the beam are judged
+by how alike they are to the drawn ones, as if people had written these (Kumar and Byrne, NAACL
+2004; with drawn captions: Eikema and Aziz, arXiv 2108.04718).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from keras import ops, tree
+
+from captioning.decoders.base import Decoder
+from captioning.evaluation.cider import Vector, count_ngrams, similarity, vector
+from captioning.text import Vocabulary
+
+# Both were chosen on Flickr8k's development split, for the captioner without labels. Below a
+# temperature of 1 fewer drawn captions are nonsense; see docs/decoders.md.
+TEMPERATURE = 0.7
+LIKELIHOOD = 2.0  # what log-probability a word counts, beside likeness
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def ranked(
+    captions: Sequence[str],
+    log_probabilities: Sequence[float],
+    drawn: Mapping[str, int],
+    vocabulary: Vocabulary,
+) -> list[int]:
+    """The numbers of a picture's captions, the best first.
+
+    A caption's value is its mean CIDEr-D (0 to 10) by each of the drawn captions as the only
+    reference, and its log-probability a word. CIDEr-D asks how rare an n-gram is. No corpus is at
+    hand here, but the vocabulary's order is: by Zipf's law the share of the n-th word falls as 1/n.
+    An n-gram is as rare as its rarest word.
+
+    Args:
+        captions: what there is to choose from.
+        log_probabilities: of these captions, the end word included.
+        drawn: captions, and how often each was drawn.
+    """
+
+    index = vocabulary.word_index
+
+    def rarity(ngram: tuple[str, ...]) -> float:
+        return math.log(1 + max(index.get(word, len(index)) for word in ngram))
+
+    def vector_of(caption: str) -> Vector:
+        return vector(count_ngrams(caption.split()), rarity)
+
+    references = [(vector_of(caption), count) for caption, count in drawn.items()]
+    values = []
+    for caption, log_probability in zip(captions, log_probabilities, strict=True):
+        ours = vector_of(caption)
+        alike = sum(count * similarity(ours, other) for other, count in references)
+        likely = log_probability / (len(caption.split()) + 1)
+        values.append(alike / sum(drawn.values()) + LIKELIHOOD * likely)
+    return sorted(range(len(values)), key=values.__getitem__, reverse=True)
+
+
+def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int]]:
+    """Captions of each picture, and how often each was drawn: `count` in all.
+
+    Each has a place between 0 and 1, which is in one word's share of the probability. Within that
+    share it has a place, too, which says the next word (arithmetic sampling, Vilnis et al., arXiv
+    2210.15458). The first places are spread evenly, so the captions are, and a picture's captions
+    depend neither on chance nor on the pictures beside it.
+
+    Args:
+        features: (N, D) or (N, L, D), as the model takes them.
+    """
+    vocabulary, images = model.vocabulary, len(features)
+    found = [Counter() for _ in range(images)]
+    context, state = model.start(ops.convert_to_tensor(features))
+    places = np.tile((np.arange(count) + 0.5) / count, (images, 1))
+    words = np.full((images, count, 1), vocabulary.start)
+    is_open = np.ones((images, count), bool)
+    rows = 1  # of the state, for each picture: at first its captions are all alike
+    for step in range(1, vocabulary.max_length):
+        tokens = ops.convert_to_tensor(words[:, :rows, -1].reshape(-1))
+        logits, state = model.compiled_step(tokens, context, state)
+        tokens, places = _next(logits, places, vocabulary)
+        if step == vocabulary.max_length - 1:
+            tokens[:] = vocabulary.end
+        words = np.concatenate([words, tokens[:, :, None]], axis=2)
+        ends = is_open & (tokens == vocabulary.end)
+        for image, caption in np.argwhere(ends):
+            found[image][vocabulary.decode(words[image, caption])] += 1
+        is_open &= ~ends
+        if not is_open.any():
+            break
+        # Open ones first, in as many rows as the picture with the most of them needs.
+        order = np.argsort(~is_open, axis=1, kind="stable")[:, : is_open.sum(axis=1).max()]
+        parents = np.arange(images)[:, None] * rows + np.minimum(order, rows - 1)
+        state = tree.map_structure(lambda part: ops.take(part, parents.reshape(-1), axis=0), state)  # noqa: B023
+        words = np.take_along_axis(words, order[:, :, None], axis=1)
+        places = np.take_along_axis(places, order, axis=1)
+        is_open = np.take_along_axis(is_open, order, axis=1)
+        rows = order.shape[1]
+    return found
+
+
+def _next(logits, places: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+    """The next word (N, S) at each of `places` (N, S), and the place within that word's share.
+
+    Args:
+        logits: (N * S, V), or (N, V) before the first word.
+    """
+    shares = ops.softmax(ops.cast(logits, "float32") / TEMPERATURE)
+    ends = ops.convert_to_numpy(shares).astype(np.float64)
+    ends[:, [0, vocabulary.start]] = 0.0
+    np.cumsum(ends, axis=1, out=ends)
+    ends /= ends[:, -1:]
+    ends = ends.reshape(len(places), -1, ends.shape[1])
+    ends = np.broadcast_to(ends, (*places.shape, ends.shape[2]))
+    tokens = (ends <= places[:, :, None]).sum(axis=2)
+    around = np.stack([np.maximum(tokens - 1, 0), tokens], axis=2)  # word 0 has no share
+    below, above = np.moveaxis(np.take_along_axis(ends, around, axis=2), 2, 0)
+    with np.errstate(invalid="ignore"):  # where features are not numbers; the search says so
+        # Turned, or a place that has no digits left would be 0 from there on.
+        return tokens, ((places - below) / (above - below) + GOLDEN) % 1.0

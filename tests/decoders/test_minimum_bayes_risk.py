@@ -1,0 +1,107 @@
+"""Choosing among a beam's captions by those that the model draws."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from keras import ops
+
+from captioning.cli import UserError
+from captioning.decoders.minimum_bayes_risk import LIKELIHOOD, TEMPERATURE, draw, ranked
+from captioning.decoders.search import generate, generate_n_best
+from captioning.decoders.search_settings import Search
+from captioning.text import Vocabulary
+from tests.decoder_tools import NAMES, features_for, tiny
+
+WORDS = ["startseq", "endseq", "a", "b", "c"]
+VOCABULARY = Vocabulary(("startseq", "endseq", "a", "dog", "runs", "cat", "sits", "fast"), 9)
+
+
+@pytest.fixture(params=NAMES)
+def model(request):
+    return tiny(request.param, WORDS, max_length=6)
+
+
+def tempered(model, image, before: list[int]) -> np.ndarray:
+    """Probabilities of the next word, by teacher forcing; pictures have no padding and no start."""
+    tokens = np.array([[model.vocabulary.start, *before]])
+    logits = np.array(model.next_words({"features": image[None], "tokens": tokens}))[0, -1]
+    logits = logits / TEMPERATURE
+    logits[[0, model.vocabulary.start]] = -np.inf
+    return np.array(ops.softmax(logits))
+
+
+def test_first_words_are_drawn_as_often_as_the_model_says_them(model):
+    images, count = features_for(model, 3), 500
+    for image, drawn in zip(images, draw(model, images, count), strict=True):
+        found = Counter()
+        for caption, times in drawn.items():
+            found[caption.split()[0] if caption else "endseq"] += times
+        shares = tempered(model, image, [])
+        for word, index in model.vocabulary.word_index.items():
+            # They are spread evenly, so by less than one more or less.
+            assert abs(found[word] - count * shares[index]) < 1
+
+
+def test_whole_captions_are_drawn_as_often_as_the_model_says_them(model):
+    [image], count = images, _ = features_for(model, 1), 4000
+    [drawn] = draw(model, images, count)
+    for caption, times in drawn.items():
+        words = [*(model.vocabulary.word_index[word] for word in caption.split()), 2]
+        words = words[: model.vocabulary.max_length - 2]  # the end of the longest is not chosen
+        steps = [tempered(model, image, words[:n])[word] for n, word in enumerate(words)]
+        # Five standard deviations of independent draws, which spread more than these.
+        expected = count * math.prod(steps)
+        assert abs(times - expected) < 5 * math.sqrt(expected) + 1
+
+
+def test_every_draw_is_counted(model):
+    assert [sum(one.values()) for one in draw(model, features_for(model, 4), 30)] == [30] * 4
+
+
+def test_pictures_together_equal_one_at_a_time(model):
+    images = features_for(model, 5)
+    together = draw(model, images, 20)
+    assert together == [draw(model, images[n : n + 1], 20)[0] for n in range(5)]
+
+
+def test_the_caption_most_like_the_drawn_ones_is_first():
+    captions = ["a cat sits", "a dog runs", "dog"]
+    drawn = {"a dog runs fast": 3, "a dog sits": 1}
+    assert ranked(captions, [-4.0, -4.0, -2.0], drawn, VOCABULARY)[0] == 1
+
+
+def test_of_captions_as_alike_the_more_probable_is_first():
+    captions = ["dog sits", "cat sits"]
+    assert ranked(captions, [-6.0, -3.0], {"runs fast": 1}, VOCABULARY) == [1, 0]
+
+
+def test_a_caption_drawn_alone_is_worth_ten_and_its_log_probability_a_word():
+    # 10 by CIDEr-D and -16 / 4 a word, so the other must be less probable by more than 10.
+    captions, drawn = ["a dog runs fast", "cat"], {"a dog runs fast": 7}
+    for margin, first in ((-0.1, 0), (0.1, 1)):
+        other = 2 * (10 / LIKELIHOOD - 20 / 5 + margin / LIKELIHOOD)
+        assert ranked(captions, [-20.0, other], drawn, VOCABULARY)[0] == first
+
+
+def test_a_rare_word_in_common_counts_more_than_a_frequent_one():
+    captions, drawn = ["a", "fast"], {"a fast": 1}
+    assert ranked(captions, [-2.0, -2.0], drawn, VOCABULARY) == [1, 0]
+
+
+def test_the_search_ranks_the_beams_captions_anew(model):
+    features = features_for(model, 4)
+    beams = generate_n_best(model, features, Search(beam_width=4))
+    found = generate_n_best(model, features, Search(beam_width=4, mbr_samples=15))
+    for image, beam, chosen in zip(features, beams, found, strict=True):
+        [drawn] = draw(model, image[None], 15)
+        captions = [one.caption for one in beam]
+        order = ranked(captions, [one.log_probability for one in beam], drawn, model.vocabulary)
+        assert [one.caption for one in chosen] == [captions[n] for n in order]
+
+
+def test_features_that_are_not_numbers_are_refused(model):
+    features = np.full_like(features_for(model, 2), np.nan)
+    with pytest.raises(UserError, match="not finite"):
+        generate(model, features, Search(beam_width=3, mbr_samples=5))
