@@ -34,7 +34,7 @@ SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files
 CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE}"
 # Small crops are for SimCLR's loss; at 0.999 MoCo's slow network would lag in a short run.
 METHODS = {"simclr": "--small-crops 4", "moco": "--momentum 0.99", "byol": ""}
-JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200 --epochs"
+JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200"
 DECODER = "--decoder attention --standardise --patience 0"
 FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4"
 ABOUT = ("pretext", "encoder", "pictures seen", "training")
@@ -47,28 +47,26 @@ CAPTIONS = """
     --descriptions {out}/descriptions.txt -> {out}/descriptions.txt"""
 BY_VIEWS = """
 contrastive/main.py --method {name} {contrastive} --pictures-seen {pictures_seen} {pictures}
-    --dtype {dtype} {trained} -> {weights}"""
+    {trained} -> {weights}"""
 BY_PUZZLES = """
 jigsaw/to_hdf5.py --size 128 {pictures} --output {out}/puzzles.hdf5
     -> {out}/puzzles.hdf5
 jigsaw/maximal_hamming.py 100 --selection min --output {out}/permutations.txt
     -> {out}/permutations.txt
-jigsaw/main.py --dataset {out}/puzzles.hdf5 --permutations {out}/permutations.txt
-    --dtype {dtype} {jigsaw} {trained} -> {weights}"""
+jigsaw/main.py --dataset {out}/puzzles.hdf5 --permutations {out}/permutations.txt {jigsaw}
+    {trained} -> {weights}"""
 ON_CAPTIONS = """
 1_data_preprocessor.py {extract} {load} --features {shared}/whole.h5 -> {shared}/whole.h5
 1_data_preprocessor.py {extract} {load} --view 1 --features {shared}/view1.h5 -> {shared}/view1.h5
 1_data_preprocessor.py {extract} {load} --view 2 --features {shared}/view2.h5 -> {shared}/view2.h5
-2_train_IC_model.py {decoder} --dtype {dtype} --epochs {decoder_epochs}
-    --features {shared}/whole.h5 --views {shared}/view1.h5 {shared}/view2.h5
-    --descriptions {out}/descriptions.txt --seed {seed} --output-dir {own}/frozen
-    -> {own}/frozen/checkpoints/best_model.keras
+2_train_IC_model.py {decoder} --epochs {decoder_epochs} --features {shared}/whole.h5
+    --views {shared}/view1.h5 {shared}/view2.h5 --descriptions {out}/descriptions.txt
+    --seed {seed} --output-dir {own}/frozen -> {own}/frozen/checkpoints/best_model.keras
 evaluate.py --model-path {own}/frozen/checkpoints/best_model.keras --beam-width 3
     --features {shared}/whole.h5 --output {own}/frozen.json -> {own}/frozen.json
 -m captioning.fine_tuning --model {own}/frozen/checkpoints/best_model.keras {given}
-    {fine_tuning} --dtype {dtype} --epochs {fine_tuning_epochs}
-    --descriptions {out}/descriptions.txt --seed {seed} --output-dir {own}/fine-tuned
-    -> {own}/fine-tuned/checkpoints/best_model.keras
+    {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt --seed {seed}
+    --output-dir {own}/fine-tuned -> {own}/fine-tuned/checkpoints/best_model.keras
 1_data_preprocessor.py {extract} --features {own}/fine-tuned.h5
     --weights {own}/fine-tuned/checkpoints/{encoder}-captions.weights.h5 -> {own}/fine-tuned.h5
 evaluate.py --model-path {own}/fine-tuned/checkpoints/best_model.keras --beam-width 3
@@ -143,6 +141,7 @@ def steps_of(row: Row, args) -> dict[str, list[str]]:
     if row.name in PRETEXT:
         weights = f"{own}/pretext/{row.encoder}-{row.name}.weights.h5"
     given = load = ["--weights", weights] if weights else []
+    dtype = ["--dtype", args.dtype]
     if row.name == "random":
         square = str(preprocessing_of(row.encoder).resized(SIDE))
         load = ["--seed", str(row.seed), "--preprocessing", square]
@@ -154,12 +153,13 @@ def steps_of(row: Row, args) -> dict[str, list[str]]:
     values = {
         **vars(args), **row._asdict(), "out": out, "own": own, "weights": weights,
         "shared": own if row.name in NAMES else out / row.name, "limit": limit, "given": given,
-        "load": load, "decoder": DECODER.split(), "fine_tuning": FINE_TUNING.split(),
+        "load": load, "decoder": [*DECODER.split(), *dtype],
+        "fine_tuning": [*FINE_TUNING.split(), *dtype],
         "pictures": ["--images", *args.images, "--exclude", *args.exclude, *limit],
-        "contrastive": [*CONTRASTIVE.split(), *METHODS.get(row.name, "").split()],
-        "jigsaw": [*JIGSAW.split(), str(epochs)],
+        "contrastive": [*CONTRASTIVE.split(), *dtype, *METHODS.get(row.name, "").split()],
+        "jigsaw": [*JIGSAW.split(), *dtype, "--epochs", str(epochs)],
         "trained": [*encoder, *batch, "--seed", str(row.seed), "--output", f"{own}/pretext"],
-        "extract": ["--only", "features", "--grid", *limit, "--dtype", args.dtype, *encoder],
+        "extract": ["--only", "features", "--grid", *limit, *dtype, *encoder],
     }  # fmt: skip
     steps, command = {}, []
     words = iter(f"{CAPTIONS} {PRETEXT.get(row.name, '')} {ON_CAPTIONS}".split())
@@ -219,11 +219,12 @@ class Record:
         self.note(file, command, True)
 
 
-def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, out: Path) -> None:
+def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, args) -> None:
     """Write what figures there are as `comparison.json`, `.md` (a table) and `.png` (a plot)."""
     from captioning.training.plots import plot_curves
 
     found, beside, rows, lines = {}, {}, [], {}
+    out = args.output
     for row, steps in plan:
         for path in [Path(file) for file in steps if file.endswith(".json") and record.of(file)[1]]:
             about = json.loads(path.read_bytes())
@@ -231,7 +232,8 @@ def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, 
             key = (row.name, row.encoder, row.pictures_seen, path.stem)
             found.setdefault(key, {})[row.seed] = figures
             beside = {(one["name"], "", None, ""): {"": one} for one in others}
-    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3\n\n".format(**about)
+    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}\n\n"
+    text = text.format(**about, dtype=args.dtype)
     text += f"| {' | '.join([*ABOUT, 'seeds', *COLUMNS])} |\n{9 * '|---'}|\n"
     placed = [key for key in found if key[2] is not None]
     for key, seeds in {**found, **beside}.items():
@@ -248,7 +250,7 @@ def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, 
         here = [key] if key in placed else placed
         line = lines.setdefault(key[0] if key in placed else f"{key[0]} {key[3]}".strip(), {})
         line |= dict.fromkeys(here, entry["CIDEr-D"][0])
-    write_json(out / "comparison.json", {**about, "rows": rows})
+    write_json(out / "comparison.json", {**about, "dtype": args.dtype, "rows": rows})
     write_text(out / "comparison.md", text)
     curves = {
         f"{label} {', '.join(f'{one:.3f}' for one in dict.fromkeys(line.values()))}":
@@ -277,7 +279,7 @@ def main() -> None:
     for _, steps in plan:
         for file in record.left(steps):
             record.carry_out(file, steps[file])
-        write_results(plan, record, args.output)
+        write_results(plan, record, args)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from captioning.text import Vocabulary
 TEMPERATURE = 0.7
 LIKELIHOOD = 2.0  # what log-probability a word counts, beside likeness
 GOLDEN = (math.sqrt(5) - 1) / 2
+BLOCK = 256  # rows of logits at once
 
 
 def ranked(
@@ -33,9 +34,10 @@ def ranked(
     """The numbers of a picture's captions, the best first.
 
     A caption's value is its mean CIDEr-D (0 to 10) by each of the drawn captions as the only
-    reference, and its log-probability a word. CIDEr-D asks how rare an n-gram is. No corpus is at
-    hand here, but the vocabulary's order is: by Zipf's law the share of the n-th word falls as 1/n.
-    An n-gram is as rare as its rarest word.
+    reference, and `LIKELIHOOD` times its log-probability a word, the end included. CIDEr-D asks how
+    rare an n-gram is. No corpus is at hand here, but the vocabulary is, which is in the order of
+    frequency: by Zipf's law the share of its n-th word falls as 1 / n. An n-gram is as rare as its
+    rarest word.
 
     Args:
         captions: what there is to choose from.
@@ -113,16 +115,23 @@ def _next(logits, places: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarra
     Args:
         logits: (N * S, V), or (N, V) before the first word.
     """
-    shares = ops.softmax(ops.cast(logits, "float32") / TEMPERATURE)
-    ends = ops.convert_to_numpy(shares).astype(np.float64)
-    ends[:, [0, vocabulary.start]] = 0.0
-    np.cumsum(ends, axis=1, out=ends)
-    ends /= ends[:, -1:]
-    ends = ends.reshape(len(places), -1, ends.shape[1])
-    ends = np.broadcast_to(ends, (*places.shape, ends.shape[2]))
-    tokens = (ends <= places[:, :, None]).sum(axis=2)
-    around = np.stack([np.maximum(tokens - 1, 0), tokens], axis=2)  # word 0 has no share
-    below, above = np.moveaxis(np.take_along_axis(ends, around, axis=2), 2, 0)
-    with np.errstate(invalid="ignore"):  # where features are not numbers; the search says so
-        # Turned, or a place that has no digits left would be 0 from there on.
-        return tokens, ((places - below) / (above - below) + GOLDEN) % 1.0
+    logits = ops.convert_to_numpy(ops.cast(logits, "float32"))
+    rows = np.broadcast_to(np.arange(len(logits)).reshape(len(places), -1), places.shape).ravel()
+    tokens, inner = np.empty(places.shape, np.int64), np.empty(places.shape)
+    for first in range(0, places.size, BLOCK):  # a vocabulary may be large
+        block = slice(first, first + BLOCK)
+        shares = logits[rows[block]] / TEMPERATURE
+        shares = np.exp(shares - shares.max(axis=1, keepdims=True))
+        shares[:, [0, vocabulary.start]] = 0.0
+        shares[:, vocabulary.end] += 1e-30  # a caption ends where nothing else can follow
+        ends = np.cumsum(shares, axis=1, dtype=np.float64)
+        ends /= ends[:, -1:]
+        place = places.flat[block][:, None]
+        word = (ends <= place).sum(axis=1, keepdims=True)
+        below = np.take_along_axis(ends, np.maximum(word - 1, 0), axis=1)  # word 0 has no share
+        above = np.take_along_axis(ends, word, axis=1)
+        with np.errstate(invalid="ignore"):  # where features are not numbers; the search says so
+            # Turned, or a place that has no digits left would be 0 from there on.
+            place = ((place - below) / (above - below) + GOLDEN) % 1.0
+        tokens.flat[block], inner.flat[block] = word[:, 0], place[:, 0]
+    return tokens, inner

@@ -28,7 +28,8 @@ class Search:
             comes twice; 0 lets everything repeat.
         mbr_samples: 0: the best caption is the most probable, as above. A number: so many captions
             are drawn from the model, and of the beam's the best is the one most like them
-            (`minimum_bayes_risk.py`).
+            (`minimum_bayes_risk.py`). What is said above holds for the beam, not for what is drawn;
+            the length penalty says only what gets into the beam.
 
     Raises:
         UserError: a setting that no search can have.

@@ -8,7 +8,8 @@ import pytest
 from keras import ops
 
 from captioning.cli import UserError
-from captioning.decoders.minimum_bayes_risk import LIKELIHOOD, TEMPERATURE, draw, ranked
+from captioning.decoders import search
+from captioning.decoders.minimum_bayes_risk import LIKELIHOOD, TEMPERATURE, _next, draw, ranked
 from captioning.decoders.search import generate, generate_n_best
 from captioning.decoders.search_settings import Search
 from captioning.text import Vocabulary
@@ -88,6 +89,48 @@ def test_a_caption_drawn_alone_is_worth_ten_and_its_log_probability_a_word():
 def test_a_rare_word_in_common_counts_more_than_a_frequent_one():
     captions, drawn = ["a", "fast"], {"a fast": 1}
     assert ranked(captions, [-2.0, -2.0], drawn, VOCABULARY) == [1, 0]
+
+
+def test_an_ngram_is_as_rare_as_its_rarest_word():
+    # Both share a word and a pair with what was drawn; "fast" is the rarest word of all.
+    captions, drawn = ["a dog", "a fast"], {"a dog x x x a fast": 1}
+    vocabulary = Vocabulary(("startseq", "endseq", "a", "dog", "x", *"bcdefgh", "fast"), 9)
+    assert ranked(captions, [-3.0, -3.0], drawn, vocabulary) == [1, 0]
+
+
+def test_a_word_that_the_vocabulary_lacks_is_as_rare_as_its_last():
+    # One shares the unknown word, one a frequent one; by nothing else do they differ.
+    captions, drawn = ["a x", "strange x"], {"a strange": 1}
+    assert ranked(captions, [-3.0, -3.0], drawn, VOCABULARY) == [1, 0]
+
+
+def test_a_place_without_digits_left_does_not_stay_at_zero():
+    logits = np.full((1, 6), -100.0, np.float32)
+    logits[0, 3] = 0.0
+    tokens, places = _next(logits, np.full((1, 1), 1e-20), VOCABULARY)
+    assert tokens.item() == 3
+    assert 0.1 < places.item() < 0.9
+
+
+def test_a_caption_that_no_word_can_follow_ends():
+    logits = np.full((1, 6), -1000.0, np.float32)
+    logits[0, VOCABULARY.start] = 0.0
+    tokens, _ = _next(logits, np.full((1, 1), 0.7), VOCABULARY)
+    assert tokens.item() == VOCABULARY.end
+
+
+def test_the_rows_of_a_batch_are_bounded(monkeypatch):
+    seen = []
+    model = tiny("attention", WORDS, max_length=6)
+    monkeypatch.setattr(search, "MOST_ROWS", 40)
+
+    def spy(model, part, count):
+        seen.append(len(part))
+        return draw(model, part, count)
+
+    monkeypatch.setattr(search, "draw", spy)
+    generate(model, features_for(model, 5), Search(beam_width=2, mbr_samples=20))
+    assert seen == [2, 2, 1]
 
 
 def test_the_search_ranks_the_beams_captions_anew(model):

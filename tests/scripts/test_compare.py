@@ -173,7 +173,7 @@ def test_a_mistake_in_what_was_not_made_yet_can_be_mended(work):
 
 
 def test_all_that_takes_a_precision_has_that_of_the_comparison(work):
-    printed = compare(work, "--pretext", "simclr", "--dtype", "float32", "--dry-run").stdout
+    printed = compare(work, "--pretext", "simclr", "moco", "--dtype", "float32", "--dry-run").stdout
 
     computed = [
         line for line in printed.splitlines() if not re.search("captions --text|evaluate", line)
