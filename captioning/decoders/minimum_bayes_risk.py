@@ -68,8 +68,9 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
 
     Each has a place between 0 and 1, which is in one word's share of the probability. Within that
     share it has a place, too, which says the next word (arithmetic sampling, Vilnis et al., arXiv
-    2210.15458). The first places are spread evenly, so the captions are, and a picture's captions
-    depend neither on chance nor on the pictures beside it.
+    2210.15458). The first places are spread evenly, so the captions are, and no seed is needed. A
+    place has as many digits as a few words use up. What follows these hangs on rounding: another
+    machine, or other pictures in the batch, may draw another end of a caption, as likely as this.
 
     Args:
         features: (N, D) or (N, L, D), as the model takes them.
