@@ -44,7 +44,6 @@ def ranked(
         log_probabilities: of these captions, the end word included.
         drawn: captions, and how often each was drawn.
     """
-
     index = vocabulary.word_index
 
     def rarity(ngram: tuple[str, ...]) -> float:

@@ -25,7 +25,7 @@ def model(request):
 
 
 def tempered(model, image, before: list[int]) -> np.ndarray:
-    """Probabilities of the next word, by teacher forcing; pictures have no padding and no start."""
+    """Probabilities of the next word, by teacher forcing; never the start word or none."""
     tokens = np.array([[model.vocabulary.start, *before]])
     logits = np.array(model.next_words({"features": image[None], "tokens": tokens}))[0, -1]
     logits = logits / TEMPERATURE
@@ -79,7 +79,7 @@ def test_of_captions_as_alike_the_more_probable_is_first():
 
 
 def test_a_caption_drawn_alone_is_worth_ten_and_its_log_probability_a_word():
-    # 10 by CIDEr-D and -16 / 4 a word, so the other must be less probable by more than 10.
+    # Worth 10 and LIKELIHOOD times -20 / 5; the other is worth that and a little less, or more.
     captions, drawn = ["a dog runs fast", "cat"], {"a dog runs fast": 7}
     for margin, first in ((-0.1, 0), (0.1, 1)):
         other = 2 * (10 / LIKELIHOOD - 20 / 5 + margin / LIKELIHOOD)
