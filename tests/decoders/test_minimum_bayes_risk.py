@@ -1,6 +1,5 @@
 """Choosing among a beam's captions by those that the model draws."""
 
-import math
 from collections import Counter
 
 import numpy as np
@@ -24,12 +23,11 @@ def model(request):
     return tiny(request.param, WORDS, max_length=6)
 
 
-def tempered(model, image, before: list[int]) -> np.ndarray:
-    """Probabilities of the next word, by teacher forcing; never the start word or none."""
-    tokens = np.array([[model.vocabulary.start, *before]])
-    logits = np.array(model.next_words({"features": image[None], "tokens": tokens}))[0, -1]
-    logits = logits / TEMPERATURE
-    logits[[0, model.vocabulary.start]] = -np.inf
+def tempered(model, image, tokens: np.ndarray) -> np.ndarray:
+    """Probabilities (N, T, V) of the words after `tokens`; never the start word or none."""
+    images = np.repeat(image[None], len(tokens), axis=0)
+    logits = np.array(model.next_words({"features": images, "tokens": tokens})) / TEMPERATURE
+    logits[:, :, [0, model.vocabulary.start]] = -np.inf
     return np.array(ops.softmax(logits))
 
 
@@ -39,7 +37,7 @@ def test_first_words_are_drawn_as_often_as_the_model_says_them(model):
         found = Counter()
         for caption, times in drawn.items():
             found[caption.split()[0] if caption else "endseq"] += times
-        shares = tempered(model, image, [])
+        shares = tempered(model, image, np.array([[model.vocabulary.start]]))[0, 0]
         for word, index in model.vocabulary.word_index.items():
             # They are spread evenly, so by less than one more or less.
             assert abs(found[word] - count * shares[index]) < 1
@@ -48,13 +46,14 @@ def test_first_words_are_drawn_as_often_as_the_model_says_them(model):
 def test_whole_captions_are_drawn_as_often_as_the_model_says_them(model):
     [image], count = images, _ = features_for(model, 1), 4000
     [drawn] = draw(model, images, count)
-    for caption, times in drawn.items():
-        words = [*(model.vocabulary.word_index[word] for word in caption.split()), 2]
-        words = words[: model.vocabulary.max_length - 2]  # the end of the longest is not chosen
-        steps = [tempered(model, image, words[:n])[word] for n, word in enumerate(words)]
-        # Five standard deviations of independent draws, which spread more than these.
-        expected = count * math.prod(steps)
-        assert abs(times - expected) < 5 * math.sqrt(expected) + 1
+    # The end of the longest captions, which have four words, is not chosen.
+    chosen = [model.vocabulary.encode(caption)[1:5] for caption in drawn]
+    words = np.array([one + [0] * (4 - len(one)) for one in chosen])
+    before = np.insert(words[:, :-1], 0, model.vocabulary.start, axis=1)
+    shares = np.take_along_axis(tempered(model, image, before), words[:, :, None], axis=2)
+    expected = count * np.where(words == 0, 1.0, shares[:, :, 0]).prod(axis=1)
+    # Five standard deviations of independent draws, which spread more than these.
+    assert (np.abs(np.array([*drawn.values()]) - expected) < 5 * np.sqrt(expected) + 1).all()
 
 
 def test_every_draw_is_counted(model):
