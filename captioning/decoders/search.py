@@ -32,7 +32,7 @@ def generate(
     """The best caption for each of `features`; see `generate_n_best` for the arguments."""
     every = generate_n_best(model, features, search, batch_size=batch_size)
     if not all(every):
-        raise UserError("an image's features hold numbers that are not finite; extract them again")
+        raise UserError("the model's weights are not finite, or give numbers that are not")
     return [found[0] for found in every]
 
 
@@ -54,13 +54,16 @@ def generate_n_best(
     caption ends.
 
     Raises:
-        UserError: a minimum length that no caption of this model can have.
+        UserError: a minimum length that no caption of this model can have; features that are not
+            finite, of which some processors make captions.
     """
     search.check_length(model.vocabulary)
     found: list[list[Hypothesis]] = []
     images = max(1, min(batch_size, MOST_ROWS // max(search.beam_width, search.mbr_samples)))
     for first in range(0, len(features), images):
         part = features[first : first + images]
+        if not np.isfinite(part).all():
+            raise UserError("an image's features are not finite; extract them again")
         beams = _beam_search(model, part, search)
         found += _ranked(model, part, beams, search.mbr_samples) if search.mbr_samples else beams
     return found

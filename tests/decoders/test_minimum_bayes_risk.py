@@ -145,5 +145,11 @@ def test_the_search_ranks_the_beams_captions_anew(model):
 
 def test_features_that_are_not_numbers_are_refused(model):
     features = np.full_like(features_for(model, 2), np.nan)
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="features are not finite"):
         generate(model, features, Search(beam_width=3, mbr_samples=5))
+
+
+def test_weights_that_are_not_numbers_are_refused(model):
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    with pytest.raises(UserError, match="weights are not finite"):
+        generate(model, features_for(model, 2), Search(beam_width=3, mbr_samples=5))
