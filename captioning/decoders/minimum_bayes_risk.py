@@ -21,7 +21,6 @@ from captioning.text import Vocabulary
 # temperature of 1 fewer drawn captions are nonsense; see docs/decoders.md.
 TEMPERATURE = 0.7
 LIKELIHOOD = 2.0  # what log-probability a word counts, beside likeness
-GOLDEN = (math.sqrt(5) - 1) / 2
 BLOCK = 256  # rows of logits at once
 
 
@@ -65,11 +64,11 @@ def ranked(
 def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int]]:
     """Captions of each picture, and how often each was drawn: `count` in all.
 
-    Each has a place between 0 and 1, which is in one word's share of the probability. Within that
-    share it has a place, too, which says the next word (arithmetic sampling, Vilnis et al., arXiv
-    2210.15458). The first places are spread evenly, so the captions are, and no seed is needed. A
-    place has as many digits as a few words use up. What follows these hangs on rounding: another
-    machine, or other pictures in the batch, may draw another end of a caption, as likely as this.
+    A caption's next word is the one in whose share of the probability a number between 0 and 1
+    lies. For each word the numbers of a picture's captions are spread evenly, and shuffled (Latin
+    hypercube sampling, McKay et al., Technometrics 1979), so the captions are more even than
+    independent ones. Every picture has the same numbers: what is drawn hangs neither on a seed nor
+    on the other pictures.
 
     Args:
         features: (N, D) or (N, L, D), as the model takes them.
@@ -77,14 +76,16 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     vocabulary, images = model.vocabulary, len(features)
     found = [Counter() for _ in range(images)]
     context, state = model.start(ops.convert_to_tensor(features))
-    places = np.tile((np.arange(count) + 0.5) / count, (images, 1))
+    even = np.tile((np.arange(count) + 0.5) / count, (vocabulary.max_length, 1))
+    places = np.random.default_rng(0).permuted(even, axis=1)
+    captions = np.tile(np.arange(count), (images, 1))  # which of them a row is
     words = np.full((images, count, 1), vocabulary.start)
     is_open = np.ones((images, count), bool)
     rows = 1  # of the state, for each picture: at first its captions are all alike
     for step in range(1, vocabulary.max_length):
         tokens = ops.convert_to_tensor(words[:, :rows, -1].reshape(-1))
         logits, state = model.compiled_step(tokens, context, state)
-        tokens, places = _next(logits, places, vocabulary)
+        tokens = _words_at(places[step][captions], logits, vocabulary)
         if step == vocabulary.max_length - 1:
             tokens[:] = vocabulary.end
         words = np.concatenate([words, tokens[:, :, None]], axis=2)
@@ -103,21 +104,21 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
         parents = np.arange(images)[:, None] * rows + np.minimum(order, rows - 1)
         state = tree.map_structure(lambda part: ops.take(part, parents.reshape(-1), axis=0), state)  # noqa: B023
         words = np.take_along_axis(words, order[:, :, None], axis=1)
-        places = np.take_along_axis(places, order, axis=1)
+        captions = np.take_along_axis(captions, order, axis=1)
         is_open = np.take_along_axis(is_open, order, axis=1)
         rows = fewer
     return found
 
 
-def _next(logits, places: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """The next word (N, S) at each of `places` (N, S), and the place within that word's share.
+def _words_at(places: np.ndarray, logits, vocabulary: Vocabulary) -> np.ndarray:
+    """The words (N, S) in whose share of the probability `places` (N, S) lie.
 
     Args:
         logits: (N * S, V), or (N, V) before the first word.
     """
     logits = ops.convert_to_numpy(ops.cast(logits, "float32"))
     rows = np.broadcast_to(np.arange(len(logits)).reshape(len(places), -1), places.shape).ravel()
-    tokens, inner = np.empty(places.shape, np.int64), np.empty(places.shape)
+    tokens = np.empty(places.shape, np.int64)
     for first in range(0, places.size, BLOCK):  # a vocabulary may be large
         block = slice(first, first + BLOCK)
         shares = logits[rows[block]] / TEMPERATURE
@@ -125,13 +126,6 @@ def _next(logits, places: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarra
         shares[:, [0, vocabulary.start]] = 0.0
         shares[:, vocabulary.end] += 1e-30  # a caption ends where nothing else can follow
         ends = np.cumsum(shares, axis=1, dtype=np.float64)
-        ends /= ends[:, -1:]
-        place = places.flat[block][:, None]
-        word = (ends <= place).sum(axis=1, keepdims=True)
-        below = np.take_along_axis(ends, np.maximum(word - 1, 0), axis=1)  # word 0 has no share
-        above = np.take_along_axis(ends, word, axis=1)
-        with np.errstate(invalid="ignore"):  # where features are not numbers; the search says so
-            # Turned, or a place that has no digits left would be 0 from there on.
-            place = ((place - below) / (above - below) + GOLDEN) % 1.0
-        tokens.flat[block], inner.flat[block] = word[:, 0], place[:, 0]
-    return tokens, inner
+        place = places.flat[block][:, None] * ends[:, -1:]
+        tokens.flat[block] = (ends <= place).sum(axis=1)
+    return tokens
