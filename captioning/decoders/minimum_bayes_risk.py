@@ -67,8 +67,8 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     A caption's next word is the one in whose share of the probability a number between 0 and 1
     lies. For each word the numbers of a picture's captions are spread evenly, and shuffled (Latin
     hypercube sampling, McKay et al., Technometrics 1979), so the captions are more even than
-    independent ones. Every picture has the same numbers: what is drawn hangs neither on a seed nor
-    on the other pictures.
+    independent ones. Every picture has the same numbers, so no seed is needed, and rounding, which
+    differs from batch to batch, moves a word only where a number lies on the border of its share.
 
     Args:
         features: (N, D) or (N, L, D), as the model takes them.
