@@ -14,6 +14,7 @@ from captioning.cli import (
     seed,
 )
 from captioning.decoders.table import TABLE
+from captioning.files import artifact_path
 from captioning.training import recipes
 
 
@@ -29,7 +30,8 @@ def parse_arguments():
         help="features of the same pictures by 1_data_preprocessor.py --view 1 (2, ...): training "
         "sees a picture as it is or in one of these, drawn anew in every epoch",
     )
-    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    what = "from 1_data_preprocessor.py, here or in Pre-trained/"
+    add("--descriptions", default=artifact_path("descriptions.txt"), help=what)
     add(
         "--train-split",
         nargs="+",
@@ -161,6 +163,7 @@ def main() -> None:
             write_json(
                 recipes.settings_path(output_dir), {**settings, "features": str(args.features)}
             )
+        print(f"features {args.features}\ndescriptions {args.descriptions}")
         print(
             f"{args.decoder}: {len(train_ids)} images, {len(vocabulary)} words, captions of at "
             f"most {vocabulary.max_length}; {len(this_run.history)} epochs already trained"

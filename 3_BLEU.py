@@ -69,7 +69,7 @@ def main() -> None:
     )
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import find_features, read_features
-    from captioning.files import check_writable, find_artifact, write_json
+    from captioning.files import artifact_path, check_writable, write_json
 
     # 1. What to score, and against which references.
     if args.protocol == "coco" and args.captions is None:
@@ -92,7 +92,7 @@ def main() -> None:
         dataset = read_datasets(args.captions, args.dataset)
         source, references, numbers = dataset.name, dataset.captions, dataset.numbers
     else:
-        source = args.descriptions or find_artifact("descriptions.txt") or "descriptions.txt"
+        source = args.descriptions or artifact_path("descriptions.txt")
         references, _ = read_descriptions(source)
     splits = read_splits(args.split, references, seed=args.split_seed)
     advice = "write it with its folder"

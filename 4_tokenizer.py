@@ -4,12 +4,14 @@
 from pathlib import Path
 
 from captioning.cli import ArgumentParser, positive_int, run, seed
+from captioning.files import artifact_path
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    what = "from 1_data_preprocessor.py, here or in Pre-trained/"
+    add("--descriptions", default=artifact_path("descriptions.txt"), help=what)
     add(
         "--train-split",
         nargs="+",
@@ -57,6 +59,7 @@ def main() -> None:
     vocabulary = build_vocabulary(descriptions, ids, text_rules, min_count)
     write_tokenizer(args.output, vocabulary)
     print(
+        f"descriptions {args.descriptions}\n"
         f"{args.output}: {len(vocabulary)} words of {min_count} uses or more, {text_rules} rules, "
         f"captions of at most {vocabulary.max_length} words"
     )

@@ -160,6 +160,11 @@ def find_artifact(name: str) -> Path | None:
     return None
 
 
+def artifact_path(name: str) -> str:
+    """Where `find_artifact` finds it; else the name itself, for what refuses a missing file."""
+    return str(find_artifact(name) or name)
+
+
 # ---- what is known about a hand-off file, kept beside it -------------------------------------
 
 

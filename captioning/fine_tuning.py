@@ -20,6 +20,7 @@ from captioning.cli import (
     run,
     seed,
 )
+from captioning.files import artifact_path
 
 
 def stages(text: str) -> str:
@@ -36,7 +37,8 @@ def parse_arguments():
         help="folder of the pictures, or all those that 1_data_preprocessor.py was given",
     )  # fmt: skip
     add("--weights", help="the encoder's, where the model's record of them is not enough")
-    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    what = "from 1_data_preprocessor.py, here or in Pre-trained/"
+    add("--descriptions", default=artifact_path("descriptions.txt"), help=what)
     for name, what in (("train", "it learns from"), ("dev", "choose the best epoch")):
         default = [f"data/flickr8k/Flickr8k_text/Flickr_8k.{name}Images.txt"]
         text = f"which images {what}; of several data sets a split for each"
@@ -168,6 +170,7 @@ def main() -> None:
         for image_id in train
     }
     history = this_run.history
+    print(f"descriptions {args.descriptions}")
     print(f"{len(train)} pictures; {len(history)} epochs already trained")
     if not history:
         before = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)

@@ -19,6 +19,7 @@ from captioning.cli import (
     run,
     seed,
 )
+from captioning.files import artifact_path
 
 
 def parse_arguments():
@@ -26,7 +27,8 @@ def parse_arguments():
     add = parser.add_argument
     add("--model", required=True, help="a decoder that stage 2 has trained")
     add("--features", required=True, help="those it was trained on")
-    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    what = "from 1_data_preprocessor.py, here or in Pre-trained/"
+    add("--descriptions", default=artifact_path("descriptions.txt"), help=what)
     for name, what in (("train", "it learns from"), ("dev", "choose the best epoch")):
         default = [f"data/flickr8k/Flickr8k_text/Flickr_8k.{name}Images.txt"]
         text = f"which images {what}; of several data sets a split for each"
@@ -106,6 +108,7 @@ def main() -> None:
     this_run.start(resume=args.resume)
     history = this_run.history
     train_reward, dev_reward = scorer(descriptions, train_ids), scorer(descriptions, dev_ids)
+    print(f"descriptions {args.descriptions}")
     before = judge(trained, features, dev_ids, dev_reward)
     print(f"{settings['dev_split']}: CIDEr-D {before:.3f} before the first epoch")
 

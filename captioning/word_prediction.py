@@ -22,6 +22,7 @@ from captioning.cli import (
     seed,
 )
 from captioning.encoders.table import TABLE
+from captioning.files import artifact_path
 
 
 def parse_arguments():
@@ -33,7 +34,8 @@ def parse_arguments():
         "--images", nargs="+", default=["data/flickr8k/Flicker8k_Dataset"], metavar="FOLDER",
         help="folder of the pictures, or all those that 1_data_preprocessor.py was given",
     )  # fmt: skip
-    add("--descriptions", default="descriptions.txt", help="from 1_data_preprocessor.py")
+    what = "from 1_data_preprocessor.py, here or in Pre-trained/"
+    add("--descriptions", default=artifact_path("descriptions.txt"), help=what)
     for name, what in (("train", "it learns from"), ("dev", "choose the best epoch")):
         default = [f"data/flickr8k/Flickr8k_text/Flickr_8k.{name}Images.txt"]
         text = f"which images {what}; of several data sets a split for each"
@@ -153,6 +155,7 @@ def main() -> None:
     recipe = {"encoder": args.encoder, "image_size": encoder.preprocessing.size,
               "preprocessing": str(encoder.preprocessing),
               "from": encoder.info["weights"]}  # fmt: skip
+    print(f"descriptions {args.descriptions}")
     print(f"{len(train)} pictures; {len(weights) - 1} words; {len(history)} epochs already trained")
     for epoch in range(len(history), args.epochs):
         unreadable: list[str] = []

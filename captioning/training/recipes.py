@@ -11,6 +11,7 @@ from typing import Any
 
 from captioning.cli import UserError, fraction, not_negative, positive_float, positive_int
 from captioning.decoders.table import DECODERS, TABLE, decoder_class
+from captioning.files import artifact_path
 
 _DEFAULTS = {name: None for entry in TABLE.values() for name in entry.defaults}
 SETTINGS = tuple(name for name in _DEFAULTS if name != "features")
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="merge reads one vector a picture; attention, an LSTM, and transformer look at the "
         "grid that 1_data_preprocessor.py --grid writes",
     )
-    add("--features", "from 1_data_preprocessor.py")
+    add("--features", "from 1_data_preprocessor.py, here or in Pre-trained/")
     add(
         "--learning-rate",
         "of AdamW at its peak; lower it if the loss does not fall",
@@ -114,7 +115,7 @@ def complete(args: argparse.Namespace) -> None:
         if name not in TABLE[args.decoder].defaults and given.get(name):
             flag = name.replace("_", "-")
             raise UserError(f"--{flag}: the {args.decoder} decoder has none; leave it out")
-        given.setdefault(name, value)
+        given.setdefault(name, artifact_path(value) if name == "features" else value)
 
 
 def settings_path(folder: Path) -> Path:
