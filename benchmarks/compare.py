@@ -27,6 +27,7 @@ from captioning import cli
 from captioning.cli import UserError, positive_int
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, preprocessing_of, trained_by
+from captioning.evaluation.coco_toolkit import CocoToolkit
 from captioning.files import existing_file, hold, sha256, write_json, write_text
 from captioning.images.sources import open_sources
 
@@ -276,6 +277,8 @@ def main() -> None:
     if args.dry_run:
         print(*(f"python {shlex.join(command)}" for command in todo.values()), sep="\n")
         return
+    if todo:
+        CocoToolkit()  # says now that it is missing, not hours later
     for _, steps in plan:
         for file in record.left(steps):
             record.carry_out(file, steps[file])

@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import ROOT, assert_refused, run_script
 from tests.pretext_tools import write_pictures
 
+pytest.importorskip("pycocoevalcap", reason="the COCO toolkit is not installed")
+
 STUB = """
 import json, os, signal, sys
 from pathlib import Path
@@ -199,6 +201,20 @@ def test_a_damaged_record_is_refused(finished):
 )
 def test_a_row_that_cannot_be_is_refused_before_any_work(work, name, message):
     assert_refused(compare(work, "--pretext", "random", name), message)
+    assert calls(work) == []
+
+
+def test_without_the_toolkit_it_says_so_before_any_work(work):
+    (work / "without").mkdir()
+    hidden = 'import sys\nsys.modules["pycocoevalcap"] = None\n'
+    (work / "without" / "sitecustomize.py").write_text(hidden)
+
+    result = run_script(
+        "benchmarks/compare.py", "--pretext", "random", "--seeds", 0, "--output", "out",
+        cwd=work, PYTHONPATH=str(work / "without"),
+    )  # fmt: skip
+
+    assert_refused(result, "not installed", "pip install -r requirements-evaluate.txt")
     assert calls(work) == []
 
 
