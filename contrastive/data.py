@@ -1,6 +1,7 @@
 """Unlabelled pictures, decoded once to small squares, and batches of them."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -60,6 +61,7 @@ def load_pictures(
     else:
         spill.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.lib.format.open_memmap(spill, "w+", np.uint8, shape)
+        _take_room(spill)
 
     folders, unreadable, digest = [], [], hashlib.sha256()
     with tqdm(total=total, unit="image", desc="pictures") as bar:
@@ -79,6 +81,21 @@ def load_pictures(
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number.get(folder, -1) for folder in folders], np.int32)
     return Pictures(pixels[: len(folders)], labels, classes, unreadable, digest.hexdigest())
+
+
+def _take_room(path: Path) -> None:
+    """Have the disk give a sparse file all of its room now.
+
+    A mapped file that finds the disk full later ends the process, and no error is raised.
+    """
+    if not hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            path.unlink()
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def batches(

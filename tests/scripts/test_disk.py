@@ -53,6 +53,10 @@ def jobs(pipeline) -> dict[str, list]:
             "contrastive/main.py", "--images", data.images, "--image-size", 32, "--batch-size", 4,
             "--epochs", 1, "--output", "disk",
         ],
+        "streaming": [
+            "contrastive/main.py", "--images", data.images, "--image-size", 32, "--batch-size", 4,
+            "--memory-limit", "1e-6", "--output", "disk",
+        ],
         "HDF5": ["jigsaw/to_hdf5.py", "--images", data.images, "--output", "disk/pictures.hdf5"],
     }  # fmt: skip
 
@@ -64,6 +68,7 @@ def jobs(pipeline) -> dict[str, list]:
         ("extraction", "50k", "features.pkl"),
         ("training", "2m", "checkpoints/best_model.keras"),
         ("pretext", "10m", "resnet18-simclr.weights.h5"),
+        ("streaming", "50k", "pictures.npy"),
         ("HDF5", "1m", "pictures.hdf5"),
     ],
 )
