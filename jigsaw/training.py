@@ -33,6 +33,12 @@ def compile_solver(solver: JigsawSolver, optimizer: keras.optimizers.Optimizer |
         # XLA is slower than oneDNN at convolutions on a CPU.
         jit_compile=keras.backend.backend() != "tensorflow",
     )
+    if keras.backend.backend() == "jax":
+        # Else `fit` and `evaluate` build loss and metrics from the first batches of their puzzles,
+        # which workers have cut ahead by then, and take some of them twice and others never.
+        tiles = np.zeros((2, solver.tile_count, solver.tile_size, solver.tile_size, 3), np.float32)
+        solver.test_on_batch(tiles, np.zeros(2, np.int32))
+        solver.reset_metrics()
 
 
 class JigsawRun(Run):

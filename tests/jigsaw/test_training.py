@@ -13,6 +13,7 @@ from jigsaw.DataGenerator import DataGenerator
 from jigsaw.image_preprocessing.image_transform import JigsawCreator
 from jigsaw.permutations import all_permutations
 from jigsaw.schedule import WarmUpAdam
+from tests.jax_processes import needs_jax, start
 from tests.pretext_tools import patterns
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,7 @@ def make_run(
             JigsawCreator(solver.permutations, **solver.sizes),
             batch_size=8,
             shuffle=split == "train",
+            workers=2,
         )
         for split in ("train", "val")
     ]
@@ -100,3 +102,33 @@ def test_a_loss_that_is_no_number_says_what_to_lower(dataset, tmp_path):
     run = make_run(dataset, tmp_path / "run", learning_rate=1e38)
     with pytest.raises(UserError, match="lower --learning-rate"):
         run.train()
+
+
+UNDER_JAX = """
+import sys
+sys.path.insert(0, ".")
+import numpy as np
+from pathlib import Path
+from tests.jigsaw.test_training import make_run
+
+run = make_run(Path(sys.argv[1]), Path(sys.argv[2]))
+run.val.batch_size = 1
+cut = np.concatenate([run.val.cut(number)[1] for number in range(len(run.val))])
+print(run.model.evaluate(run.val, verbose=0, return_dict=True)["accuracy"], (cut == 0).mean())
+"""
+
+
+@needs_jax
+def test_every_puzzle_is_judged_once_under_jax(tmp_path):
+    """Workers cut puzzles ahead, of which Keras would take some to build what it measures by."""
+    with h5py.File(tmp_path / "pictures.hdf5", "w") as file:
+        for split, count in (("train", 24), ("val", 60)):
+            file[f"{split}_img"] = patterns(count, 32, seed=count)
+    run = start("-c", UNDER_JAX, tmp_path / "pictures.hdf5", tmp_path / "run")
+
+    said, _ = run.communicate(timeout=300)
+
+    assert run.returncode == 0, said
+    found, expected = map(float, said.split()[-2:])
+    # A new solver gives all permutations one probability, and so says number 0 of each puzzle.
+    assert found == pytest.approx(expected)
