@@ -69,7 +69,12 @@ def parse_arguments():
     add("--limit", type=positive_int, help="use only N pictures of each split, for a try")
     add("--save-minutes", type=positive_float, default=10, help="save the state as often, too")
     add("--stop-minutes", type=positive_float, help="stop after so long; --resume goes on")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.batch_size < 2:
+        parser.error("--batch-size 1: the dense layers are normalised over a batch; give more")
+    if args.max_hamming_set == 1:
+        parser.error("--max-hamming-set 1: a puzzle has one answer then; give 2 or more")
+    return args
 
 
 def main() -> None:
@@ -80,7 +85,7 @@ def main() -> None:
     from captioning.files import hold
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
     from jigsaw.permutations import read_permutations
-    from jigsaw.picture_sets import SPLITS, open_split
+    from jigsaw.picture_sets import SPLITS, digest, open_split
 
     counts = {split: len(open_split(args.dataset, split)) for split in SPLITS}
     counts = {split: min(count, args.limit or count) for split, count in counts.items()}
@@ -125,6 +130,7 @@ def main() -> None:
     settings = {
         **solver.settings, "batch_size": args.batch_size, "grey": args.grey,
         "warmup_steps": args.warmup_steps, "pictures": counts["train"],
+        "pictures_sha256": digest(args.dataset),
     }  # fmt: skip
     recipe = {
         **settings, "method": "jigsaw", "image_size": picture_size, "tiles": args.tiles,

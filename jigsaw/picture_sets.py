@@ -27,6 +27,7 @@ from captioning.untrusted.hdf5 import open_hdf5
 
 SPLITS = ("train", "val", "test")
 PART = 256  # pictures that are written together: what a killed run loses at most
+DIGESTED = 64  # pictures of each split, whose bytes are read to tell files apart
 
 
 # ---- writing ---------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ def random_square(seed: int) -> Callable[[Item], Callable[[Image.Image, int], Im
     """For each item a random square along the longer side, resized by Lanczos' filter."""
 
     def to_square(item: Item) -> Callable[[Image.Image, int], Image.Image]:
-        place = random.Random(os.fsencode(f"{seed} {item.member}")).random()
+        place = random.Random(f"{seed} {item.member}".encode("utf-8", "surrogateescape")).random()
 
         def crop(image: Image.Image, size: int) -> Image.Image:
             side = min(image.size)
@@ -253,3 +254,18 @@ def open_split(path: str | Path, split: str) -> h5py.Dataset:
             f"{path}: '{split}_img' is {data.dtype} {shape}, not uint8 (N, size, size, 3)"
         )
     return data
+
+
+def digest(path: str | Path) -> str:
+    """What tells a file of other pictures, or of other splits, from this one: some rows of each.
+
+    Raises:
+        UserError: as `open_split`.
+    """
+    found = hashlib.sha256()
+    for split in SPLITS:
+        pictures = open_split(path, split)
+        found.update(f"{split} {pictures.shape}".encode())
+        for row in range(0, len(pictures), -(-len(pictures) // DIGESTED) or 1):
+            found.update(pictures[row].tobytes())
+    return found.hexdigest()

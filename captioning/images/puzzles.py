@@ -38,6 +38,8 @@ class Puzzle:
         self.channel_shift = channel_shift
         if self.grid**2 != tiles:
             raise UserError(f"{tiles} tiles make no square puzzle; take 4, 9 or 16")
+        if tile_size < 1:
+            raise UserError(f"a crop of {crop_size} px has no room for {tiles} tiles")
         if tile_size > cell_size:
             raise UserError(f"tiles of {tile_size} px do not fit cells of {cell_size} px")
         if self.grid * cell_size > crop_size:

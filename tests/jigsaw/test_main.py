@@ -137,6 +137,22 @@ def test_a_resumed_run_wants_its_permutations(stage):
 
 
 @pytest.mark.slow
+def test_a_resumed_run_wants_its_pictures(stage):
+    with (
+        h5py.File(stage.work / "pictures.hdf5") as file,
+        h5py.File(stage.work / "turned.hdf5", "w") as turned,
+    ):
+        for split in ("train", "val", "test"):
+            turned[f"{split}_img"] = file[f"{split}_img"][:][::-1]
+
+    result = run_script(
+        SCRIPT, *stage.arguments, "--dataset", "turned.hdf5", "--resume", cwd=stage.work
+    )
+
+    assert_refused(result, "state.npz", "other pictures")
+
+
+@pytest.mark.slow
 def test_trains_stops_and_resumes_under_jax(tmp_path):
     pytest.importorskip("jax")
     write_inputs(tmp_path)
@@ -160,6 +176,9 @@ def inputs(tmp_path) -> Path:
     [
         (("--batch-size", 33), ("pictures.hdf5", "32 train", "--batch-size 33")),
         (("--limit", 4), ("4 train", "--batch-size 8")),
+        (("--batch-size", 1), ("--batch-size 1", "give more")),
+        (("--max-hamming-set", 1), ("--max-hamming-set 1", "2 or more")),
+        (("--crop-size", 2), ("a crop of 2 px has no room for 9 tiles",)),
         (("--max-hamming-set", 7), ("set.txt", "holds 6 permutations, not 7")),
         (("--tiles", 4), ("set.txt", "line 1 has 9 tiles", "--tiles")),
         (("--tile-size", 15), ("tiles of 15 px do not fit cells of 14 px",)),

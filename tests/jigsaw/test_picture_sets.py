@@ -17,8 +17,8 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.images.sources import open_sources
 from contrastive.data import load_pictures
-from jigsaw.picture_sets import _Draft, assign_splits, convert, open_split
-from tests.conftest import ROOT, assert_refused, run_script
+from jigsaw.picture_sets import _Draft, assign_splits, convert, digest, open_split
+from tests.conftest import ROOT, assert_refused, run_afresh, run_script
 from tests.pretext_tools import encoded, patterns, write_pictures
 
 SCRIPT = "jigsaw/to_hdf5.py"
@@ -338,3 +338,36 @@ def test_hdf5_is_a_source_too(tmp_path):
     expected = [first[f"{split}_img"] for split in ("test", "train", "val")]
     np.testing.assert_array_equal(again["train_img"], np.concatenate(expected))
     assert again["train_names"][0] == b"test_img[0]"
+
+
+def test_the_digest_tells_other_pictures_and_other_splits(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3)).astype(np.uint8)
+
+    def digest_of(*splits: np.ndarray) -> str:
+        with h5py.File(tmp_path / "made.hdf5", "w") as file:
+            for split, chosen in zip(SPLITS, splits, strict=True):
+                file[f"{split}_img"] = chosen
+        return digest(tmp_path / "made.hdf5")
+
+    first = digest_of(pictures[:200], pictures[200:250], pictures[250:])
+
+    assert digest_of(pictures[:200], pictures[200:250], pictures[250:]) == first
+    assert digest_of(pictures[:200], pictures[250:], pictures[200:250]) != first
+    assert digest_of(pictures[100:], pictures[:50], pictures[50:100]) != first
+    assert digest_of(pictures[:0], pictures[:0], pictures[:0]) != first
+
+
+def test_the_crop_does_not_depend_on_the_locale():
+    code = (
+        "from collections import namedtuple; from PIL import Image;"
+        "from jigsaw.picture_sets import random_square;"
+        "row = Image.linear_gradient('L').rotate(90).resize((512, 8));"
+        "item = namedtuple('Item', 'member')('sommer/m\\u00e4dchen.jpg');"
+        "print(random_square(3)(item)(row, 8).tobytes().hex())"
+    )
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+
+    said = [run_afresh("-c", code, cwd=ROOT, **more) for more in ({"PYTHONUTF8": "1"}, plain)]
+
+    assert [one.returncode for one in said] == [0, 0], said[1].stderr
+    assert said[0].stdout == said[1].stdout
