@@ -223,9 +223,9 @@ def main() -> None:
     print(settings)
     several = [scores for _, scores in rows[: len(models)]]
     print(table(rows, spread(several) if args.spread else None))
-    if toolkit.without_java:
-        print(f"METEOR: n/a ({toolkit.without_java})")
-        settings += f", METEOR n/a ({toolkit.without_java})"
+    if toolkit.without_meteor:
+        print(f"METEOR: n/a ({toolkit.without_meteor})")
+        settings += f", METEOR n/a ({toolkit.without_meteor})"
     for candidate, scores in rows[: len(models)] if args.calibrate else ():
         values = candidate.confidences
         scored = [scores.cider[image_id] for image_id in values]
@@ -233,6 +233,7 @@ def main() -> None:
     if args.output:
         figures = {
             "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,
+            "without_meteor": toolkit.without_meteor,
             "captions": args.captions, "captions_sha256": list(map(sha256, args.captions)),
             "split": split_name, "split_seed": args.split_seed, "images": len(ids),
             "image_ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),

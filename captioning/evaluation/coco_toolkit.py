@@ -37,8 +37,9 @@ class CocoToolkit:
         patience: seconds to wait for an answer from Java.
 
     Attributes:
-        without_java: why Java is not used, or None as long as it is. After a failure it is not
-            tried again.
+        without_java: why captions are not tokenised by Java, or None as long as they are. After a
+            failure it is not tried again.
+        without_meteor: likewise why there is no METEOR.
 
     Raises:
         UserError: pycocoevalcap is not installed.
@@ -55,6 +56,7 @@ class CocoToolkit:
         self.folder = Path(next(iter(package.submodule_search_locations)))
         self.patience = patience
         self.without_java: str | None = None
+        self.without_meteor: str | None = None
         self._meteor: Meteor | None = None
 
     def __enter__(self) -> "CocoToolkit":
@@ -106,7 +108,7 @@ class CocoToolkit:
             try:
                 return [self._tokenise_by_java(corpus) for corpus in corpora]
             except JavaFailed as failure:
-                self.without_java = str(failure)
+                self.without_java = self.without_meteor = str(failure)
         return [
             {
                 image_id: [" ".join(ptb_tokenize(text)) for text in texts]
@@ -131,7 +133,7 @@ class CocoToolkit:
     def _score_meteor(self, references: dict, candidates: dict, name: str) -> float | None:
         from pycocoevalcap.meteor.meteor import METEOR_JAR
 
-        if self.without_java is not None:
+        if self.without_meteor is not None:
             return None
         try:
             if self._meteor is None:
@@ -141,7 +143,7 @@ class CocoToolkit:
             counts = [self._meteor.count(references[image_id], text) for image_id, [text] in bar]
             return self._meteor.total(counts)
         except JavaFailed as failure:
-            self.without_java = str(failure)
+            self.without_meteor = str(failure)
             return None
 
 

@@ -157,14 +157,14 @@ def test_missing_toolkit_is_named_with_what_to_install(monkeypatch):
 def score_with(monkeypatch, tmp_path, script: str, patience=60.0):
     fake_java(monkeypatch, tmp_path, script)
     with CocoToolkit(patience) as toolkit:
-        return toolkit.score(REFERENCES, CAPTIONS), toolkit.without_java
+        return toolkit.score(REFERENCES, CAPTIONS), toolkit.without_meteor
 
 
 def test_without_java_only_meteor_is_missing(monkeypatch, tmp_path):
     without_java(monkeypatch, tmp_path)
     with CocoToolkit() as toolkit:
         scores = toolkit.score(REFERENCES, CAPTIONS)
-    assert toolkit.without_java == "needs Java"
+    assert toolkit.without_java == toolkit.without_meteor == "needs Java"
     assert [name for name, figure in scores.figures.items() if figure is None] == ["METEOR"]
 
 
@@ -205,6 +205,16 @@ def test_meteor_that_fails_takes_no_other_figure_along(monkeypatch, tmp_path, me
     scores, why = score_with(monkeypatch, tmp_path, script, patience=2.0)
     assert reason in why
     assert [name for name, figure in scores.figures.items() if figure is None] == ["METEOR"]
+
+
+def test_rows_after_meteor_has_failed_are_tokenised_as_the_one_before(monkeypatch, tmp_path):
+    fake_java(monkeypatch, tmp_path, 'case "$*" in *PTBTokenizer*) exec tr a-z b-za;; esac; exit 1')
+
+    with CocoToolkit() as toolkit:
+        first, second = (toolkit.score(REFERENCES, CAPTIONS) for _ in range(2))
+
+    assert first == second
+    assert toolkit.without_java is None
 
 
 def test_a_tokenizer_that_loses_a_line_is_not_believed(monkeypatch, tmp_path):
