@@ -65,25 +65,23 @@ class CiderD:
     """
 
     def __init__(self, references: Mapping[str, Sequence[Sequence[str]]]) -> None:
-        counted = {
-            image_id: [count_ngrams(words) for words in texts]
-            for image_id, texts in references.items()
-        }
         images_with = Counter()
-        for texts in counted.values():
-            images_with.update({ngram for ngrams in texts for ngram in ngrams})
-        self._most = math.log(len(counted))
+        for texts in references.values():
+            images_with.update({ngram for words in texts for ngram in count_ngrams(words)})
+        self._most = math.log(len(references))
         self._rarities = {ngram: self._most - math.log(n) for ngram, n in images_with.items()}
-        self._vectors = {
-            image_id: [vector(ngrams, self._rarity) for ngrams in texts]
-            for image_id, texts in counted.items()
-        }
+        self._references = references
+        # Of the image that was scored last: those of all would take 36 kB an image.
+        self._image, self._vectors = None, []
 
     def score(self, image_id: str, caption: Sequence[str]) -> float:
         """CIDEr-D of a tokenised caption of an image, 0 to 10; people get 0.8 or so on Flickr8k."""
         ours = vector(count_ngrams(caption), self._rarity)
-        references = self._vectors[image_id]
-        return sum(similarity(ours, reference) for reference in references) / len(references)
+        if image_id != self._image:
+            texts = self._references[image_id]
+            self._vectors = [vector(count_ngrams(words), self._rarity) for words in texts]
+            self._image = image_id
+        return sum(similarity(ours, theirs) for theirs in self._vectors) / len(self._vectors)
 
     def _rarity(self, ngram: tuple[str, ...]) -> float:
         return self._rarities.get(ngram, self._most)

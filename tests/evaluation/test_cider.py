@@ -50,3 +50,13 @@ def test_words_that_every_image_has_count_nothing():
 def test_a_word_said_twice_gains_nothing():
     scorer = CiderD({"a": [["a", "dog"]], "b": [["a", "cat"]]})
     assert scorer.score("a", ["dog", "dog"]) < scorer.score("a", ["a", "dog"])
+
+
+def test_scores_do_not_depend_on_the_order_of_images(captions):
+    references, found = captions
+    scorer = CiderD(references)
+    again = [scorer.score(one, words) for one, words in found.items() for _ in range(2)][::2]
+
+    in_turns = [CiderD(references).score(one, words) for one, words in found.items()]
+
+    assert in_turns == again
