@@ -18,8 +18,9 @@ COLUMNS = (
 )  # fmt: skip
 # What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
 # The rate falls along a cosine over `steps`, whose end may be moved while the run is under way.
+# BYOL's momentum goes by the length, where none is given.
 # Small views first, then larger ones, see more pictures in the same time than large ones alone.
-MAY_CHANGE = ("learning_rate", "weight_decay", "temperature", "steps", "image_size")
+MAY_CHANGE = ("learning_rate", "weight_decay", "temperature", "momentum", "steps", "image_size")
 
 
 class PretextRun(Run):

@@ -116,6 +116,16 @@ def test_a_run_on_its_way_may_be_made_shorter_or_longer(steps, tmp_path):
     assert float(changed.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
 
 
+def test_byol_may_be_made_longer_though_its_momentum_goes_by_the_length(tmp_path):
+    make_run("byol", tmp_path, momentum=0.97, stop_minutes=1e-9).train()
+
+    longer = make_run("byol", tmp_path, momentum=0.99, steps=21)
+    longer.resume()
+
+    assert longer.step == 1
+    assert longer.model.momentum == pytest.approx(0.99)
+
+
 def test_views_may_grow_on_the_way(tmp_path):
     """Weights and optimizer go on as they were; nothing of them depends on the views' size."""
     make_run("simclr", tmp_path, stop_minutes=1e-9).train()
