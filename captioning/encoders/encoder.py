@@ -38,7 +38,11 @@ class Encoder:
         return shape[1] * shape[2]
 
     def resize(self, size: int) -> None:
-        """Take pictures of another size, prepared as before but for that."""
+        """Take pictures of another size, prepared as before but for that.
+
+        Raises:
+            UserError: a size that no encoder takes.
+        """
         self.preprocessing = self.preprocessing.resized(size)
         self.info |= {"image_size": size, "preprocessing": str(self.preprocessing)}
 

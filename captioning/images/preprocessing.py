@@ -55,10 +55,16 @@ class Preprocessing(NamedTuple):
         return f"{square}|mean({mean})|deviation({deviation})"
 
     def resized(self, size: int) -> "Preprocessing":
-        """The same of pictures of `size`: as large a part of each, at another scale."""
-        return self._replace(
+        """The same of pictures of `size`: as large a part of each, at another scale.
+
+        Raises:
+            UserError: a size that `parse` would refuse.
+        """
+        other = self._replace(
             size=size, resize=self.resize and round(self.resize * size / self.size)
         )
+        parse(str(other), other)
+        return other
 
     def square(self, image: Image.Image, size: int) -> Image.Image:
         """The picture as a square of `size`, which is `self.size` or in proportion to it."""

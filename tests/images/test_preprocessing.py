@@ -112,3 +112,9 @@ def test_pictures_of_another_size_show_as_large_a_part():
     cropped = parse("resize(256)|crop(224)|unit", Preprocessing())
     assert str(cropped.resized(112)) == "resize(128)|crop(112)|unit"
     assert str(Preprocessing(224).resized(112)) == "squash(112)|imagenet"
+
+
+@pytest.mark.parametrize("size", [0, 4, 5000])
+def test_a_size_that_no_file_may_record_is_refused(size):
+    with pytest.raises(UserError, match="8 to 4096 pixels"):
+        Preprocessing(224).resized(size)
