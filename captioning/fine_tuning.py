@@ -154,6 +154,7 @@ def main() -> None:
         "train_split": described(args.train_split, args.repeat),
         "dev_split": described(args.dev_split),
         "model_sha256": sha256(args.model), "weights_sha256": encoder.info["weights_sha256"],
+        "descriptions_sha256": sha256(args.descriptions),
     }  # fmt: skip
     this_run = Run(
         model, output, settings, columns=COLUMNS, means=("token_loss",),

@@ -67,6 +67,11 @@ def main() -> None:
         args.train_split, args.dev_split, descriptions, seed=args.split_seed, features=features
     )
     train_ids = list(times)
+    if min(len(train_ids), len(dev_ids)) < 2:
+        raise UserError(
+            "CIDEr-D asks how rare words are among the images: with one image to train or judge "
+            "all rewards are 0; give splits of two or more"
+        )
     output = Path(args.output_dir)
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
@@ -89,6 +94,7 @@ def main() -> None:
         "train_split": described(args.train_split),
         "dev_split": described(args.dev_split),
         "model_sha256": sha256(args.model), "features_of": features.origin,
+        "descriptions_sha256": sha256(args.descriptions),
     }  # fmt: skip
     trained = load_trained(args.model, output)
     check_features(trained, args.model, features, args.features)

@@ -62,7 +62,10 @@ def parse_arguments():
     add("--limit", type=positive_int, help="use the first N images of each split only, for a try")
     add("--output-dir", default="word_prediction", help="takes history.csv and the weights")
     add("--resume", action="store_true", help="go on after the last epoch that was completed")
-    return parser.parse_args()  # fmt: skip
+    args = parser.parse_args()  # fmt: skip
+    if args.batch_size < 2:
+        parser.error("--batch-size 1: features are standardised over a batch; give more")
+    return args
 
 
 def main() -> None:
@@ -136,6 +139,7 @@ def main() -> None:
         "train_split": described(args.train_split, args.repeat),
         "dev_split": described(args.dev_split),
         "encoder": args.encoder, "weights_sha256": encoder.info["weights_sha256"],
+        "vocabulary_sha256": vocabulary.digest,
     }  # fmt: skip
     this_run = Run(model, output, settings, columns=COLUMNS,
                    advice="lower --learning-rate and start again")  # fmt: skip
@@ -172,8 +176,11 @@ def main() -> None:
                 f"{len(unreadable)} of the pictures could not be read, the first: {unreadable[0]}"
             )
         model.reset_metrics()
-        for pixels, shares in passes(dev, 0, whole=True, unreadable=[]):
+        val_loss = None
+        for pixels, shares in passes(dev, 0, whole=True, unreadable=unreadable):
             val_loss = float(model.test_on_batch(pixels, shares, return_dict=True)["loss"])
+        if val_loss is None:
+            raise UserError(f"{unreadable[-1]}; nor can any other picture that judges be read")
         this_run.check_number(val_loss, "development loss")
         row = {
             "epoch": epoch + 1, "loss": round(this_run.part["loss"], 5),

@@ -97,6 +97,8 @@ def test_a_trained_model_goes_on_as_a_user_runs_it(pipeline, tmp_path):
         "--output-dir", tmp_path / "out",
     ]  # fmt: skip
     assert_refused(run_module(*command, "--samples", 1), "--samples 1")
+    (tmp_path / "one.txt").write_text(data.names[0])
+    assert_refused(run_module(*command, "--dev-split", tmp_path / "one.txt"), "two or more")
     for epochs, more in ((1, []), (2, ["--resume"])):
         result = run_module(*command, "--epochs", epochs, *more)
         assert result.returncode == 0, result.stderr

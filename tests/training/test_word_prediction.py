@@ -1,6 +1,7 @@
 """Word prediction: what is to be predicted, that a network learns it, and the command."""
 
 import csv
+import shutil
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from captioning.encoders.table import build_network
 from captioning.encoders.weights import read_recipe
 from captioning.training.word_prediction import WordPrediction, vary, word_shares, word_weights
 from tests import zygote
-from tests.conftest import ROOT, run_script
+from tests.conftest import ROOT, assert_refused, run_script
 
 
 def test_a_word_of_a_quarter_of_the_captions_counts_twice_one_of_all():
@@ -102,6 +103,8 @@ def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path):
         "--dev-split", data.dev, "--batch-size", 4, "--image-size", 64, "--min-count", 1,
         "--output-dir", tmp_path / "words", "--resume",
     ]  # fmt: skip
+    one = zygote.run([*map(str, command), "--batch-size", "1"], ROOT)
+    assert_refused(one, "--batch-size 1", "give more")
     first = zygote.run([*map(str, command), "--epochs", "1"], ROOT)
     refused = zygote.run([*map(str, command), "--epochs", "2"], ROOT)
     assert first.returncode == 0, first.stderr
@@ -120,3 +123,23 @@ def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path):
         "--encoder", "resnet18", "--weights", weights, "--only", "features", cwd=tmp_path,
     )  # fmt: skip
     assert extracted.returncode == 0, extracted.stderr
+
+
+@pytest.mark.slow
+def test_pictures_that_judge_and_cannot_be_read_are_named(pipeline, tmp_path):
+    images, data = shutil.copytree(pipeline.data.images, tmp_path / "images"), pipeline.data
+    for name in data.dev.read_text().split():
+        (images / name).write_bytes(b"no picture")
+    command = [
+        "-m", "captioning.word_prediction", "--images", images,
+        "--descriptions", pipeline.work / "descriptions.txt", "--train-split", data.train,
+        "--dev-split", data.dev, "--batch-size", 4, "--image-size", 32, "--min-count", 1,
+        "--epochs", 1, "--output-dir", tmp_path / "words",
+    ]  # fmt: skip
+
+    result = zygote.run([*map(str, command)], ROOT)
+
+    assert result.returncode == 2
+    said = result.stderr.splitlines()[-1]
+    assert said.startswith("word_prediction.py: ")
+    assert said.endswith("nor can any other picture that judges be read")
