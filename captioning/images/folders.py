@@ -50,28 +50,44 @@ def _beginning(path: str | os.PathLike) -> bytes:
         return b""
 
 
-def walk_images(folder: str | os.PathLike) -> Iterator[Path]:
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
+def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iterator[Path]:
     """Picture files in a folder and its sub-folders, a folder's own first, sorted by name.
 
     They are known by their suffix, and where they have none by their content. Links are followed;
     a folder that several lead to is visited once. What is hidden is left out.
+
+    Args:
+        skip_closed: leave out sub-folders that may not be read, instead of a `PermissionError`.
     """
-    waiting, visited = [Path(folder)], set()
+    root = Path(folder)
+    waiting, visited = [root], set()
     while waiting:
         current = waiting.pop()
         place = os.stat(current)
         if (place.st_dev, place.st_ino) in visited:
             continue
         visited.add((place.st_dev, place.st_ino))
-        with os.scandir(current) as listing:
-            listed = (entry for entry in listing if not is_hidden(entry.name))
-            entries = sorted(listed, key=lambda entry: entry.name)
+        try:
+            with os.scandir(current) as listing:
+                listed = (entry for entry in listing if not is_hidden(entry.name))
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except PermissionError:
+            if not skip_closed or current == root:
+                raise
+            continue
         yield from (
             Path(entry)
             for entry in entries
-            if not entry.is_dir() and is_picture(entry.name, partial(_beginning, entry))
+            if not _is_folder(entry) and is_picture(entry.name, partial(_beginning, entry))
         )
-        waiting += [Path(entry) for entry in reversed(entries) if entry.is_dir()]
+        waiting += [Path(entry) for entry in reversed(entries) if _is_folder(entry)]
 
 
 def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 from captioning.cli import UserError, printable
 from captioning.images import jpeg
@@ -26,6 +27,18 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 _LARGE = 1 << 24  # pixels from which on a picture is taken in strips, and one at a time
 _one_large = threading.Lock()
 _LARGEST_JPEG = 200 << 20  # bytes
+_TURNS = dict(enumerate(  # by EXIF's orientation, from 2 on; 1 is upright
+    (
+        Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180,
+        Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270,
+        Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+    ), start=2,
+))  # fmt: skip
+# What Pillow's decoders and its reader of EXIF let out on damaged files, besides OSError.
+_DAMAGE = (
+    ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, MemoryError,
+    struct.error,
+)  # fmt: skip
 
 
 class UnreadableImage(UserError):
@@ -123,8 +136,7 @@ def _decode(
         raise UnreadableImage(f"{name}: has too many pixels ({error})") from error
     except OSError as error:
         raise UnreadableImage(f"{name}: {error.strerror or error}") from error
-    # Pillow's decoders let a few other exceptions out on damaged files.
-    except (ValueError, SyntaxError, EOFError, TypeError, IndexError, MemoryError) as error:
+    except _DAMAGE as error:
         raise UnreadableImage(f"{name}: is damaged ({error})") from error
 
 
@@ -135,14 +147,15 @@ def _upright_rgb(image: Image.Image, least: int | None) -> Image.Image:
     shrunk by whole numbers right away, so that it lies in memory once.
     """
     image.load()
+    turn = _turn(image)
     scale = _grey_scale(image)
     # Adobe's programs store inks inverted, and say that they wrote the file. Pillow takes every
     # file for one of theirs.
     inks = image.mode == "CMYK" and image.format in ("JPEG", "MPO")
     inverted = inks and "adobe" not in image.info
     if image.width * image.height <= _LARGE:
-        ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(ImageChops.invert(image) if inverted else image, scale)
+        rgb = _to_rgb(ImageChops.invert(image) if inverted else image, scale)
+        return rgb.transpose(turn) if turn is not None else rgb
 
     width, height = image.size
     factor = max(1, min(width, height) // least) if least else 1
@@ -152,8 +165,18 @@ def _upright_rgb(image: Image.Image, least: int | None) -> Image.Image:
         strip = image.crop((0, top, width, min(top + rows, height)))
         strip = _to_rgb(ImageChops.invert(strip) if inverted else strip, scale)
         rgb.paste(strip.reduce(factor), (0, top // factor))
-    rgb.info = image.info
-    return ImageOps.exif_transpose(rgb)
+    return rgb.transpose(turn) if turn is not None else rgb
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the picture upright by its EXIF, of which no other part has to be whole.
+
+    `ImageOps.exif_transpose` writes all of it anew, and fails on a tag that has another type.
+    """
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except (OSError, *_DAMAGE):
+        return None
 
 
 def _to_rgb(image: Image.Image, grey_scale: float) -> Image.Image:

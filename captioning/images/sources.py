@@ -125,7 +125,10 @@ def _folder(path: Path, exclude: Excluded) -> Source:
 
 
 def _zip(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Source:
-    archive = zipfile.ZipFile(path)
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise UserError(f"{path}: a damaged zip ({error})") from error
 
     def beginning(info: zipfile.ZipInfo) -> bytes:
         try:

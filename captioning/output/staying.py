@@ -26,8 +26,8 @@ def look(folder: Path) -> dict[Path, State]:
     while True:
         states = {}
         try:
-            for path in walk_images(folder):
-                with contextlib.suppress(FileNotFoundError):  # gone, or a link to nothing
+            for path in walk_images(folder, skip_closed=True):
+                with contextlib.suppress(OSError):  # gone, or a link to nothing or to itself
                     file = path.stat()
                     states[path] = (file.st_ino, file.st_size, file.st_mtime_ns)
             return states

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -55,6 +56,36 @@ def test_a_name_that_is_no_text_is_spelled_out(tmp_path):
         file.write(b"no picture")
     with pytest.raises(UnreadableImage, match=r"\\udcff\.png: is not a picture"):
         load_rgb(os.fsdecode(path))
+
+
+def entry(tag: int, kind: int, value: int) -> bytes:
+    """An entry of TIFF's directories, of one number."""
+    return struct.pack("<HHII", tag, kind, 1, value)
+
+
+ODD_EXIF = {  # whose readers and writers in Pillow let out struct.error or AttributeError
+    "a width that is a fraction": [entry(0x0100, 5, 8), entry(0x0112, 3, 6)],
+    "a maker that is a number": [entry(0x010F, 11, 0), entry(0x0112, 3, 6)],
+}
+
+
+@pytest.mark.parametrize("name", ODD_EXIF)
+def test_a_picture_is_upright_whatever_else_its_exif_holds(name, tmp_path):
+    entries = ODD_EXIF[name]
+    block = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + b"\0\0\0\0"
+    wide = Image.fromarray(np.repeat(np.arange(64, dtype=np.uint8)[None], 32, axis=0))
+    wide.save(tmp_path / "odd.jpg", exif=b"Exif\0\0" + block)
+
+    thumbnail = load_thumbnail(tmp_path / "odd.jpg", 500)
+
+    assert thumbnail.size == (32, 64)
+    assert thumbnail.getpixel((16, 60))[0] > thumbnail.getpixel((16, 4))[0] + 40
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_a_block_of_exif_that_is_cut_off_says_nothing(kind, tmp_path):
+    Image.new("RGB", (8, 4), "red").save(tmp_path / f"a.{kind}", exif=b"Exif\0\0II*\0")
+    assert load_thumbnail(tmp_path / f"a.{kind}", 8).size == (8, 4)
 
 
 def test_a_picture_as_an_adobe_program_writes_it_really_differs():
@@ -173,8 +204,29 @@ def test_pictures_in_sub_folders_are_found_once_though_links_go_in_circles(tmp_p
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "train2014" / "up").symlink_to(tmp_path)
     (tmp_path / "again").symlink_to(tmp_path / "val2014")
+    (tmp_path / "self").symlink_to("self")
     found = [str(path.relative_to(tmp_path)) for path in walk_images(tmp_path)]
     assert found == ["b.jpg", "again/c.jpg", "train2014/a.JPG"]
+
+
+def test_a_sub_folder_that_may_not_be_read_is_named_or_left_out(tmp_path, monkeypatch):
+    for name in ("a.jpg", "closed/b.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    scandir = os.scandir
+
+    def scan(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+
+    with pytest.raises(PermissionError, match="closed"):
+        list(walk_images(tmp_path))
+    assert list(walk_images(tmp_path, skip_closed=True)) == [tmp_path / "a.jpg"]
+    with pytest.raises(PermissionError, match="closed"):
+        list(walk_images(tmp_path / "closed", skip_closed=True))
 
 
 def test_batches_keep_order_and_report_what_they_leave_out(tmp_path):
@@ -258,3 +310,14 @@ def test_archives_leave_out_what_is_hidden_and_look_into_what_has_no_suffix(tree
             add(tree / name, f"tree/{name}")
     members = {item.member for item in open_sources([path]).items}
     assert {one.removeprefix("./") for one in members} == {"tree/in/f.png", "tree/e", "tree/a.JPG"}
+
+
+def test_a_zip_that_is_damaged_inside_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", GOOD["plain.png"].content)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.index(b"PK\1\2")] ^= 1  # where its table of contents begins
+    (tmp_path / "a.zip").write_bytes(content)
+
+    with pytest.raises(UserError, match=r"a\.zip: a damaged zip"):
+        open_sources([tmp_path / "a.zip"])
