@@ -48,7 +48,7 @@ def main() -> None:
     images = list_images(given)
     outputs = [Path(output) for output in args.output]
     for output in outputs:
-        captions.check_output(output)
+        captions.check_output(output, images)
         check_writable(output)
     planned = copies.plan(Path(args.embed), given, images) if args.embed is not None else {}
 
@@ -67,14 +67,18 @@ def main() -> None:
     print(f"model {model_path}, tokenizer {tokenizer or '(the one in the model)'}")
     model = load_captioner(model_path, tokenizer)
     encoder = encoder_of(model, model_path, args.encoder, args.weights)
+    search.check_length(model.vocabulary)
+    if args.beside:
+        path = Path(args.beside)
+        other = load_captioner(path, tokenizer_for(path, None))
+        other_encoder = encoder_of(other, path)
+        search.check_length(other.vocabulary)
 
     results, failed = caption_and_print(model, encoder, images, search)
     if args.beside:
-        path = Path(args.beside)
         print(f"beside, model {path}")
-        model = load_captioner(path, tokenizer_for(path, None))
         shown = [captioned.path for captioned in results]
-        others, also_failed = caption_and_print(model, encoder_of(model, path), shown, search)
+        others, also_failed = caption_and_print(other, other_encoder, shown, search)
         results, failed = captions.beside(results, others, path.stem), failed + also_failed
     for output in outputs:
         captions.write_captions(output, results)

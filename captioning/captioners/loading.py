@@ -201,7 +201,9 @@ def encoder_of(
     seeded = re.fullmatch(r"random, seed (\d+)", file)
     in_a_file = record.get("weights_sha256") and file != "supervised" and not seeded
     if weights is None and in_a_file:
-        beside = model_path.with_name(Path(file).name)  # the record may come from a stranger
+        if not (file_name := Path(file).name):  # the record may come from a stranger
+            raise UserError(f"{model_path}: names no file of weights; give --weights")
+        beside = model_path.with_name(file_name)
         weights = beside if beside.is_file() else find_artifact(beside.name)
         weights = weights or recorded(record, name)
         if weights is None:

@@ -19,6 +19,7 @@ from captioning.images.names import distinct_ids
 from captioning.images.reading import load_thumbnail
 
 THUMBNAIL = 320  # pixels along the longer side
+MOST_ON_SHEET = 600  # pictures: 66 megapixels, and most programs refuse 90
 PALE = "#767676"  # on white the palest grey of enough contrast to be read (WCAG 2.1: 4.5 to 1)
 LEGEND = f"Paler: the captioner is not sure (confidence below {CONFIDENT:.2f})."
 
@@ -54,10 +55,22 @@ def beside(results: Sequence[Captioned], others: Sequence[Captioned], name: str)
     ]
 
 
-def check_output(path: Path) -> None:
-    """Refuse a file name of a format that `write_captions` does not know."""
+def check_output(path: Path, images: Sequence[Path]) -> None:
+    """Say before any work what `write_captions` would refuse after it.
+
+    Raises:
+        UserError: a format that it does not know, pictures that JSON could not tell apart, or more
+            of them than a contact sheet can hold.
+    """
     if path.suffix not in _WRITERS:
         raise UserError(f"{path}: unknown format; end the name in {', '.join(_WRITERS)}")
+    if path.suffix == ".json":
+        distinct_ids(map(str, images), path)
+    if path.suffix == ".png" and len(images) > MOST_ON_SHEET:
+        raise UserError(
+            f"{path}: a contact sheet holds {MOST_ON_SHEET} pictures, not {len(images)}; "
+            "write an .html page"
+        )
 
 
 def write_captions(path: Path, results: Sequence[Captioned]) -> None:

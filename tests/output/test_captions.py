@@ -1,13 +1,15 @@
 """Captions on the page and the contact sheet: those that the captioner is not sure of are paler."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.cli import UserError
 from captioning.evaluation.confidence import CONFIDENT
-from captioning.output.captions import LEGEND, Captioned, write_captions
+from captioning.output.captions import LEGEND, Captioned, check_output, write_captions
 
 
 def captioned(folder, name: str, confidence: float) -> Captioned:
@@ -40,3 +42,16 @@ def test_where_all_are_sure_there_is_no_legend(tmp_path):
     write_captions(tmp_path / "page.html", [captioned(tmp_path, "one.png", CONFIDENT)])
 
     assert LEGEND not in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "message"),
+    [
+        ("c.txt", ["a.jpg"], "unknown format"),
+        ("c.json", ["in/a.jpg", "in/a.png"], "cannot be told apart"),
+        ("c.png", [f"{number}.jpg" for number in range(601)], "holds 600 pictures, not 601"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(name, images, message):
+    with pytest.raises(UserError, match=message):
+        check_output(Path(name), list(map(Path, images)))

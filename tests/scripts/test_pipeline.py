@@ -155,6 +155,15 @@ def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_p
     assert "examples/cat.jpg: " in result.stdout
 
 
+def test_a_second_captioner_that_is_not_there_is_told_before_the_first_caption(tmp_path):
+    result = run_script(
+        "5_test.py", ROOT / "examples/dog.jpg", "--beside", "typo.keras", cwd=tmp_path
+    )
+
+    assert_refused(result, "typo.keras", "does not exist")
+    assert "dog.jpg: " not in result.stdout
+
+
 def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
     [model] = (ROOT / "Pre-trained/simclr").glob("*.keras")
     outputs = ["c.csv", "c.json", "c.html", "c.png"]
