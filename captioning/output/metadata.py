@@ -23,7 +23,8 @@ def with_caption(data: bytes, caption: str) -> bytes:
     Raises:
         ValueError: it is another format, or there is no room, or damage where the caption goes.
     """
-    caption = "".join(c if c.isprintable() else " " for c in caption)
+    # Joiners stand within words of Persian and of Indian languages.
+    caption = "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in caption)
     if data[:2] == b"\xff\xd8":
         return _jpeg(data, caption)
     if data[:8] == _PNG:
@@ -180,7 +181,7 @@ def _xmp(packet: bytes, caption: str) -> bytes:
     )
     packet = re.sub(rb"<dc:description\b[^>]*?(/>|>.*?</dc:description>)", b"", packet, flags=re.S)
     packet = re.sub(rb"""\sdc:description=("[^"]*"|'[^']*')""", b"", packet)
-    packet = re.sub(rb"\s+(?=<\?xpacket end)", b"", packet)  # room that was kept for changes
+    packet = re.sub(rb"(?<!\s)\s+(?=<\?xpacket end)", b"", packet)  # room that was kept for changes
     packet = re.sub(rb"(<rdf:RDF\b[^>]*?)/>", rb"\1></rdf:RDF>", packet)
     head, close, tail = packet.rpartition(b"</rdf:RDF>")
     if not close:

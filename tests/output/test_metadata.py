@@ -1,6 +1,7 @@
 """A caption inside a picture's file: what Pillow reads back, and what must stay as it was."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -115,3 +116,22 @@ def test_what_has_no_room_or_is_of_another_kind_is_refused():
         with_caption(b"GIF89a", CAPTION)
     with pytest.raises(ValueError, match="EXIF is damaged"):
         with_caption(picture("JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\0"), CAPTION)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_joiners_within_words_stay(kind):
+    caption = "\u0645\u0631\u062f \u0645\u06cc\u200c\u0631\u0648\u062f"
+
+    description, xmp = read_back(with_caption(picture(kind), caption))
+
+    assert description == caption
+    assert caption in xmp
+
+
+def test_a_packet_of_white_space_takes_no_time():
+    packet = XMP.replace(b"</rdf:RDF>", b" " * 60_000 + b"</rdf:RDF>")
+    began = time.process_time()
+
+    with_caption(picture("PNG", xmp=packet), CAPTION)
+
+    assert time.process_time() - began < 2  # by a search from every space it was a quarter minute
