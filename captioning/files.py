@@ -20,6 +20,7 @@ def _shortest(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
+LONGEST_NAME = 255  # bytes of a file's name, in most file systems
 PRETRAINED = _shortest(ROOT / "Pre-trained")
 EXAMPLES = _shortest(ROOT / "examples")
 
@@ -33,7 +34,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     killed one left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    stem = path.stem
+    if len(os.fsencode(path.name)) > LONGEST_NAME - len("..unfinished"):
+        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()
+    temporary = path.with_name(f".{stem}.unfinished{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -316,3 +316,12 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+@pytest.mark.parametrize("letter", ["\u72ac", "a"])
+def test_a_name_of_the_greatest_length_is_written(tmp_path, letter):
+    name = letter * (251 // len(letter.encode())) + ".jpg"
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_bytes(b"whole")
+
+    assert [path.name for path in tmp_path.iterdir()] == [name]
