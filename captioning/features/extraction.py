@@ -93,6 +93,9 @@ def _extract(
         part = np.load(file)
         unreadable |= zip(part["lost"].tolist(), part["reasons"].tolist(), strict=True)
     if 2 * len(unreadable) > len(paths):
+        for file in files:  # so that --resume reads them again, once they can be read
+            if len(np.load(file)["lost"]):
+                file.unlink()
         raise UserError(
             f"{len(unreadable)} of {len(paths)} pictures could not be read, "
             f"the first: {next(iter(unreadable.values()))}"

@@ -1,5 +1,6 @@
 """Arrays that stay in their files: what is asked for of them is read, and nothing else."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class StoredRows:
         self.stored = np.dtype(stored)
         self.dtype = np.dtype(dtype or stored)
         self.ndim = len(self.shape)
+        self._file = _identity(os.stat(path))
         self._size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.stored.itemsize
 
     def __len__(self) -> int:
@@ -37,7 +39,7 @@ class StoredRows:
         """The rows with a number, a slice of numbers or an array of them.
 
         Raises:
-            UserError: the file has become shorter.
+            UserError: the file has become shorter, or is another one.
         """
         numbers = np.arange(len(self))[which]
         rows = np.empty((*numbers.shape, *self.shape[1:]), self.stored)
@@ -48,7 +50,13 @@ class StoredRows:
                 file.seek(self.place + int(number) * self._size)
                 if file.readinto(piece) != self._size:
                     raise UserError(f"{self.path}: has become shorter while it was read")
+            if _identity(os.fstat(file.fileno())) != self._file:
+                raise UserError(f"{self.path}: was replaced while it was read; start again")
         return rows.astype(self.dtype, copy=False)
+
+
+def _identity(file: os.stat_result) -> tuple[int, int, int]:
+    return file.st_dev, file.st_ino, file.st_size
 
 
 class JoinedRows:

@@ -2,14 +2,19 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from captioning.cli import UserError
+from captioning.features.extraction import extract
 from captioning.features.files import write_features
 from captioning.features.reading import find_features, read_features, shard_path
 from captioning.features.stored_rows import JoinedRows, StoredRows
+from captioning.images import reading
+from captioning.images.preprocessing import Preprocessing
 from tests.conftest import assert_refused, run_script
 
 ROWS = np.random.default_rng(0).normal(size=(9, 3, 4)).astype(np.float16)
@@ -72,6 +77,37 @@ def test_a_file_that_shrinks_is_named(stored):
         file.truncate(30)
     with pytest.raises(UserError, match="rows: has become shorter"):
         stored[8]
+
+
+def test_a_file_that_is_replaced_is_named(stored, tmp_path):
+    (tmp_path / "other").write_bytes(b"12345" + ROWS[::-1].tobytes())
+    (tmp_path / "other").replace(stored.path)
+    with pytest.raises(UserError, match="rows: was replaced while it was read"):
+        stored[0]
+
+
+def test_pictures_that_could_not_be_read_are_read_again_on_resume(tmp_path, monkeypatch):
+    images = {}
+    for number in range(3):
+        images[str(number)] = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(images[str(number)])
+    encoder = SimpleNamespace(
+        info={"encoder": "red"}, preprocessing=Preprocessing(8),
+        encode=lambda pixels, batch_size, grid: pixels[:, 0, 0].astype(np.float32),
+    )  # fmt: skip
+    loaded = reading.load_rgb
+
+    def fail(path, *_):
+        raise reading.UnreadableImage(f"{path}: too many open files")
+
+    monkeypatch.setattr(reading, "load_rgb", fail)
+    with pytest.raises(UserError, match="3 of 3 pictures could not be read"):
+        extract(encoder, images, tmp_path / "red.h5", batch_size=2, resume=False)
+    monkeypatch.setattr(reading, "load_rgb", loaded)
+
+    assert extract(encoder, images, tmp_path / "red.h5", batch_size=2, resume=True) == {}
+    found = read_features(tmp_path / "red.h5").of(["0", "1", "2"])[:]
+    np.testing.assert_array_equal(found[:, 0], [0, 1, 2])
 
 
 # ---- shards ------------------------------------------------------------------------------------
