@@ -18,8 +18,8 @@ TOKEN_LINE = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<caption>.*)")
 
 
 def first_line(text: str) -> str:
-    """The first line that is not blank."""
-    return re.match(r"\s*([^\n]*)", text)[1]
+    """The first line that is not blank, whose tabs may stand for a column without a name."""
+    return re.match(r"(?:[^\S\n]*\n)*([^\n]*)", text)[1].strip(" \r")
 
 
 def matches(text: str) -> bool:

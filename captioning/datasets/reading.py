@@ -125,10 +125,10 @@ def find_pictures(
                 )
             left_out.append((found[image_id] if new > old else path).name)
             found[image_id] = path if new > old else found[image_id]
-    by_path = {path_id(inside): path for inside, path in unknown.items()}
-    left_out += [path.name for path in unknown.values() if path not in set(by_path.values())]
-    for path_id_, image_id in distinct_ids(by_path, folder).items():
-        found.setdefault(image_id, by_path[path_id_])
+    kept = dict.fromkeys({path_id(inside): inside for inside in unknown}.values())
+    left_out += [path.name for inside, path in unknown.items() if inside not in kept]
+    for inside, image_id in distinct_ids(kept, folder).items():
+        found.setdefault(image_id, unknown[inside])
     return found, left_out
 
 

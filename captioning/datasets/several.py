@@ -165,5 +165,12 @@ def _joined(
         whole.numbers.update((new[image_id], number) for image_id, number in part.numbers.items())
         for split, chosen in part.splits.items():
             whole.splits.setdefault(split, []).extend(new[image_id] for image_id in chosen)
+    names: dict[Path, str] = {}
+    for image_id, path in pictures.items():
+        if names.setdefault(path, image_id) != image_id:
+            raise UserError(
+                f"{path}: is the picture '{names[path]}' of one data set and '{image_id}' of "
+                "another; give no folder that lies in another one"
+            )
     numbers = distinct_numbers(whole.numbers, whole.files)
     return Pictured(whole._replace(numbers=numbers), pictures, ids, left_out)

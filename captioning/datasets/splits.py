@@ -144,7 +144,11 @@ def _of_table(
     path: Path, lines: list[str], header: list[str], column: int, split: str
 ) -> list[str]:
     delimiter = next((mark for mark in "\t;," if mark in lines[0]), ",")
-    rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
+    reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, strict=True)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: {error}") from error
     which = next((header.index(name) for name in SPLITS if name in header), None)
     if any(len(row) <= max(column, which or 0) for row in rows):
         raise UserError(f"{path}: has rows with fewer columns than its first line names")

@@ -56,6 +56,18 @@ def test_of_two_pictures_with_one_id_the_named_one_is_taken(tmp_path, files, exp
     assert left_out == [other]
 
 
+def test_a_name_that_ends_in_two_suffixes_is_told_from_the_one_without(tmp_path):
+    names = ("photo.jpg", "photo.jpg.webp", "other.jpg", "other.png")
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+
+    found, left_out = find_pictures(tmp_path, {})
+
+    assert found == {"photo": tmp_path / "photo.jpg", "photo.jpg": tmp_path / "photo.jpg.webp",
+                     "other": tmp_path / "other.png"}  # fmt: skip
+    assert left_out == ["other.jpg"]
+
+
 def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
     names = ["cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg"]
     (tmp_path / "c.csv").write_text(

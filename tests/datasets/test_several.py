@@ -123,3 +123,11 @@ def test_two_pictures_that_may_be_the_same_one_are_refused(make):
     one, two = make("a", {"1.jpg": "x"}), make("b", {"1.jpg": "y"})
     with pytest.raises(UserError, match=r"a/1\.jpg and .*b/1\.jpg: both may be the picture '1'"):
         find_all_pictures([one[0], two[0]], ["1"])
+
+
+def test_a_folder_that_lies_in_another_is_refused(make):
+    outer = make("pics", {"a/x.jpg": "x", "b/x.jpg": "y"})
+    inner = make("pics/a", {"x.jpg": "x"})
+
+    with pytest.raises(UserError, match="give no folder that lies in another one"):
+        read(outer, inner)

@@ -118,6 +118,13 @@ def test_a_split_of_another_form_is_refused(tmp_path, content):
         read_split(tmp_path / "s")
 
 
+def test_a_quote_without_its_other_one_is_named(tmp_path):
+    """It would make one name of all that follows."""
+    (tmp_path / "s.csv").write_text('image,split\n"a.jpg,train\n' + "b.jpg,dev\n" * 20_000)
+    with pytest.raises(UserError, match=r"s\.csv: line \d+: "):
+        read_split(f"{tmp_path}/s.csv:dev")
+
+
 def test_a_name_with_a_comma_is_one_name_where_it_is_known(tmp_path):
     (tmp_path / "s").write_text("dog, cat.jpg\nb.jpg\n")
     assert read_split(tmp_path / "s", ["dog,_cat", "b"]) == ["dog,_cat", "b"]
