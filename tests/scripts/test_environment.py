@@ -4,12 +4,13 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import ROOT, assert_refused, run_script
+from tests.conftest import ROOT, assert_refused, run_afresh, run_script
 
 pytestmark = pytest.mark.slow
 
@@ -107,3 +108,24 @@ def test_memory_of_a_step_is_kept_unless_the_environment_says_how(environment, i
     result = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=plain | environment)
     came_anew = 4 * 2**26 / resource.getpagesize()
     assert (int(result.stdout) < came_anew / 100) == is_kept, result.stderr
+
+
+def test_stages_2_and_4_take_what_lies_in_pre_trained(pipeline, tmp_path):
+    project, split = tmp_path / "project", ("--train-split", pipeline.data.train)
+    shutil.copytree(ROOT / "captioning", project / "captioning")
+    for script in ("2_train_IC_model.py", "4_tokenizer.py"):
+        shutil.copy(ROOT / script, project)
+    (project / "Pre-trained").mkdir()
+    for name in ("features.pkl", "descriptions.txt", "descriptions.txt.json"):
+        shutil.copy(pipeline.work / name, project / "Pre-trained")
+    train = ("2_train_IC_model.py", *split, "--dev-split", pipeline.data.dev, "--epochs", 1)
+
+    trained = run_afresh(*train, cwd=project)
+    tokenized = run_afresh("4_tokenizer.py", *split, cwd=project)
+
+    assert trained.returncode == 0, trained.stderr
+    lines = trained.stdout.splitlines()
+    assert lines[:2] == ["features Pre-trained/features.pkl",
+                         "descriptions Pre-trained/descriptions.txt"]  # fmt: skip
+    assert tokenized.returncode == 0, tokenized.stderr
+    assert "descriptions Pre-trained/descriptions.txt" in tokenized.stdout

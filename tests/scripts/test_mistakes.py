@@ -298,3 +298,12 @@ def test_stage_4_counts_the_captions_that_stage_2_counts(dataset, tmp_path):
         result = run_script(*command, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
     assert "tokenizer tokenizer.pkl" in result.stdout
+
+
+def test_a_second_captioner_that_is_not_there_is_told_before_the_first_caption(tmp_path):
+    result = run_script(
+        "5_test.py", ROOT / "examples/dog.jpg", "--beside", "typo.keras", cwd=tmp_path
+    )
+
+    assert_refused(result, "typo.keras", "does not exist")
+    assert "dog.jpg: " not in result.stdout

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, assert_refused, run_afresh, run_script
+from tests.conftest import ROOT, assert_refused, run_script
 from tests.jax_processes import JAX, PLAIN
 
 SCRIPTS = ["1_data_preprocessor.py", "2_train_IC_model.py", "3_BLEU.py", "4_tokenizer.py",
@@ -127,41 +127,11 @@ def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
     assert picture.read_bytes() == before
 
 
-def test_stages_2_and_4_take_what_lies_in_pre_trained(pipeline, tmp_path):
-    project, split = tmp_path / "project", ("--train-split", pipeline.data.train)
-    shutil.copytree(ROOT / "captioning", project / "captioning")
-    for script in ("2_train_IC_model.py", "4_tokenizer.py"):
-        shutil.copy(ROOT / script, project)
-    (project / "Pre-trained").mkdir()
-    for name in ("features.pkl", "descriptions.txt", "descriptions.txt.json"):
-        shutil.copy(pipeline.work / name, project / "Pre-trained")
-    train = ("2_train_IC_model.py", *split, "--dev-split", pipeline.data.dev, "--epochs", 1)
-
-    trained = run_afresh(*train, cwd=project)
-    tokenized = run_afresh("4_tokenizer.py", *split, cwd=project)
-
-    assert trained.returncode == 0, trained.stderr
-    lines = trained.stdout.splitlines()
-    assert lines[:2] == ["features Pre-trained/features.pkl",
-                         "descriptions Pre-trained/descriptions.txt"]  # fmt: skip
-    assert tokenized.returncode == 0, tokenized.stderr
-    assert "descriptions Pre-trained/descriptions.txt" in tokenized.stdout
-
-
 def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_path):
     result = run_script("5_test.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "model " + str(ROOT / "Pre-trained" / "model-ensemble") in result.stdout
     assert "examples/cat.jpg: " in result.stdout
-
-
-def test_a_second_captioner_that_is_not_there_is_told_before_the_first_caption(tmp_path):
-    result = run_script(
-        "5_test.py", ROOT / "examples/dog.jpg", "--beside", "typo.keras", cwd=tmp_path
-    )
-
-    assert_refused(result, "typo.keras", "does not exist")
-    assert "dog.jpg: " not in result.stdout
 
 
 def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
