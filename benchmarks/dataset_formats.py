@@ -171,6 +171,7 @@ def print_commands(layouts: Mapping[str, Layout], epochs: int) -> None:
             f"python {ROOT}/3_BLEU.py --split {layout.dev}\n"
             f"python {ROOT}/3_BLEU.py --split {layout.dev} --protocol coco --captions {captions} "
             f"--output captions_{name}_results.json\n"
+            f"python {ROOT}/evaluate.py --split {layout.dev} --captions {captions}\n"
             f"python {ROOT}/4_tokenizer.py --train-split {layout.train}\n"
             f"python {ROOT}/5_test.py {photo}\ncd -"
         )
