@@ -94,7 +94,7 @@ def main() -> None:
     output_dir = Path(args.output_dir)
 
     # 1. The hand-off files of stage 1, and which images train and which judge.
-    from captioning.datasets import described, select_for_training
+    from captioning.datasets import described, fingerprint, select_for_training
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import check_kind, read_features, read_views
     from captioning.files import check_writable, hold, write_json
@@ -148,7 +148,10 @@ def main() -> None:
     settings["train_split"] = described(args.train_split, args.repeat)
     settings["dev_split"] = described(args.dev_split)
     # The features' path is not compared: they may lie elsewhere when a run is resumed.
-    compared = {**settings, "features_of": features.origin, "vocabulary_sha256": vocabulary.digest}
+    compared = {
+        **settings, "features_of": features.origin, "vocabulary_sha256": vocabulary.digest,
+        "captions_of_splits_sha256": fingerprint(times, dev_ids, descriptions),
+    }  # fmt: skip
 
     # 3. Teacher forcing, then what a person wants to see of it.
     with tempfile.TemporaryDirectory() as scratch:

@@ -79,6 +79,7 @@ def main() -> None:
         return stay(args, search)
     from captioning.files import check_writable
     from captioning.images.folders import list_images
+    from captioning.output.sheets import check_sheet
 
     images = list_images(args.image_path)
     if args.attention:
@@ -87,6 +88,7 @@ def main() -> None:
         if Path(args.attention).suffix != ".png":
             raise UserError(f"{args.attention}: --attention writes a PNG; end the name in .png")
         check_writable(args.attention)
+        check_sheet(args.attention)
 
     model, encoder = load(args, search)
     from captioning.output import heatmaps

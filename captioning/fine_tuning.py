@@ -89,7 +89,12 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.datasets import described, find_all_pictures, select_for_training
+    from captioning.datasets import (
+        described,
+        find_all_pictures,
+        fingerprint,
+        select_for_training,
+    )
     from captioning.datasets.descriptions import read_descriptions
     from captioning.files import check_writable, hold, sha256
 
@@ -154,7 +159,7 @@ def main() -> None:
         "train_split": described(args.train_split, args.repeat),
         "dev_split": described(args.dev_split),
         "model_sha256": sha256(args.model), "weights_sha256": encoder.info["weights_sha256"],
-        "descriptions_sha256": sha256(args.descriptions),
+        "captions_of_splits_sha256": fingerprint(times, dev, descriptions),
     }  # fmt: skip
     this_run = Run(
         model, output, settings, columns=COLUMNS, means=("token_loss",),

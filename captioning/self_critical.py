@@ -55,7 +55,7 @@ def main() -> None:
         raise UserError(
             "--samples 1: a caption is judged by the others of its image; give 2 or more"
         )
-    from captioning.datasets import described, select_for_training
+    from captioning.datasets import described, fingerprint, select_for_training
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import read_features
     from captioning.files import atomic_path, check_writable, hold, sha256
@@ -94,7 +94,7 @@ def main() -> None:
         "train_split": described(args.train_split),
         "dev_split": described(args.dev_split),
         "model_sha256": sha256(args.model), "features_of": features.origin,
-        "descriptions_sha256": sha256(args.descriptions),
+        "captions_of_splits_sha256": fingerprint(times, dev_ids, descriptions),
     }  # fmt: skip
     trained = load_trained(args.model, output)
     check_features(trained, args.model, features, args.features)

@@ -70,7 +70,12 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from captioning.datasets import described, find_all_pictures, select_for_training
+    from captioning.datasets import (
+        described,
+        find_all_pictures,
+        fingerprint,
+        select_for_training,
+    )
     from captioning.datasets.descriptions import read_descriptions
     from captioning.files import check_writable, hold
     from captioning.text import build_vocabulary
@@ -140,6 +145,7 @@ def main() -> None:
         "dev_split": described(args.dev_split),
         "encoder": args.encoder, "weights_sha256": encoder.info["weights_sha256"],
         "vocabulary_sha256": vocabulary.digest,
+        "captions_of_splits_sha256": fingerprint(times, dev, descriptions),
     }  # fmt: skip
     this_run = Run(model, output, settings, columns=COLUMNS,
                    advice="lower --learning-rate and start again")  # fmt: skip

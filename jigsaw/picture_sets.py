@@ -138,10 +138,9 @@ class _Draft:
         """Take up the record of a killed run, if there is one to go on with."""
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
-            before, closing = record["settings"], record["closing"]
-            self.done, self.rows = record["done"], record["rows"]
-            self.unreadable = [tuple(entry) for entry in record["unreadable"]]
-            self.expected_digest = record["digest"]
+            before, closing, digest = record["settings"], record["closing"], record["digest"]
+            done, rows = record["done"], record["rows"]
+            unreadable = [tuple(entry) for entry in record["unreadable"]]
         except (OSError, ValueError, KeyError, TypeError):
             return False
         changed = [
@@ -154,10 +153,11 @@ class _Draft:
                 f"{self.folder}: {'; '.join(changed)}; give the same settings to --resume"
             )
         if closing:  # killed in the moment of adding the names, when the file is not valid
-            self.done, self.rows, self.unreadable = 0, [0] * len(SPLITS), []
-        else:
-            open_hdf5(self.pictures).close()
-        return not closing
+            return False
+        open_hdf5(self.pictures).close()
+        self.done, self.rows, self.unreadable = done, rows, unreadable
+        self.expected_digest = digest
+        return True
 
     def check_done(self, items: Iterable[Item]) -> None:
         """Refuse to go on with other pictures than those done so far."""

@@ -12,6 +12,7 @@ from captioning.datasets.reading import (
 from captioning.datasets.selection import (
     described,
     every_id,
+    fingerprint,
     read_splits,
     select,
     select_each,
@@ -22,7 +23,7 @@ from captioning.datasets.splits import read_split
 
 __all__ = [
     "DATASETS", "Dataset", "described", "every_id", "find_all_pictures", "find_pictures",
-    "read_captions", "read_dataset", "read_datasets", "read_split", "read_splits", "read_text",
-    "read_with_pictures", "results", "results_id", "select", "select_each",
+    "fingerprint", "read_captions", "read_dataset", "read_datasets", "read_split", "read_splits",
+    "read_text", "read_with_pictures", "results", "results_id", "select", "select_each",
     "select_for_training",
 ]  # fmt: skip

@@ -1,10 +1,12 @@
 """Which images of one split, or of several data sets' splits, a script works on."""
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from captioning.cli import UserError, report_skipped
+from captioning.cli import UserError, printable, report_skipped
 from captioning.datasets.splits import is_drawn, read_split
 from captioning.images.names import differences, ends, known_id
 
@@ -104,7 +106,24 @@ def select_for_training(
             times.setdefault(image_id, count)
         if len(train) > 1 or count > 1:
             print(f"{split}: {len(chosen[split][:limit])} images, seen {count} x an epoch")
-    return times, every_id(judging)
+    dev_ids = every_id(judging)
+    if both := [image_id for image_id in dev_ids if image_id in times]:
+        print(
+            f"{len(both)} images judge and are trained on, which flatters: "
+            f"{', '.join(map(printable, both[:10]))}{' ...' if len(both) > 10 else ''}"
+        )
+    return times, dev_ids
+
+
+def fingerprint(
+    times: Mapping[str, int], dev_ids: Iterable[str], descriptions: Mapping[str, Sequence[str]]
+) -> str:
+    """A digest of which images are trained on and judge, and of their captions."""
+    digest = hashlib.sha256()
+    for part in (times, dict.fromkeys(dev_ids)):
+        for image_id, count in part.items():
+            digest.update(json.dumps([image_id, count, descriptions[image_id]]).encode())
+    return digest.hexdigest()
 
 
 def described(splits: Sequence[str], repeat: Sequence[int] | None = None) -> str:

@@ -46,9 +46,8 @@ def rows(path: Path, text: str, header: Header) -> Iterator[tuple[str, str]]:
     """
     last = len(header.columns) - 1
     open_end = header.captions == [last]
-    reader = csv.reader(
-        io.StringIO(text.lstrip("\n\r "), newline=""), delimiter=header.delimiter, strict=True
-    )
+    text = re.sub(r"(?:[^\S\n]*\n)*[ \r]*", "", text, count=1)  # blank lines before the header
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=header.delimiter, strict=True)
     try:
         next(reader)
         for row in reader:

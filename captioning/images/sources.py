@@ -124,6 +124,11 @@ def _folder(path: Path, exclude: Excluded) -> Source:
     return Source(len(files), items)
 
 
+def _check_size(size: int) -> None:
+    if size > LARGEST_FILE:
+        raise ValueError("too large for a photograph")
+
+
 def _zip(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Source:
     try:
         archive = zipfile.ZipFile(path)
@@ -144,8 +149,7 @@ def _zip(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Sour
     ]
 
     def read(info: zipfile.ZipInfo) -> bytes:
-        if info.file_size > LARGEST_FILE:
-            raise ValueError("too large for a photograph")
+        _check_size(info.file_size)
         return archive.read(info)
 
     items = (Item(f"{path}: {i.filename}", i.filename, lambda i=i: read(i)) for i in members)
@@ -155,16 +159,20 @@ def _zip(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Sour
 def _tar(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Source:
     def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         for m in archive:
-            if m.isfile() and m.size < LARGEST_FILE:
+            if m.isfile():
                 member = archive.extractfile(m)
                 if wanted(m.name, lambda member=member: member.read(BEGINNING)):
                     yield m
+
+    def read(archive: tarfile.TarFile, m: tarfile.TarInfo) -> bytes:
+        _check_size(m.size)
+        return archive.extractfile(m).read()
 
     def items() -> Iterator[Item]:
         with tarfile.open(path) as archive:
             for m in members(archive):
                 name = f"{path}: {m.name}"
-                yield Item(name, m.name, lambda m=m: archive.extractfile(m).read())
+                yield Item(name, m.name, lambda m=m: read(archive, m))
 
     try:
         with tarfile.open(path) as archive:

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from captioning.cli import UserError
 from captioning.datasets import results_id
 from captioning.evaluation.confidence import CONFIDENT, confidence
-from captioning.files import atomic_path, write_json, write_text
+from captioning.files import write_json, write_text
 from captioning.images.names import distinct_ids
 from captioning.images.reading import load_thumbnail
+from captioning.output.sheets import check_sheet, save_sheet
 
 THUMBNAIL = 320  # pixels along the longer side
 MOST_ON_SHEET = 600  # pictures: 66 megapixels, and most programs refuse 90
@@ -59,8 +60,8 @@ def check_output(path: Path, images: Sequence[Path]) -> None:
     """Say before any work what `write_captions` would refuse after it.
 
     Raises:
-        UserError: a format that it does not know, pictures that JSON could not tell apart, or more
-            of them than a contact sheet can hold.
+        UserError: a format that it does not know, pictures that JSON could not tell apart, more of
+            them than a contact sheet can hold, or a picture of the user's in the sheet's place.
     """
     if path.suffix not in _WRITERS:
         raise UserError(f"{path}: unknown format; end the name in {', '.join(_WRITERS)}")
@@ -71,6 +72,8 @@ def check_output(path: Path, images: Sequence[Path]) -> None:
             f"{path}: a contact sheet holds {MOST_ON_SHEET} pictures, not {len(images)}; "
             "write an .html page"
         )
+    if path.suffix == ".png":
+        check_sheet(path)
 
 
 def write_captions(path: Path, results: Sequence[Captioned]) -> None:
@@ -191,8 +194,7 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
             lines = textwrap.wrap(f"{name}: {caption}", 36)[:3]
             place = (left, top + 246 + 66 * below)
             draw.multiline_text(place, "\n".join(lines), "dimgray", font)
-    with atomic_path(path) as temporary:
-        sheet.save(temporary)
+    save_sheet(sheet, path)
 
 
 _WRITERS = {

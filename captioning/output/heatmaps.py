@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder
-from captioning.files import atomic_path
 from captioning.images.reading import load_rgb, load_thumbnail
+from captioning.output.sheets import save_sheet
 
 CELL, GAP, LINE, COLUMNS = 224, 12, 24, 6  # pixels, and pictures in a row
 WARM = np.array([255.0, 110.0, 0.0])
@@ -82,8 +82,7 @@ def draw(results: Sequence[Attended], output: str | Path) -> None:
             canvas.text((left, down + 2), text, "black", font)
             sheet.paste(cell, (left, down + LINE))
         top += LINE + used * row
-    with atomic_path(output) as temporary:
-        sheet.save(temporary, "PNG")
+    save_sheet(sheet, output)
 
 
 def lit(picture: Image.Image, weights: np.ndarray) -> Image.Image:

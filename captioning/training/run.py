@@ -264,7 +264,8 @@ class _AfterStep(keras.callbacks.Callback):
 def _change(name: str, before: Any, now: Any) -> str:
     """How a setting differs; digests say nothing to a reader."""
     if name.endswith("_sha256") or isinstance(now, dict):
-        return f"it had other {name.removesuffix('_sha256').removesuffix('_of')}"
+        name = name.removesuffix("_sha256").removesuffix("_of")
+        return f"it had other {name.replace('_', ' ')}"
     return f"{name} was {before}, not {now}"
 
 

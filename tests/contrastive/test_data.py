@@ -125,6 +125,20 @@ def test_broken_pictures_are_skipped_and_named(members, tmp_path):
     assert len(load_pictures([path], 16).unreadable) == 3
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_member_too_large_for_a_photograph_is_not_read(kind, members, tmp_path, monkeypatch):
+    monkeypatch.setattr("captioning.images.sources.LARGEST_FILE", 5000)
+    path, members = tmp_path / f"some.{kind}", members | {"large.png": bytes(5001)}
+    make_zip(path, members) if kind == "zip" else make_tar(path, members, "w")
+
+    pictures = load_pictures([path], 16)
+
+    assert len(pictures.pixels) == 6
+    [message] = pictures.unreadable
+    assert "large.png" in message
+    assert "too large for a photograph" in message
+
+
 @pytest.mark.parametrize(
     ("reason", "arguments"),
     [

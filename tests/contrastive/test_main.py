@@ -27,15 +27,6 @@ def pictures(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("pictures"), 20)
 
 
-def test_help_is_quick():
-    began = time.monotonic()
-    result = subprocess.run(
-        [sys.executable, ROOT / SCRIPT, "--help"], capture_output=True, text=True, check=True
-    )
-    assert "--method" in result.stdout
-    assert time.monotonic() - began < 2  # a busy machine; half a second on an idle one
-
-
 def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     """Trained, killed, resumed; its weights then make features of the recipe's size."""
     run = tmp_path / "run"

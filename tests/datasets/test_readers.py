@@ -100,6 +100,7 @@ def test_kaggle_csv_with_quotes_commas_and_byte_order_mark(tmp_path):
         ("image;caption\na.jpg;a dog, running\n", ["a dog, running"]),
         ("filename\ttext\na.jpg\ta dog\n", ["a dog"]),
         ("\n\timage\tcaption\n0\ta.jpg\ta dog\n", ["a dog"]),
+        ("\t\n\timage\tcaption\n0\ta.jpg\ta dog\n", ["a dog"]),
         ("image,caption1,caption2,id\na.jpg,one,two,7\n", ["one", "two"]),
         ("image_name,comment_number,comment,lang\na.jpg,0,a dog,en\n", ["a dog"]),
     ],

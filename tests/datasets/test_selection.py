@@ -3,7 +3,13 @@
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import described, read_splits, select, select_for_training
+from captioning.datasets import (
+    described,
+    fingerprint,
+    read_splits,
+    select,
+    select_for_training,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +69,24 @@ def test_captions_of_a_split_are_seen_as_often_as_is_said(splits, capsys):
 
 def test_a_limit_is_one_of_every_training_split(splits):
     assert choose(splits, limit=1) == ({"1": 1, "3": 1}, ["4", "6"])
+
+
+def test_images_that_judge_and_are_trained_on_are_told(splits, capsys):
+    _, dev = choose(splits, train=["a"], dev=["b", "b-dev"])
+    assert dev == ["3", "5", "6"]
+    assert "1 images judge and are trained on, which flatters: 3\n" in capsys.readouterr().out
+
+
+def test_the_fingerprint_tells_other_images_and_other_captions():
+    one = fingerprint({"1": 1, "2": 1}, ["3"], CAPTIONS)
+    assert one == fingerprint({"1": 1, "2": 1}, ["3"], {**CAPTIONS, "4": ["no split's"]})
+    others = [
+        fingerprint({"1": 1, "2": 1}, ["4"], CAPTIONS),
+        fingerprint({"1": 1, "2": 2}, ["3"], CAPTIONS),
+        fingerprint({"1": 1}, ["2", "3"], CAPTIONS),
+        fingerprint({"1": 1, "2": 1}, ["3"], {**CAPTIONS, "3": ["a dog"]}),
+    ]
+    assert len({one, *others}) == 5
 
 
 def test_how_many_captions_are_in_no_split_is_told(splits, capsys):

@@ -216,14 +216,3 @@ def test_stages_want_one_solver(method, tmp_path):
     (tmp_path / "runs" / "jigsaw").mkdir(parents=True)
     result = run_script(STAGES[0], "--method", method, cwd=tmp_path)
     assert_refused(result, "runs/jigsaw: holds 0 files *-jigsaw.", "jigsaw/main.py")
-
-
-@pytest.mark.parametrize("script", [*STAGES, SCRIPT, "jigsaw/to_hdf5.py"])
-def test_help_is_quick(script, tmp_path):
-    began = time.monotonic()
-    result = run_script(script, "--help", cwd=tmp_path)
-    assert time.monotonic() - began < 2  # a busy machine; half a second on an idle one
-    assert result.returncode == 0
-    assert "usage:" in result.stdout
-    if script in STAGES:
-        assert "--method" in result.stdout

@@ -44,6 +44,19 @@ def test_where_all_are_sure_there_is_no_legend(tmp_path):
     assert LEGEND not in (tmp_path / "page.html").read_text()
 
 
+def test_a_sheet_is_written_over_a_sheet_and_over_nothing_else(tmp_path):
+    one = captioned(tmp_path, "one.png", CONFIDENT)
+    sheet, empty = tmp_path / "sheet.png", tmp_path / "empty.png"
+    write_captions(sheet, [one])
+    empty.touch()
+
+    check_output(sheet, [one.path])
+
+    for path in (one.path, empty):
+        with pytest.raises(UserError, match=f"{path}: exists, and is no sheet"):
+            check_output(path, [one.path])
+
+
 @pytest.mark.parametrize(
     ("name", "images", "message"),
     [

@@ -2,11 +2,6 @@
 
 import json
 import pickle
-import shutil
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from types import SimpleNamespace
 
@@ -16,7 +11,7 @@ import pytest
 
 from captioning.datasets import read_captions, read_split
 from captioning.decoders.merge import MergeDecoder
-from tests.conftest import ROOT, assert_refused, make_dataset, run_script
+from tests.conftest import assert_refused, make_dataset, run_script
 from tests.dataset_formats import write_coco
 
 WORDS = ["startseq", "endseq", *"a the red green blue square at left top holds painted".split()]
@@ -276,75 +271,3 @@ def test_report_without_the_pictures(work):
 )
 def test_wrong_arguments(script, arguments, part, tmp_path):
     assert_refused(run_script(script, *arguments, cwd=tmp_path), part)
-
-
-@pytest.mark.parametrize("script", ["evaluate.py", "infer.py"])
-def test_help_is_quick(script, tmp_path):
-    began = time.monotonic()
-    assert "--model-path" in run_script(script, "--help", cwd=tmp_path).stdout
-    assert time.monotonic() - began < 2  # a busy machine; half a second on an idle one
-
-
-# ---- infer.py --------------------------------------------------------------------------------
-
-
-def test_infer_captions_a_folder_and_names_what_is_no_picture(pipeline):
-    (pipeline.data.images / "broken.png").write_bytes(b"text")
-    result = run_script(
-        "infer.py", "--image-path", pipeline.data.images,
-        "--model-path", "checkpoints/best_model.keras", "--min-length", 7, "--no-repeat-ngram", 1,
-        cwd=pipeline.work,
-    )  # fmt: skip
-    (pipeline.data.images / "broken.png").unlink()
-    assert result.returncode == 2
-    captions = dict(line.rsplit(" (", 1)[0].split(": ") for line in result.stdout.splitlines())
-    assert len(captions) == 12
-    words = set((pipeline.work / "descriptions.txt").read_text().split())
-    assert all(set(caption.split()) <= words for caption in captions.values())
-    assert {len(set(caption.split())) for caption in captions.values()} == {7}
-    assert "1 of 13 pictures failed" in result.stderr and "broken.png" in result.stderr
-
-
-@pytest.fixture
-def staying(pipeline, request):
-    """infer.py as a process that stays, with these arguments; `watched` is an empty folder."""
-    (pipeline.work / "watched").mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "infer.py", *request.param], cwd=pipeline.work,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # In the background of a shell the tests, and their children, would ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    yield process
-    process.kill()
-    process.communicate()
-
-
-@pytest.mark.parametrize("staying", [["--stdin"]], indirect=True)
-def test_infer_answers_each_name_on_standard_input_until_it_is_stopped(staying, pipeline):
-    picture = str(pipeline.data.images / pipeline.data.names[0])
-    answers = []
-    for name in (picture, "nowhere.jpg", "captions\0", str(pipeline.data.captions), picture):
-        staying.stdin.write(name + "\n")
-        staying.stdin.flush()
-        answers.append(json.loads(staying.stdout.readline()))
-    staying.send_signal(signal.SIGINT)
-    assert staying.wait(timeout=60) == 0
-    assert staying.stderr.read() == ""
-    first, *wrong, last = answers
-    assert first == last and set(first) == {"file", "caption", "log_probability", "confidence"}
-    assert [set(answer) for answer in wrong] == [{"file", "error"}] * 3
-    assert "No such file" in wrong[0]["error"] and "not a picture" in wrong[2]["error"]
-
-
-@pytest.mark.parametrize("staying", [["--watch", "watched"]], indirect=True)
-def test_infer_captions_what_appears_in_a_folder_until_that_vanishes(staying, pipeline):
-    watched = pipeline.work / "watched"
-    time.sleep(2)  # until it has been looked into, and the model is being read
-    picture = (pipeline.data.images / pipeline.data.names[0]).read_bytes()
-    (watched / "new.jpg").write_bytes(picture)
-    answer = json.loads(staying.stdout.readline())
-    assert answer["file"] == "watched/new.jpg" and answer["caption"]
-    shutil.rmtree(watched)
-    assert staying.wait(timeout=60) == 2
-    assert staying.stderr.read() == "infer.py: watched: is no folder, or not any more\n"

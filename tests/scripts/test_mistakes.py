@@ -10,6 +10,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT, assert_refused, run_script
 
@@ -307,3 +308,21 @@ def test_a_second_captioner_that_is_not_there_is_told_before_the_first_caption(t
 
     assert_refused(result, "typo.keras", "does not exist")
     assert "dog.jpg: " not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("5_test.py", "--output", "page.html", "photo.png"),  # meant as a picture to caption
+        ("5_test.py", "photo.png", "--output", "photo.png"),
+        ("infer.py", "--image-path", "photo.png", "--attention", "photo.png"),
+    ],
+)
+def test_a_photograph_is_not_written_over(command, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30), "red").save(photo)
+    before = photo.read_bytes()
+
+    assert_refused(run_script(*command, cwd=tmp_path), "photo.png: exists")
+
+    assert photo.read_bytes() == before

@@ -246,8 +246,10 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
     (tmp_path / "cut.py").write_text(CUT)
     cut = run_script(tmp_path / "cut.py", *command, "--output-dir", pieces, cwd=ROOT)
     assert cut.returncode == 9, cut.stderr
-    refused = run_module(*command, "--output-dir", pieces, "--resume", "--seed", 1)
-    assert_refused(refused, "seed was 0, not 1")
+    (tmp_path / "one.txt").write_text(data.dev.read_text().splitlines()[0])
+    others = ("--seed", 1, "--dev-split", tmp_path / "one.txt")
+    refused = run_module(*command, "--output-dir", pieces, "--resume", *others)
+    assert_refused(refused, "seed was 0, not 1", "it had other captions of splits")
     resumed = run_module(*command, "--output-dir", pieces, "--resume")
     assert resumed.returncode == 0, resumed.stderr
 

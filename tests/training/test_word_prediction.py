@@ -106,10 +106,13 @@ def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path):
     one = zygote.run([*map(str, command), "--batch-size", "1"], ROOT)
     assert_refused(one, "--batch-size 1", "give more")
     first = zygote.run([*map(str, command), "--epochs", "1"], ROOT)
-    refused = zygote.run([*map(str, command), "--epochs", "2"], ROOT)
+    (tmp_path / "one.txt").write_text(data.dev.read_text().splitlines()[0])
+    others = ["--epochs", "2", "--dev-split", str(tmp_path / "one.txt")]
+    refused = zygote.run([*map(str, command), *others], ROOT)
     assert first.returncode == 0, first.stderr
     assert refused.returncode == 2
     assert "epochs was 1, not 2" in refused.stderr  # the learning rate goes by them
+    assert "it had other captions of splits" in refused.stderr
 
     again = zygote.run([*map(str, command), "--epochs", "1"], ROOT)
 
