@@ -120,7 +120,6 @@ def main() -> None:
     from captioning.distribution import use_all_devices
     from captioning.training.batches import CaptionBatches
     from captioning.training.plots import plot_history
-    from captioning.training.run import best_row
     from captioning.training.teacher_forcing import CaptionRun, model_name
 
     share = use_all_devices()
@@ -178,7 +177,7 @@ def main() -> None:
     if share.process != 0:
         return
     plot_history(output_dir / "history.png", this_run.history)
-    best = best_row(this_run.history)
+    best = this_run.best
     print(f"best epoch {best['epoch']}: development loss {best['val_loss']:.3f} per word")
     print(f"{output_dir / model_name(best)}, also checkpoints/best_model.keras")
 

@@ -120,7 +120,7 @@ def main() -> None:
     from captioning.training.end_to_end import EndToEnd, thaw
     from captioning.training.fine_tuning import batches, judge, keep, train_epoch
     from captioning.training.optimizers import AdamW, learning_rate_schedule
-    from captioning.training.run import Run, best_row
+    from captioning.training.run import Run
     from captioning.training.teacher_forcing import COLUMNS
 
     trained = load_trained(args.model, output)
@@ -202,10 +202,8 @@ def main() -> None:
         }  # fmt: skip
         report_skipped("unreadable pictures", sorted({*unreadable}))
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
-        if best_row([*history, row]) is row:
-            keep(output / "checkpoints", encoder, decoder)
-        this_run.end_row(row)
-    print(f"best epoch {best_row(history)['epoch']}: {output / 'checkpoints'}")
+        this_run.end_row(row, keep=lambda: keep(output / "checkpoints", encoder, decoder))
+    print(f"best epoch {this_run.best['epoch']}: {output / 'checkpoints'}")
 
 
 if __name__ == "__main__":

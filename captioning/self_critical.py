@@ -83,7 +83,7 @@ def main() -> None:
         check_text_rules,
         load_trained,
     )
-    from captioning.training.run import Run, best_row
+    from captioning.training.run import Run
     from captioning.training.self_critical import COLUMNS, judge, scorer, train_epoch
     from captioning.training.teacher_forcing import forget_old_state
 
@@ -108,6 +108,7 @@ def main() -> None:
     )
     this_run = Run(
         model, output, settings, columns=COLUMNS, means=("reward",), unit="image",
+        by="val_cider", sign=-1,
         advice="lower --learning-rate",
     )  # fmt: skip
     forget_old_state(output, keep=args.resume and not this_run.state_path.is_file())
@@ -119,6 +120,12 @@ def main() -> None:
     print(f"{settings['dev_split']}: CIDEr-D {before:.3f} before the first epoch")
 
     # 2. Draw, score, learn.
+    kept = output / "checkpoints" / "best_model.keras"
+
+    def keep() -> None:
+        with atomic_path(kept) as temporary:
+            model.copy_with().save(temporary)  # never compiled, so without the optimizer
+
     for epoch in range(len(history), args.epochs):
         train_epoch(
             this_run, features, train_ids, train_reward, samples=args.samples,
@@ -130,13 +137,9 @@ def main() -> None:
             "seconds": round(time.monotonic() - this_run.began, 1),
         }  # fmt: skip
         print("reward {reward:.3f}, development CIDEr-D {val_cider:.3f}".format(**row))
-        if best_row([*history, row], "val_cider", -1) is row:
-            with atomic_path(output / "checkpoints" / "best_model.keras") as temporary:
-                model.copy_with().save(temporary)  # never compiled, so without the optimizer
-        this_run.end_row(row)
-    best = best_row(history, "val_cider", -1)
-    print(f"best epoch {best['epoch']}: {output / 'checkpoints' / 'best_model.keras'}")
-    if best["val_cider"] < before:
+        this_run.end_row(row, keep)
+    print(f"best epoch {this_run.best['epoch']}: {kept}")
+    if this_run.best["val_cider"] < before:
         print(f"which is worse than {before:.3f}, what it began from; lower --learning-rate")
 
 

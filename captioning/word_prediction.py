@@ -109,7 +109,7 @@ def main() -> None:
     from captioning.training.end_to_end import thaw
     from captioning.training.fine_tuning import batches
     from captioning.training.optimizers import AdamW, learning_rate_schedule
-    from captioning.training.run import Run, best_row
+    from captioning.training.run import Run
     from captioning.training.teacher_forcing import COLUMNS
     from captioning.training.word_prediction import (
         LEAST_AREA,
@@ -195,10 +195,8 @@ def main() -> None:
         }  # fmt: skip
         report_skipped("unreadable pictures", sorted({*unreadable}))
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
-        if best_row([*history, row]) is row:
-            save_encoder(encoder.network, path, recipe)
-        this_run.end_row(row)
-    print(f"best epoch {best_row(history)['epoch']}: {path}")
+        this_run.end_row(row, keep=lambda: save_encoder(encoder.network, path, recipe))
+    print(f"best epoch {this_run.best['epoch']}: {path}")
 
 
 if __name__ == "__main__":

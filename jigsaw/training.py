@@ -14,7 +14,7 @@ from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path, write_json
 from captioning.training.plots import plot_curves
-from captioning.training.run import Run, best_row
+from captioning.training.run import Run
 from jigsaw.DataGenerator import DataGenerator
 from jigsaw.image_preprocessing.image_transform import normalise
 from jigsaw.puzzle_picture import draw_puzzles
@@ -119,10 +119,8 @@ class JigsawRun(Run):
             "seconds": round(self.part["seconds"] + time.monotonic() - began, 1),
         }
         history = [*self.history, row]
-        if best_row(history) is row:
-            self._keep_best(history)
         plot_history(self.output / "history.png", history, len(self.model.permutations))
-        self.end_row(row)
+        self.end_row(row, keep=lambda: self._keep_best(history))
         tqdm.write(summary(row))
 
     def _keep_best(self, history: Sequence[dict[str, Any]]) -> None:

@@ -41,6 +41,7 @@ class Run:
         columns: of the history.
         means: of what `after_step` is given, kept of a row; the first must stay a number.
         may_change: settings that a resumed run may set anew.
+        by, sign: the best row is the one with the least of this column, with `sign` -1 the most.
         unit: what the bar counts.
         advice: what a user does about a loss that is no number.
         state: the file that `--resume` goes on from; default: `output`/state.npz.
@@ -58,6 +59,8 @@ class Run:
         columns: Sequence[str],
         means: Sequence[str] = ("loss",),
         may_change: Collection[str] = (),
+        by: str = "val_loss",
+        sign: int = 1,
         unit: str = "picture",
         advice: str = "lower --learning-rate and go on with --resume",
         state: Path | None = None,
@@ -67,6 +70,7 @@ class Run:
     ) -> None:
         self.model, self.output, self.settings = model, output, settings
         self.columns, self.means, self.may_change = columns, means, may_change
+        self.by, self.sign = by, sign
         self.unit, self.advice, self.writes = unit, advice, writes
         self.state_path = state or output / "state.npz"
         self.save_seconds = 60 * save_minutes
@@ -173,9 +177,19 @@ class Run:
             return False
         return True
 
-    def end_row(self, row: dict[str, Any]) -> None:
-        """Add a row to the history, and write history and state."""
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best row so far, the first of equals."""
+        return best_row(self.history, self.by, self.sign)
+
+    def end_row(self, row: dict[str, Any], keep: Callable[[], None] | None = None) -> None:
+        """Add a row to the history, and write history and state.
+
+        If it is the best so far, `keep` is called before that, and keeps what the row is of.
+        """
         self.bar.close()
+        if keep and best_row([*self.history, row], self.by, self.sign) is row:
+            keep()
         self.history.append(row)
         self.part = self._nothing()
         if self.writes:

@@ -1,6 +1,7 @@
 """Stage 2's training: teacher forcing, resumable by the epoch."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from captioning.cli import UserError
 from captioning.files import atomic_path
 from captioning.training.batches import CaptionBatches
 from captioning.training.optimizers import plateau_rate
-from captioning.training.run import Run, best_row
+from captioning.training.run import Run
 
 COLUMNS = ("epoch", "loss", "val_loss", "seconds")
 
@@ -82,10 +83,7 @@ class CaptionRun(Run):
             }
             self.bar.set_postfix(loss=f"{row['loss']:.3f}", val_loss=f"{row['val_loss']:.3f}")
             self.bar.close()
-            before = best_row(self.history)
-            if best_row([*self.history, row]) is row:
-                self._keep_best(row, before)
-            self.end_row(row)
+            self.end_row(row, keep=partial(self._keep_best, row, self.best))
 
     def _fit_epoch(self, batches: CaptionBatches, epoch: int) -> None:
         # The state of dropout follows from seed and epoch, as the order of the captions does.

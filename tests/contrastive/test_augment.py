@@ -126,6 +126,41 @@ def test_crops_lie_inside_and_have_the_area_asked_for():
     assert wide[:, 0, -1, 0].max() > 240
 
 
+def test_crops_have_every_aspect_up_to_the_one_asked_for_and_lie_anywhere():
+    """In the picture red says the column and green the row."""
+    ramp = np.arange(0, 256, 2, dtype=np.uint8)
+    picture = np.zeros((128, 128, 3), np.uint8)
+    picture[..., 0], picture[..., 1] = ramp[None, :], ramp[:, None]
+    settings = {**OFF, "min_area": 0.25, "max_area": 0.25, "aspect": 4 / 3}
+
+    views = views_of(np.repeat(picture[None], 400, axis=0), 32, **settings)
+
+    left, top = views[:, 0, 0, 0] / 254, views[:, 0, 0, 1] / 254
+    width = (views[:, 0, -1, 0] / 254 - left) * 32 / 31
+    height = (views[:, -1, 0, 1] / 254 - top) * 32 / 31
+    np.testing.assert_allclose(width * height, 0.25, atol=0.02)
+    ratios = width / height
+    assert ratios.min() == pytest.approx(3 / 4, abs=0.04)
+    assert ratios.max() == pytest.approx(4 / 3, abs=0.05)
+    assert abs(np.corrcoef(left, top)[0, 1]) < 0.2
+
+
+def test_hue_turns_by_the_part_of_a_circle_asked_for():
+    grey, red = np.full((1, 8, 8, 3), 110), np.array([40, -10, -10])
+    pictures = np.repeat((grey + red).astype(np.uint8), 400, axis=0)
+    none = {**OFF, "jitter": 1.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+    plane = np.array([(0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])  # I and Q
+
+    def angles(colours: np.ndarray) -> np.ndarray:
+        return np.degrees(np.arctan2(*(colours @ plane.T).T[::-1]))
+
+    views = views_of(pictures, 8, **{**none, "hue": 0.1})
+
+    turned = angles(views[:, 0, 0]) - angles(pictures[:, 0, 0])
+    assert turned.max() == pytest.approx(36, abs=1.5)
+    assert turned.min() == pytest.approx(-36, abs=1.5)
+
+
 @pytest.mark.parametrize("target", [10, 24, 40])
 def test_resampling_equals_pillow(target):
     picture = patterns(1)[0]

@@ -27,6 +27,19 @@ def pictures(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("pictures"), 20)
 
 
+def test_what_is_excluded_is_not_among_the_pictures(pictures, tmp_path):
+    names = [f"{number:03d}.png" for number in range(19)]
+    (tmp_path / "dev.txt").write_text("\n".join(names))
+
+    result = run_script(
+        SCRIPT, "--images", pictures, "--exclude", "dev.txt", "--batch-size", 2, "--output", "run",
+        cwd=tmp_path,
+    )  # fmt: skip
+
+    assert "1 pictures, 0 unreadable ones skipped" in result.stdout
+    assert_refused(result, "--batch-size 2 is larger than the 1 pictures")
+
+
 def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
     """Trained, killed, resumed; its weights then make features of the recipe's size."""
     run = tmp_path / "run"

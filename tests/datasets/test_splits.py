@@ -11,6 +11,10 @@ from tests import dataset_formats as formats
 CAPTIONS = {"1_a.jpg": ["A dog ."], "2_b.jpg": ["A cat .", "A cat , too"], "3_c.jpg": ["A cow ."]}
 SPLITS = {"1_a.jpg": "train", "2_b.jpg": "val", "3_c.jpg": "restval"}
 NUMBERS = {"1_a.jpg": 17, "2_b.jpg": 5, "3_c.jpg": 12}
+DRAWN = [
+    ("dev", 0, "3 29 30 31 48 52 57"), ("test", 0, "11 19 23 27 28 32 37 47"),
+    ("dev", 7, "5 11 13 29 38"),
+]  # fmt: skip
 
 
 def test_split_without_repeats_and_blank_lines(tmp_path):
@@ -63,6 +67,12 @@ def test_drawn_splits_share_out_all_images_eight_to_one_to_one():
     train, dev, test = (read_split(name, ids) for name in ("train", "dev", "test"))
     assert sorted(train + dev + test, key=int) == ids
     assert (len(train), len(dev), len(test)) == pytest.approx((4000, 500, 500), abs=60)
+
+
+@pytest.mark.parametrize(("split", "seed", "drawn"), DRAWN)
+def test_the_same_images_are_drawn_for_ever(split, seed, drawn):
+    """A model is scored on what it never trained on, whatever version trained it."""
+    assert read_split(split, map(str, range(60)), seed=seed) == drawn.split()
 
 
 def test_a_drawn_split_depends_on_the_seed_and_not_on_the_other_images():

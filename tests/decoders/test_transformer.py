@@ -40,6 +40,59 @@ def test_attention_equals_a_plain_loop(causal):
     np.testing.assert_allclose(found[0], dense(layer.merge, expected), atol=1e-5)
 
 
+def by_hand(model, grid, tokens) -> np.ndarray:
+    """Logits of one caption: sections 3.1 to 3.5 of the paper, normalised first."""
+    width = model.width
+
+    def dense(layer, x):
+        kernel, bias = layer.get_weights()
+        return x @ kernel + bias
+
+    def normed(layer, x):
+        scale, shift = layer.get_weights()
+        deviation = np.sqrt(x.var(axis=-1, keepdims=True) + 1e-6)
+        return (x - x.mean(axis=-1, keepdims=True)) / deviation * scale + shift
+
+    def attention(layer, x, source, causal):
+        found = np.zeros((len(x), width))
+        for head in np.split(np.arange(width), layer.heads):
+            query, key, value = (
+                dense(part, rows)[:, head]
+                for part, rows in ((layer.query, x), (layer.key, source), (layer.value, source))
+            )
+            scores = np.exp(query @ key.T / np.sqrt(len(head)))
+            scores = np.tril(scores) if causal else scores
+            found[:, head] = scores / scores.sum(axis=1, keepdims=True) @ value
+        return dense(layer.merge, found)
+
+    seen = dense(model.image_dense, grid) + model.place_embedding.get_weights()[0]
+    seen = normed(model.image_norm, seen)
+    rates = 10000.0 ** (-np.arange(0, width, 2) / width)
+    waves = [[*np.sin(place * rates), *np.cos(place * rates)] for place in range(len(tokens))]
+    x = model.embedding.get_weights()[0][tokens] * np.sqrt(width) + np.array(waves)
+    for block in model.blocks:
+        words = normed(block.norms[0], x)
+        x = x + attention(block.to_words, words, words, causal=True)
+        x = x + attention(block.to_grid, normed(block.norms[1], x), seen, causal=False)
+        inner = np.maximum(dense(block.expand, normed(block.norms[2], x)), 0)
+        x = x + dense(block.contract, inner)
+    return dense(model.output_dense, normed(model.output_norm, x))
+
+
+def test_logits_equal_the_formulas_of_the_paper():
+    model = tiny("transformer", WORDS, 7)
+    features = features_for(model, 2)
+    random = np.random.default_rng(1)
+    for weight in model.weights:  # norms and biases begin as ones and zeros, which hide mistakes
+        weight.assign(weight + 0.1 * random.normal(size=weight.shape))
+
+    logits = model.next_words({"features": features, "tokens": TOKENS})
+
+    for number in range(2):
+        expected = by_hand(model, features[number].astype(np.float64), TOKENS[number])
+        np.testing.assert_allclose(logits[number], expected, atol=1e-4)
+
+
 def test_a_word_sees_no_later_word_and_sees_the_order_of_earlier_ones():
     model = tiny("transformer", WORDS, 7)
     features = np.repeat(features_for(model, 1), 3, axis=0)

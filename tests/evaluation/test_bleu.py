@@ -30,13 +30,13 @@ def naive_bleu(references, hypotheses, weights) -> float:
     return math.exp(brevity + sum(logs))
 
 
-@pytest.mark.parametrize(
-    "protocol, weights",
-    [
-        ("original", [(1,), (0.5, 0.5), (0.3, 0.3, 0.3), (0.25,) * 4]),
-        ("coco", [(1,), (1 / 2,) * 2, (1 / 3,) * 3, (1 / 4,) * 4]),
-    ],
-)
+WEIGHTS = {
+    "original": [(1,), (0.5, 0.5), (0.3, 0.3, 0.3), (0.25,) * 4],
+    "coco": [(1,), (1 / 2,) * 2, (1 / 3,) * 3, (1 / 4,) * 4],
+}
+
+
+@pytest.mark.parametrize(("protocol", "weights"), WEIGHTS.items())
 def test_bleu_equals_its_definition(protocol, weights):
     references = {
         "1": ["a brown dog runs over the grass".split(), "the dog runs fast on grass".split()],

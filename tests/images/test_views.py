@@ -29,6 +29,15 @@ def test_view_0_is_the_whole_picture():
     assert np.array_equal(np.asarray(view(0, "a.jpg")(image, SIDE)), np.asarray(expected))
 
 
+@pytest.mark.parametrize(
+    ("number", "corners"), [(1, [(197, 18), (2, 169)]), (2, [(13, 6), (153, 184)])]
+)
+def test_a_view_is_the_same_part_for_ever(number, corners):
+    """Features of views are made on other days, and by other versions, than they are learned."""
+    pixels = np.asarray(view(number, "a.jpg")(ramp(300, 200), SIDE)).astype(int)
+    np.testing.assert_allclose([pixels[0, 0, :2], pixels[-1, -1, :2]], corners, atol=1)
+
+
 def test_views_show_most_of_the_picture_and_are_mirrored_half_the_time():
     boxes = [box_of(view(number, "a.jpg")(ramp(300, 200), SIDE)) for number in range(1, 201)]
     areas = [width * height for width, height, _ in boxes]

@@ -70,6 +70,18 @@ def test_each_picture_is_one_row_with_its_name(tmp_path):
     assert not list(tmp_path.glob("*.parts"))
 
 
+def test_what_is_excluded_is_not_in_the_file(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 6)
+    (tmp_path / "dev.txt").write_text("001.png\n004.png\n")
+
+    result = run_script(SCRIPT, "--images", folder, "--exclude", "dev.txt", "--output", "all.hdf5",
+                        "--size", 16, "--splits", "1,0,0", cwd=tmp_path)  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    names = contents(tmp_path / "all.hdf5")["train_names"]
+    assert sorted(names) == [b"000.png", b"002.png", b"003.png", b"005.png"]
+
+
 def test_names_that_are_no_utf_8_are_spelled_out(tmp_path):
     folder = write_pictures(tmp_path / "pictures", 3)
     os.rename(folder / "001.png", os.fsencode(folder) + b"/\xff.png")

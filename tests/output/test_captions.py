@@ -10,6 +10,7 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.evaluation.confidence import CONFIDENT
 from captioning.output.captions import LEGEND, Captioned, check_output, write_captions
+from tests.output.test_evaluation_page import Elements
 
 
 def captioned(folder, name: str, confidence: float) -> Captioned:
@@ -29,6 +30,20 @@ def test_the_page_shows_an_unsure_caption_paler_and_says_why(tmp_path):
     assert '<span class="sure">a dog</span>' in first
     assert '<span class="unsure">a dog</span>' in second
     assert LEGEND in page
+
+
+def test_names_and_captions_on_the_page_are_text(tmp_path):
+    """A file's name, a caption and a model's name may come from a stranger."""
+    one = captioned(tmp_path, "<img src=x onerror=alert(1)>.png", CONFIDENT)
+    one = one._replace(caption='"><script>', beside={"<u>": "<i onclick=x>"})
+
+    write_captions(tmp_path / "page.html", [one])
+
+    found = Elements((tmp_path / "page.html").read_text())
+    assert [attributes["alt"] for attributes in found.all("img")] == ['"><script>']
+    assert not {tag for tag, _ in found.tags} & {"script", "u", "i"}
+    assert not any("onerror" in about or "onclick" in about for _, about in found.tags)
+    assert "<img src=x onerror=alert(1)>.png" in found.text
 
 
 @pytest.mark.parametrize(("off", "darkest"), [(0.1, 0), (-0.1, 0x76)])

@@ -185,6 +185,27 @@ def test_all_that_takes_a_precision_has_that_of_the_comparison(work):
     assert "bfloat16" not in printed
 
 
+def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
+    write_pictures(work / "pictures", 20)
+    (work / "dev.txt").write_text("003.png\n")
+
+    printed = compare(
+        work, "--pretext", "simclr", "jigsaw", "--seeds", 0, 1, "--images", "pictures",
+        "--exclude", "dev.txt", "--dry-run",
+    ).stdout  # fmt: skip
+
+    lines = printed.splitlines()
+    shown = [line for line in lines if "--images pictures" in line]
+    assert len(shown) == 3  # SimCLR twice, and once the file of puzzles
+    assert all("--exclude dev.txt" in line for line in shown)
+    trains = "contrastive/main|jigsaw/main|2_train|fine_tuning --model"
+    trained = [line for line in lines if re.search(trains, line)]
+    assert len(trained) == 2 * (3 + 3 + 2)  # the supervised encoder is there already
+    for line in trained:
+        [seed] = re.findall(r"--output(?:-dir)? out/\w+-(\d)", line)
+        assert f"--seed {seed}" in line
+
+
 def test_a_folder_without_its_record_is_refused(finished):
     (finished / "out" / "steps.json").unlink()
     assert_refused(compare(finished, "--pictures-seen", 1000), "no steps.json", "--output")

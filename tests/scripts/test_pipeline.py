@@ -1,19 +1,18 @@
-"""The five scripts as a user runs them, in order, and killed and resumed."""
+"""The five scripts as a user runs them, in order."""
 
 import csv
 import json
 import pickle
+import re
 import runpy
 import shutil
-import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, assert_refused, run_script
+from tests.evaluation.test_bleu import WEIGHTS, naive_bleu
 from tests.jax_processes import JAX, PLAIN
 
 SCRIPTS = ["1_data_preprocessor.py", "2_train_IC_model.py", "3_BLEU.py", "4_tokenizer.py",
@@ -45,6 +44,12 @@ def test_stage_2_keeps_model_history_and_plot(pipeline):
     assert Image.open(pipeline.work / "history.png").width > 400
 
 
+def scored_words(caption: str, protocol: str) -> list[str]:
+    """A caption of the made data set as a protocol scores it."""
+    words = re.findall("[a-z]+", caption.lower())
+    return words if protocol == "coco" else ["startseq", *(w for w in words if w != "a"), "endseq"]
+
+
 @pytest.mark.parametrize("protocol", ["original", "coco"])
 def test_stage_3_prints_bleu_and_the_constant_caption(pipeline, protocol):
     result = run_script(
@@ -53,11 +58,42 @@ def test_stage_3_prints_bleu_and_the_constant_caption(pipeline, protocol):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert f"protocol {protocol}, split {pipeline.data.dev}, 3 images" in result.stdout
-    rows = {line[:20].strip(): line.split()[-4:] for line in result.stdout.splitlines()}
-    for name in ("model, beam width 1", "constant caption"):
-        assert all(0 <= float(figure) <= 1 for figure in rows[name])
     hypotheses = json.loads((pipeline.work / "hypotheses.json").read_text())
-    assert [one["image_id"] for one in hypotheses] == ["red_left", "green_left", "blue_left"]
+    ids = ["red_left", "green_left", "blue_left"]
+    assert [one["image_id"] for one in hypotheses] == ids
+
+    rows = {line[:20].strip(): line.split()[-4:] for line in result.stdout.splitlines()}
+    [constant] = re.findall(r"the constant caption: (.*)\)", result.stdout)
+    said = {one["image_id"]: scored_words(one["caption"], protocol) for one in hypotheses}
+    references = {image_id: [] for image_id in ids}
+    for line in pipeline.data.captions.read_text().splitlines():
+        name, caption = line.split("\t")
+        if (image_id := name.split(".")[0]) in references:
+            references[image_id].append(scored_words(caption, protocol))
+    for name, candidate in {
+        "model, beam width 1": said, "constant caption": dict.fromkeys(ids, constant.split()),
+    }.items():  # fmt: skip
+        for printed, weights in zip(rows[name], WEIGHTS[protocol], strict=True):
+            assert printed == f"{naive_bleu(references, candidate, weights):.4f}"
+
+
+def test_the_constant_caption_has_not_seen_the_split(pipeline, tmp_path):
+    """The split's captions are all the same here, and no other two have a word in common."""
+    dev = pipeline.data.dev.read_text().split()
+    letters = dict(zip(pipeline.data.names, "fghijklmnopq", strict=True))
+    own = {name: f"{a}b {a}c {a}d {a}e" for name, a in letters.items()}
+    captions = {**own, **dict.fromkeys(dev, "all say the same")}
+    lines = [f"{name}#0\t{caption}\n" for name, caption in captions.items()]
+    (tmp_path / "other.txt").write_text("".join(lines))
+
+    result = run_script(
+        "3_BLEU.py", "--split", pipeline.data.dev, "--protocol", "coco", "--captions",
+        tmp_path / "other.txt", cwd=pipeline.work,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    [constant] = re.findall(r"the constant caption: (.*)\)", result.stdout)
+    assert constant in own.values()
 
 
 def test_stage_4_numbers_words_as_the_model_does(pipeline):
@@ -127,11 +163,30 @@ def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
     assert picture.read_bytes() == before
 
 
+SHIPPED = {  # what the model in Pre-trained/ says of the examples
+    "beach": "a person is standing in the water at the beach",
+    "bird": "a small child in a red shirt is standing on a tree",
+    "cat": "a cat is looking at the camera",
+    "dog": "a brown dog with a toy in its mouth",
+    "food": "a plate of pizza on a plate",
+    "living_room": "a small bathroom with a blue shirt and a yellow racket",
+    "pan": "a white plate with a piece of food on it",
+    "people": "a group of people standing in front of a building",
+    "photographer": "a man is holding a guitar on the ground",
+    "sport": "a little girl in a blue shirt and white shirt is standing on a grassy field",
+    "street": "a parking lot of cars on a street",
+    "train": "a man in a blue shirt is standing in front of a building",
+}
+
+
 def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_path):
     result = run_script("5_test.py", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "model " + str(ROOT / "Pre-trained" / "model-ensemble") in result.stdout
-    assert "examples/cat.jpg: " in result.stdout
+    found = dict(re.findall(r"(\w+)\.jpg: (.+) \(", result.stdout))
+    assert found.keys() == SHIPPED.keys()
+    # On another processor rounding may decide between two captions that are as probable.
+    assert sum(found[name] == caption for name, caption in SHIPPED.items()) >= 10
 
 
 def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
@@ -248,88 +303,3 @@ def test_stages_2_to_5_run_under_jax(pipeline, tmp_path):
         result = run_script(*command, cwd=tmp_path, **JAX, **PLAIN)
         assert result.returncode == 0, result.stderr
     assert f"{pipeline.data.names[0]}: " in result.stdout
-
-
-# ---- killed and resumed ----------------------------------------------------------------------
-
-
-def start(script: str, *arguments, cwd) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def kill_when(process: subprocess.Popen, happened) -> None:
-    """Kill -9 as soon as `happened()`; fail if the process ends before."""
-    try:
-        while not happened():
-            assert process.poll() is None, "ended before it could be killed"
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.slow
-def test_killed_extraction_resumes_with_the_same_features(dataset, tmp_path):
-    arguments = ["--images", dataset.images, "--captions", dataset.captions, "--batch-size", 1]
-    assert (
-        run_script(SCRIPTS[0], *arguments, "--features", "whole.pkl", cwd=tmp_path).returncode == 0
-    )
-    parts = tmp_path / "features.pkl.parts"
-
-    kill_when(start(SCRIPTS[0], *arguments, cwd=tmp_path), lambda: list(parts.glob("0*.npz")))
-    assert not (tmp_path / "features.pkl").exists()
-    kept = {part: part.stat().st_mtime_ns for part in parts.glob("0*.npz")}
-    resumed = run_script(SCRIPTS[0], *arguments, "--resume", cwd=tmp_path)
-
-    assert resumed.returncode == 0, resumed.stderr
-    assert f"{len(kept) * 4}/12" in resumed.stderr  # the bar starts where the killed run stopped
-    assert not parts.exists()
-    whole, again = (
-        pickle.loads((tmp_path / f).read_bytes()) for f in ("whole.pkl", "features.pkl")
-    )
-    assert all(np.array_equal(whole[one], again[one]) for one in whole)
-
-
-@pytest.mark.slow
-def test_killed_training_resumes_with_the_same_history(pipeline, tmp_path):
-    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
-        shutil.copy(pipeline.work / name, tmp_path)
-    arguments = ["--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev,
-                 "--epochs", 8, "--batch-size", 4]  # fmt: skip
-    whole = run_script(SCRIPTS[1], *arguments, "--output-dir", "whole", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
-    state = tmp_path / "broken/checkpoints/state.npz"
-
-    kill_when(start(SCRIPTS[1], *arguments, "--output-dir", "broken", cwd=tmp_path), state.exists)
-    resumed = run_script(SCRIPTS[1], *arguments, "--output-dir", "broken", "--resume", cwd=tmp_path)
-
-    assert resumed.returncode == 0, resumed.stderr
-    assert " 0 epochs already trained" not in resumed.stdout
-    for name in ("loss", "val_loss"):
-        histories = [
-            [float(row[name]) for row in csv.DictReader((tmp_path / run / "history.csv").open())]
-            for run in ("whole", "broken")
-        ]
-        np.testing.assert_allclose(histories[0], histories[1], atol=1e-6)
-
-
-def test_resuming_with_other_settings_is_refused(pipeline):
-    result = run_script(
-        SCRIPTS[1], "--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev,
-        "--epochs", 99, "--batch-size", 4, "--learning-rate", 0.005, "--resume", cwd=pipeline.work,
-    )  # fmt: skip
-    assert_refused(result, "epochs was 12, not 99")
-
-
-def test_resuming_with_another_development_split_of_that_name_is_refused(pipeline):
-    data, whole = pipeline.data, pipeline.data.dev.read_text()
-    data.dev.write_text(whole.splitlines()[0])
-    result = run_script(
-        SCRIPTS[1], "--train-split", data.train, "--dev-split", data.dev, "--epochs", 12,
-        "--batch-size", 4, "--learning-rate", 0.005, "--resume", cwd=pipeline.work,
-    )  # fmt: skip
-    data.dev.write_text(whole)
-    assert_refused(result, "state.npz: it had other captions of splits")

@@ -54,11 +54,13 @@ def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
 
     train = ("--train-split", sets.large.train, sets.small / "train.txt")
     dev = ("--dev-split", sets.large.dev, sets.small / "dev.txt")
-    printed = run(
+    trained = run_script(
         "2_train_IC_model.py", *train, *dev, "--repeat", 1, 3, "--epochs", 1, cwd=tmp_path
     )
-    assert "in no split" not in printed
-    assert "merge: 11 images" in printed
+    assert trained.returncode == 0, trained.stderr
+    assert "in no split" not in trained.stdout
+    assert "merge: 11 images" in trained.stdout
+    assert "/30 [" in trained.stderr  # captions an epoch: 9 x 2, and three times 2 x 2
     settings = json.loads((tmp_path / "checkpoints" / "training_settings.json").read_text())
     assert settings["train_split"] == f"{sets.large.train}, {sets.small / 'train.txt'} x 3"
 

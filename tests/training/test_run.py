@@ -136,6 +136,17 @@ def test_a_damaged_state_is_refused(content, tmp_path):
         run.resume()
 
 
+@pytest.mark.parametrize(("sign", "kept"), [(1, [1, 2]), (-1, [1, 4])])
+def test_what_the_best_row_is_of_is_kept_and_nothing_after_it(tmp_path, sign, kept):
+    run = make_run(tmp_path, by="loss", sign=sign)
+    found = []
+    for number, loss in enumerate((1.0, 0.5, 0.9, 1.2, 0.5), start=1):
+        run.begin_row("row", steps=1, total=1)
+        run.end_row({"row": number, "loss": loss}, keep=lambda number=number: found.append(number))
+    assert found == kept
+    assert run.best["row"] == kept[-1]
+
+
 def test_best_row():
     history = [{"epoch": n, "val_loss": v} for n, v in enumerate([3.0, 1.0, 2.0, 1.0])]
     assert best_row(history) is history[1]
