@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.slow, needs_jax]
 def test_losses_augmentation_and_methods_under_jax():
     names = ("losses", "augment", "methods")
     files = [f"tests/contrastive/test_{name}.py" for name in names]
-    finish(start("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, **PLAIN))
+    # What a method does with its vectors, and an encoder with its weights, is no backend's affair.
+    others = "not collapses and not spreads and not begin_as"
+    finish(start("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", others, *files, **PLAIN))
 
 
 def losses(folder: Path) -> list[float]:
