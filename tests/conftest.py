@@ -15,6 +15,9 @@ from PIL import Image
 from captioning.cli import import_keras
 from tests import zygote
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers, not their threads, are to keep the cores busy
+    for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
 import_keras()
 
 ROOT = Path(__file__).resolve().parent.parent
