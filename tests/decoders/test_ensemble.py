@@ -8,7 +8,8 @@ from captioning.decoders.ensemble import Ensemble, join
 from captioning.decoders.search import generate, generate_n_best
 from captioning.decoders.search_settings import Search
 from captioning.half_precision import halve_model
-from tests.conftest import ROOT, assert_refused, run_script
+from tests import zygote
+from tests.conftest import assert_refused
 from tests.decoder_tools import NAMES, features_for, tiny
 from tests.keras_files import tampered
 
@@ -74,8 +75,8 @@ def test_a_joined_file_captions_as_its_members_do_together(tmp_path):
     for model, path in zip(parts, paths, strict=True):
         model.save(path)
 
-    result = run_script("captioning/join.py", *paths, "--output", "both.keras",
-                        cwd=tmp_path, PYTHONPATH=str(ROOT))  # fmt: skip
+    command = ["-m", "captioning.join", *map(str, paths), "--output", "both.keras"]
+    result = zygote.run(command, tmp_path)
 
     assert result.returncode == 0, result.stderr
     loaded, features = load_captioner(tmp_path / "both.keras"), features_for(parts[0], 3)
@@ -93,9 +94,8 @@ def test_models_that_do_not_fit_together_are_refused(tmp_path):
     join([attention, attention]).save(tmp_path / "ensemble.keras")
 
     def refused(*arguments: str, message: str) -> None:
-        result = run_script("captioning/join.py", *arguments, "--output", "out.keras",
-                            cwd=tmp_path, PYTHONPATH=str(ROOT))  # fmt: skip
-        assert_refused(result, message)
+        command = ["-m", "captioning.join", *arguments, "--output", "out.keras"]
+        assert_refused(zygote.run(command, tmp_path), message)
 
     refused("attention.keras", message="one model is no ensemble")
     refused("attention.keras", "merge.keras", message="merge.keras: has other words or features")

@@ -153,13 +153,10 @@ def test_a_resumed_run_wants_its_pictures(stage):
 
 
 @pytest.mark.slow
-def test_trains_stops_and_resumes_under_jax(tmp_path):
+def test_trains_under_jax(tmp_path):
     pytest.importorskip("jax")
     write_inputs(tmp_path)
-    for more, expected in ((("--stop-minutes", 1e-6), "stopped in the first epoch"),
-                           (("--resume",), "test accuracy")):  # fmt: skip
-        said = succeed(SCRIPT, *SMALL, "--epochs", 2, *more, cwd=tmp_path, **JAX)
-        assert expected in said
+    assert "test accuracy" in succeed(SCRIPT, *SMALL, "--epochs", 1, cwd=tmp_path, **JAX)
 
 
 # ---- mistakes --------------------------------------------------------------------------------
