@@ -108,8 +108,12 @@ def printable(text: object) -> str:
 def report_skipped(what: str, names: Sequence[str]) -> None:
     """Print how many were left out, and the names of up to ten."""
     if names:
-        more = " ..." if len(names) > 10 else ""
-        print(f"skipped {len(names)} {what}: {', '.join(map(printable, names[:10]))}{more}")
+        print(f"skipped {len(names)} {what}: {first_ten(names)}")
+
+
+def first_ten(names: Sequence[str]) -> str:
+    """Up to ten names, printable, and whether there are more."""
+    return ", ".join(map(printable, names[:10])) + (" ..." if len(names) > 10 else "")
 
 
 def run(main: Callable[[], None]) -> NoReturn:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from captioning.cli import UserError, printable, report_skipped
+from captioning.cli import UserError, first_ten, report_skipped
 from captioning.datasets.splits import is_drawn, read_split
 from captioning.images.names import differences, ends, known_id
 
@@ -108,10 +108,7 @@ def select_for_training(
             print(f"{split}: {len(chosen[split][:limit])} images, seen {count} x an epoch")
     dev_ids = every_id(judging)
     if both := [image_id for image_id in dev_ids if image_id in times]:
-        print(
-            f"{len(both)} images judge and are trained on, which flatters: "
-            f"{', '.join(map(printable, both[:10]))}{' ...' if len(both) > 10 else ''}"
-        )
+        print(f"{len(both)} images judge and are trained on, which flatters: {first_ten(both)}")
     return times, dev_ids
 
 

@@ -247,23 +247,21 @@ def test_other_pictures_do_not_resume(tmp_path):
         converted(tmp_path / "pictures", tmp_path / "all.hdf5", resume=True)
 
 
-def test_killed_while_adding_names_starts_over(tmp_path):
+@pytest.mark.parametrize(
+    ("before", "after", "pictures"),
+    [
+        ('"closing": false', '"closing": true', b"half of a file"),  # killed while adding names
+        ('"digest"', '"other"', None),  # a record that lacks something
+    ],
+)
+def test_what_there_is_no_going_on_with_starts_over(before, after, pictures, tmp_path):
     write_pictures(tmp_path / "pictures", 10)
     expected = converted(tmp_path / "pictures", tmp_path / "whole.hdf5")
     killed_after_a_part(tmp_path / "pictures", tmp_path / "all.hdf5")
     record = tmp_path / "all.hdf5.parts" / "progress.json"
-    record.write_text(record.read_text().replace('"closing": false', '"closing": true'))
-    (record.parent / "pictures.hdf5").write_bytes(b"half of a file")
-    found = converted(tmp_path / "pictures", tmp_path / "all.hdf5", resume=True)
-    assert_equal(expected, found)
-
-
-def test_a_record_that_lacks_something_starts_over(tmp_path):
-    write_pictures(tmp_path / "pictures", 10)
-    expected = converted(tmp_path / "pictures", tmp_path / "whole.hdf5")
-    killed_after_a_part(tmp_path / "pictures", tmp_path / "all.hdf5")
-    record = tmp_path / "all.hdf5.parts" / "progress.json"
-    record.write_text(record.read_text().replace('"digest"', '"other"'))
+    record.write_text(record.read_text().replace(before, after))
+    if pictures:
+        (record.parent / "pictures.hdf5").write_bytes(pictures)
 
     found = converted(tmp_path / "pictures", tmp_path / "all.hdf5", resume=True)
 
