@@ -1,0 +1,134 @@
+"""Command-line arguments that several scripts share, each declared once.
+
+A script writes `shared(parser, "--seed", "--limit")`; keyword arguments change what `add_argument`
+is given: `shared(parser, "--seed", help="random seed of the order and the weights")`.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+
+from captioning.files import artifact_path
+
+FLICKR8K = "data/flickr8k/Flickr8k_text"
+
+
+def number(
+    kind: type[int] | type[float],
+    least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> Callable[[str], int | float]:
+    """An argparse type: a finite number of `kind`, at least `least`, above `above`, below `below`.
+
+    Raises (the function that it returns):
+        argparse.ArgumentTypeError: the text is no such number.
+    """
+    bounds = ((least, "at least"), (above, "above"), (below, "below"))
+    wanted = " and ".join(f"{word} {bound}" for bound, word in bounds if math.isfinite(bound))
+    what = "a whole number" if kind is int else "a number"
+
+    def parse(text: str) -> int | float:
+        try:
+            if not text.isascii():  # int("١") is 1
+                raise ValueError
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (least <= value and above < value < below):  # false for what is not a number
+            raise argparse.ArgumentTypeError(f"'{text}' is not {what} {wanted}")
+        return value
+
+    return parse
+
+
+positive_int = number(int, least=1)
+natural = number(int, least=0)
+seed = number(int, least=0, below=2**32)
+positive_float = number(float, above=0)
+not_negative = number(float, least=0)
+fraction = number(float, least=0, below=1)
+
+_SPLIT = (
+    "a text file of names, COCO's captions JSON, FILE.json:test of Karpathy's, a csv with a column "
+    "of names, or FILE:train (:dev, :test), drawn at random by --split-seed; one for each data set"
+)
+SHARED = {
+    "--images": dict(
+        nargs="+", default=["data/flickr8k/Flicker8k_Dataset"], metavar="FOLDER",
+        help="folder of images, searched with its sub-folders; of several data sets one folder for "
+        "each file of --captions, in the same order",
+    ),
+    "--captions": dict(
+        nargs="+", default=[f"{FLICKR8K}/Flickr8k.token.txt"], metavar="FILE",
+        help="captions as the data set provides them: a token file, a csv, or COCO's or "
+        "Karpathy's JSON",
+    ),
+    "--dataset": dict(default="auto", help="format of --captions; auto goes by its content"),
+    "--descriptions": dict(
+        default=artifact_path("descriptions.txt"),
+        help="captions cleaned by 1_data_preprocessor.py, here or in Pre-trained/",
+    ),
+    "--train-split": dict(
+        nargs="+", default=[f"{FLICKR8K}/Flickr_8k.trainImages.txt"], metavar="SPLIT",
+        help=f"training images: {_SPLIT}",
+    ),
+    "--dev-split": dict(
+        nargs="+", default=[f"{FLICKR8K}/Flickr_8k.devImages.txt"], metavar="SPLIT",
+        help="images that choose the best epoch, given as --train-split",
+    ),
+    "--split": dict(
+        nargs="+", default=[f"{FLICKR8K}/Flickr_8k.devImages.txt"], metavar="SPLIT",
+        help=f"images to score: {_SPLIT}",
+    ),
+    "--split-seed": dict(
+        type=seed, default=0, help="random seed of drawn splits; give every script the same"
+    ),
+    "--repeat": dict(
+        nargs="+", type=positive_int, metavar="N",
+        help="how often an epoch sees each training split; raise it for a small data set beside a "
+        "large one; default: once",
+    ),
+    "--exclude": dict(
+        nargs="+", default=[], metavar="FILE",
+        help="split files whose images are left out of --images, such as a development split",
+    ),
+    "--model": dict(help="default: checkpoints/best_model.keras, else the one in Pre-trained/"),
+    "--tokenizer": dict(
+        help="vocabulary of an .h5 model, a .keras model has its own; default: tokenizer.pkl here "
+        "or in Pre-trained/"
+    ),
+    "--features": dict(
+        help="default: features.pkl or features.h5, whichever the model reads, here or in "
+        "Pre-trained/"
+    ),
+    "--encoder": dict(help="default: the encoder that the model records"),
+    "--weights": dict(help="encoder weights, where those that the model records are not found"),
+    "--epochs": dict(type=positive_int, help="passes over the training images"),
+    "--batch-size": dict(type=positive_int, help="images a step"),
+    "--learning-rate": dict(
+        type=positive_float, help="at its peak; lower it if the loss does not fall"
+    ),
+    "--dtype": dict(
+        choices=("float32", "bfloat16"), default="float32",
+        help="bfloat16 computes faster where the processor has it; weights stay float32",
+    ),
+    "--workers": dict(type=positive_int, help="threads that read images; default: one a core"),
+    "--seed": dict(type=seed, default=0, help="random seed of weights, dropout and order"),
+    "--limit": dict(
+        type=positive_int, metavar="N", help="quick test: use only the first N images of each split"
+    ),
+    "--output-dir": dict(default=".", metavar="FOLDER", help="where to write the results"),
+    "--output": dict(metavar="FILE", help="where to write the results"),
+    "--resume": dict(action="store_true", help="continue an interrupted run"),
+    "--save-minutes": dict(
+        type=positive_float, default=10, help="save the state of the run at least this often"
+    ),
+    "--stop-minutes": dict(type=positive_float, help="stop after so long; --resume continues"),
+}  # fmt: skip
+
+
+def shared(parser: argparse.ArgumentParser, *flags: str, **changes) -> None:
+    """Add these of `SHARED`, with what `changes` says instead."""
+    for flag in flags:
+        parser.add_argument(flag, **{**SHARED[flag], **changes})

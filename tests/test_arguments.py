@@ -1,0 +1,44 @@
+"""Numbers on the command line, and arguments that are declared once."""
+
+import argparse
+
+import pytest
+
+from captioning.arguments import fraction, number, positive_int, seed, shared
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (positive_int, "1", 1),
+        (seed, "4294967295", 2**32 - 1),
+        (fraction, "0", 0.0),
+        (number(float, above=0), "1e-3", 0.001),
+    ],
+)
+def test_a_number_within_its_bounds_is_read(kind, text, value):
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "wanted"),
+    [
+        (positive_int, "0", "a whole number at least 1"),
+        (positive_int, "1.0", "a whole number at least 1"),
+        (positive_int, "١", "a whole number at least 1"),
+        (seed, "4294967296", "at least 0 and below 4294967296"),
+        (fraction, "1", "a number at least 0 and below 1"),
+        (fraction, "nan", "a number at least 0 and below 1"),
+        (number(float, above=0), "inf", "a number above 0"),
+    ],
+)
+def test_another_text_is_refused_with_what_is_wanted(kind, text, wanted):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not .*{wanted[9:]}"):
+        kind(text)
+
+
+def test_a_shared_argument_takes_what_a_script_changes():
+    parser = argparse.ArgumentParser()
+    shared(parser, "--seed", "--epochs", default=7)
+
+    assert vars(parser.parse_args(["--epochs", "3"])) == {"seed": 7, "epochs": 3}
