@@ -13,6 +13,7 @@ from pathlib import Path
 from captioning.cli import (
     ArgumentParser,
     UserError,
+    fraction,
     import_keras,
     positive_float,
     positive_int,
@@ -21,6 +22,7 @@ from captioning.cli import (
     seed,
 )
 from captioning.files import artifact_path
+from captioning.images.views import LEAST_AREA
 
 
 def stages(text: str) -> str:
@@ -67,6 +69,19 @@ def parse_arguments():
         "--image-size", type=positive_int,
         help="side of the pictures; default: the encoder's. Smaller ones cost less; a decoder of "
         "grids must have been trained on grids of as many places",
+    )  # fmt: skip
+    add(
+        "--least-area", type=fraction, default=LEAST_AREA,
+        help="share of an image that a training view shows at least; lower it in longer runs",
+    )  # fmt: skip
+    add(
+        "--colour-jitter", action="store_true",
+        help="training views have brightness, contrast and saturation drawn anew",
+    )  # fmt: skip
+    add(
+        "--ema", type=fraction, default=0.0, metavar="MOMENTUM",
+        help="validate and save an exponential moving average of the weights, such as 0.999; "
+        "default: the weights themselves",
     )  # fmt: skip
     add(
         "--learning-rate",
@@ -117,7 +132,7 @@ def main() -> None:
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
     from captioning.captioners.loading import check_text_rules, encoder_of, load_trained
-    from captioning.training.end_to_end import EndToEnd, thaw
+    from captioning.training.end_to_end import EndToEnd, averaged, thaw
     from captioning.training.fine_tuning import batches, judge, keep, train_epoch
     from captioning.training.optimizers import AdamW, learning_rate_schedule
     from captioning.training.run import Run
@@ -146,13 +161,16 @@ def main() -> None:
             learning_rate_schedule(args.learning_rate, args.epochs * epoch_steps),
             weight_decay=0.01,
             global_clipnorm=1.0,
+            use_ema=args.ema > 0,
+            ema_momentum=args.ema or 0.99,
         ),
         jit_compile=keras.backend.backend() != "tensorflow",
     )
     model.optimizer.slow_down({p: args.stage_decay**depth for p, depth in learning.items()})
     names = (
         "stages", "stage_decay", "image_size", "descriptions", "train_split", "dev_split",
-        "split_seed", "epochs", "limit", "batch_size", "captions", "learning_rate", "dtype", "seed",
+        "split_seed", "epochs", "limit", "batch_size", "captions", "learning_rate",
+        "least_area", "colour_jitter", "ema", "dtype", "seed",
     )  # fmt: skip
     settings = {
         **{name: vars(args)[name] for name in names},
@@ -186,6 +204,7 @@ def main() -> None:
         passed = batches(
             train, captions, encoder.preprocessing, batch_size=args.batch_size,
             count=args.captions, seed=args.seed, epoch=epoch, unreadable=unreadable, times=times,
+            least_area=args.least_area, colours=args.colour_jitter,
         )  # fmt: skip
         train_epoch(this_run, passed, seen, epoch_steps)
         if 2 * len(unreadable) > seen:
@@ -193,7 +212,8 @@ def main() -> None:
                 f"{len(unreadable)} of {seen} pictures could not be read, the first: "
                 f"{unreadable[0]}"
             )
-        val_loss = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
+        with averaged(model):
+            val_loss = judge(encoder, decoder, dev, descriptions, keep_unknown=rare)
         this_run.check_number(val_loss, "development loss")
         row = {
             "epoch": epoch + 1, "loss": round(this_run.part["token_loss"], 5),
@@ -202,7 +222,12 @@ def main() -> None:
         }  # fmt: skip
         report_skipped("unreadable pictures", sorted({*unreadable}))
         print("loss {loss:.3f}, development loss {val_loss:.3f}".format(**row))
-        this_run.end_row(row, keep=lambda: keep(output / "checkpoints", encoder, decoder))
+
+        def keep_best() -> None:
+            with averaged(model):
+                keep(output / "checkpoints", encoder, decoder)
+
+        this_run.end_row(row, keep=keep_best)
     print(f"best epoch {this_run.best['epoch']}: {output / 'checkpoints'}")
 
 

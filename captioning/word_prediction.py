@@ -114,7 +114,7 @@ def main() -> None:
     from captioning.training.word_prediction import (
         LEAST_AREA,
         WordPrediction,
-        vary,
+        mix,
         word_shares,
         word_weights,
     )
@@ -170,11 +170,13 @@ def main() -> None:
     for epoch in range(len(history), args.epochs):
         unreadable: list[str] = []
         model.reset_metrics()
-        passed = passes(train, epoch, times=times, unreadable=unreadable, least_area=LEAST_AREA)
+        passed = passes(
+            train, epoch, times=times, unreadable=unreadable, least_area=LEAST_AREA, colours=True
+        )  # fmt: skip
         random = np.random.default_rng((args.seed, epoch, 1))
         with this_run.row(f"epoch {epoch + 1}", epoch_steps, sum(times.values())):
             for number, batch in enumerate(passed, start=1):
-                pixels, shares = vary(*batch, random, args.mixup)
+                pixels, shares = mix(*batch, random, args.mixup) if args.mixup else batch
                 logs = model.train_on_batch(pixels, shares, return_dict=True)
                 this_run.after_step(number, logs, len(pixels))
         if 2 * len(unreadable) > sum(times.values()):

@@ -1,5 +1,7 @@
 """An encoder's network and a caption decoder as one model, to be trained together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -40,6 +42,22 @@ class EndToEnd(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The decoder's."""
         return self.decoder.compute_loss(x, y, y_pred, sample_weight, training)
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Within the block, what learns holds its exponential average, if the optimizer keeps one."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    learning = model.trainable_variables
+    values = [ops.convert_to_numpy(variable.value) for variable in learning]
+    model.optimizer.finalize_variable_values(learning)
+    try:
+        yield
+    finally:
+        for variable, value in zip(learning, values, strict=True):
+            variable.assign(value)
 
 
 def thaw(network: keras.Model, encoder: str, stages: str = "last") -> dict[str, int]:

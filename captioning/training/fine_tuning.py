@@ -19,6 +19,7 @@ from captioning.images.reading import decode_batches
 from captioning.images.views import LEAST_AREA, view
 from captioning.training.batches import CaptionBatches
 from captioning.training.run import Run
+from captioning.training.word_prediction import jitter
 
 JUDGED = 50  # pictures that are encoded together to judge
 REPEATED = 1 << 20  # more than there are views, 2 an epoch: what comes again has others
@@ -38,6 +39,7 @@ def batches(
     times: Mapping[str, int] | None = None,
     whole: bool = False,
     least_area: float = LEAST_AREA,
+    colours: bool = False,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
     """One pass over `images`, in an order, views and captions that follow from seed and epoch.
 
@@ -45,9 +47,11 @@ def batches(
     picture's `count` captions are neighbours, and shorter ones end in 0. Two pictures of three are
     seen in part, of `least_area` or more (`captioning.images.views`), unless all are to be seen
     `whole`. An unreadable picture is left out, and added to `unreadable`. With `times` a picture
-    comes so many times, each with a view of its own.
+    comes so many times, each with a view of its own. With `colours` their brightness, contrast and
+    saturation are drawn anew, too.
     """
     random = np.random.default_rng((seed, epoch))
+    colour = np.random.default_rng((seed, epoch, 1))
     owner = {path: image_id for image_id, path in images.items()}
     paths = [path for path, one in owner.items() for _ in range(times[one] if times else 1)]
     random.shuffle(paths)
@@ -73,6 +77,8 @@ def batches(
             tokens = np.zeros((len(chosen), longest + -longest % ROUND + 1), np.int32)
             for row, words in zip(tokens, chosen, strict=True):
                 row[: len(words)] = words
+            if colours:
+                pixels = jitter(pixels, colour)
             yield {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
 
 

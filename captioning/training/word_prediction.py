@@ -45,33 +45,34 @@ class WordPrediction(keras.Model):
         return self.words(self.dropout(vector, training=training))
 
 
-def vary(
-    pixels: np.ndarray, shares: np.ndarray, random: np.random.Generator, mixup: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (B, H, W, 3), 0 to 255, of other brightness, contrast and saturation, and mixed.
-
-    With `mixup`, alpha of the Beta distribution that shares of two pictures are drawn from, they
-    and their targets (B, V) are mixed in pairs (Zhang et al., arXiv 1710.09412): 6,000 pictures are
-    soon known by heart.
-    """
+def jitter(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Pictures (B, H, W, 3), 0 to 255, of other brightness, contrast and saturation, each drawn."""
     count = len(pixels)
-    pixels = pixels.astype(np.float32)
-    brightness, contrast, saturation, kept = (
-        part.astype(np.float32).reshape(count, 1, 1, 1)
-        for part in (
-            random.uniform(0.6, 1.4, count), random.uniform(0.6, 1.4, count),
-            random.uniform(0.5, 1.5, count),
-            random.beta(mixup, mixup, count) if mixup else np.ones(count),
-        )
-    )  # fmt: skip
-    pixels *= brightness
+    brightness, contrast, saturation = (
+        random.uniform(least, most, count).astype(np.float32).reshape(count, 1, 1, 1)
+        for least, most in ((0.6, 1.4), (0.6, 1.4), (0.5, 1.5))
+    )
+    pixels = pixels.astype(np.float32) * brightness
     for axes, factor in (((1, 2, 3), contrast), ((3,), saturation)):
         mean = pixels.mean(axes, keepdims=True)
         pixels = mean + factor * (pixels - mean)
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def mix(
+    pixels: np.ndarray, shares: np.ndarray, random: np.random.Generator, alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (B, H, W, 3) and their targets (B, V), mixed in pairs (mixup, arXiv 1710.09412).
+
+    A picture's own share is drawn from the Beta distribution with `alpha`. 6,000 pictures are soon
+    known by heart.
+    """
+    count = len(pixels)
+    kept = random.beta(alpha, alpha, count).astype(np.float32)
     pairs = random.permutation(count)
-    pixels = kept * pixels + (1 - kept) * pixels[pairs]
-    kept = kept[:, 0, 0]
-    return pixels.clip(0, 255).astype(np.uint8), kept * shares + (1 - kept) * shares[pairs]
+    share = kept.reshape(count, 1, 1, 1)
+    pixels = share * pixels + (1 - share) * pixels[pairs]
+    return pixels.astype(np.uint8), kept[:, None] * shares + (1 - kept[:, None]) * shares[pairs]
 
 
 def word_weights(captions: Iterable[Sequence[int]], words: int) -> np.ndarray:

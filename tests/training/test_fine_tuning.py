@@ -17,8 +17,9 @@ from captioning.encoders.networks.vit import SelfAttention
 from captioning.encoders.table import ENCODERS, TABLE, build_network
 from captioning.encoders.weights import save_encoder
 from captioning.images.preprocessing import Preprocessing
-from captioning.training.end_to_end import EndToEnd, thaw
+from captioning.training.end_to_end import EndToEnd, averaged, thaw
 from captioning.training.fine_tuning import batches
+from captioning.training.optimizers import AdamW
 from tests import zygote
 from tests.conftest import ROOT, assert_refused, run_script
 
@@ -137,6 +138,27 @@ def test_a_step_moves_the_last_stage_and_no_statistics():
 
 
 @pytest.mark.slow
+def test_the_moving_average_is_there_within_the_block_alone():
+    model = end_to_end_model(grid=False)
+    optimizer = AdamW(1e-2, use_ema=True, ema_momentum=0.75)
+    model.compile(optimizer=optimizer, jit_compile=False)
+    variable = model.decoder.trainable_variables[0]
+    values = []
+    for _ in range(3):
+        model.train_on_batch(*some_batch(2, 2))
+        values.append(keras.ops.convert_to_numpy(variable.value))
+
+    with averaged(model):
+        inside = keras.ops.convert_to_numpy(variable.value)
+
+    expected = values[0]
+    for value in values[1:]:
+        expected = 0.75 * expected + 0.25 * value
+    np.testing.assert_allclose(inside, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), values[2])
+
+
+@pytest.mark.slow
 def test_steps_lower_the_loss():
     model = end_to_end_model(grid=True)
     thaw(model.network, "resnet18")
@@ -238,7 +260,7 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
         "--model", work / "checkpoints" / "best_model.keras", "--images", data.images,
         "--descriptions", work / "descriptions.txt", "--train-split", data.train,
         "--dev-split", data.dev, "--batch-size", 3, "--captions", 2, "--epochs", 2,
-        "--learning-rate", 1e-4,
+        "--learning-rate", 1e-4, "--ema", 0.9, "--colour-jitter", "--least-area", 0.5,
     ]  # fmt: skip
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     (tmp_path / "copying.py").write_text(COPYING.format(pieces=pieces))

@@ -9,7 +9,13 @@ import pytest
 
 from captioning.encoders.table import build_network
 from captioning.encoders.weights import read_recipe
-from captioning.training.word_prediction import WordPrediction, vary, word_shares, word_weights
+from captioning.training.word_prediction import (
+    WordPrediction,
+    jitter,
+    mix,
+    word_shares,
+    word_weights,
+)
 from tests import zygote
 from tests.conftest import ROOT, assert_refused, run_script
 
@@ -41,36 +47,37 @@ def test_a_picture_of_no_known_word_asks_for_nothing():
     assert word_shares(np.zeros((2, 3), int), 1, np.ones(4, np.float32) * [0, 1, 1, 1]).sum() == 0
 
 
-def test_mixed_pictures_are_targets_mixed_by_the_same_share():
+def test_mixed_pictures_have_targets_mixed_by_the_same_share():
     random = np.random.default_rng(1)
     pixels = np.zeros((8, 2, 2, 3), np.uint8)
-    pixels[4:] = 120  # grey keeps its hue, and black is black in any light
+    pixels[4:] = 120
     shares = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
 
-    mixed, targets = vary(pixels, shares, random, mixup=1.0)
+    mixed, targets = mix(pixels, shares, random, alpha=1.0)
 
     np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
-    light = mixed.reshape(8, -1)
-    assert (light == light[:, :1]).all()
-    blended = (targets > 0.02).all(axis=1)
-    assert blended.any()
-    for grey, (black, share) in zip(light[:, 0], targets, strict=True):
-        if black < 1e-6 or share < 1e-6:
-            assert (grey > 0) == (share > 0.5)
-        else:  # one light for grey, from 0.6 to 1.4
-            assert 0.6 * 120 * share - 1 <= grey <= 1.4 * 120 * share + 1
+    assert (targets > 0.02).all(axis=1).any()
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], 120 * targets[:, 1], atol=1)
 
 
-def test_without_mixup_targets_stay():
-    shares = np.eye(3, dtype=np.float32)
+def test_jitter_draws_one_brightness_for_grey():
     random = np.random.default_rng(1)
-    pixels = random.integers(0, 256, (3, 4, 4, 3)).astype(np.uint8)
+    pixels = np.full((200, 2, 2, 3), 100, np.uint8)
 
-    varied, targets = vary(pixels, shares, random)
+    varied = jitter(pixels, random).reshape(200, -1)
 
-    np.testing.assert_array_equal(targets, shares)
-    assert varied.dtype == np.uint8
-    assert not np.array_equal(varied, pixels)
+    assert (varied == varied[:, :1]).all()  # contrast and saturation change nothing there
+    assert 60 <= varied.min() < 65 and 135 < varied.max() <= 140
+
+
+def test_jitter_of_saturation_keeps_the_mean_of_the_channels():
+    pixels = np.full((1, 2, 2, 3), (90, 120, 150), np.uint8)
+
+    varied = [jitter(pixels, np.random.default_rng(n))[0, 0, 0].astype(int) for n in range(20)]
+
+    ratios = {round((red - blue) / (red + green + blue), 2) for red, green, blue in varied}
+    assert len(ratios) > 10  # from 0.5 to 1.5 times the -1/6 of before
+    assert all(abs(2 * green - red - blue) <= 3 for red, green, blue in varied)
 
 
 @pytest.mark.slow
