@@ -7,7 +7,9 @@ from captioning.captioners.loading import check_features, load_captioner
 from captioning.cli import UserError
 from captioning.decoders.merge import MergeDecoder
 from captioning.features.reading import Features
+from tests.conftest import ROOT
 from tests.decoder_tools import NAMES, features_for, tiny, training_loss
+from tests.jax_processes import PLAIN, finish, needs_jax, start
 
 WORDS = ["startseq", "endseq", *(f"word{number}" for number in range(9))]
 FEATURES, LONGEST = 6, 7
@@ -150,6 +152,14 @@ def test_steps_equal_teacher_forcing(name, tied):
     for position in range(TOKENS.shape[1]):
         logits, state = model.step(TOKENS[:, position], context, state)
         np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
+
+
+@pytest.mark.slow
+@needs_jax
+def test_under_jax_steps_equal_teacher_forcing_too():
+    file = ROOT / "tests" / "decoders" / "test_decoders.py"
+    chosen = ("-k", "test_steps_equal_teacher_forcing", "-p", "no:cacheprovider")
+    finish(start("-m", "pytest", file, *chosen, **PLAIN))
 
 
 @pytest.mark.parametrize("step", ["step", "compiled_step"])
