@@ -25,8 +25,8 @@ def by_hand(model, grid, tokens) -> tuple[np.ndarray, np.ndarray]:
     for token in tokens:
         word = model.embedding.get_weights()[0][token]
         query = dense(model.query_dense, hidden)
-        energies = [dense(model.energy_dense, np.tanh(dense(model.key_dense, vector) + query))[0]
-                    for vector in vectors]  # fmt: skip
+        sums = [np.tanh(dense(model.key_dense, vector) + query) for vector in vectors]
+        energies = [dense(model.energy_dense, vector)[0] for vector in sums]
         alpha = np.exp(energies) / np.exp(energies).sum()
         beta = sigmoid(dense(model.gate_dense, hidden))
         seen = beta * sum(share * vector for share, vector in zip(alpha, vectors, strict=True))
