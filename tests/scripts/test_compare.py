@@ -54,8 +54,8 @@ def with_stubs(folder: Path) -> Path:
     """The folder, with the stubs in it."""
     for name in (folder / f"{stub}.py" for stub in STUBS.split()):
         name.parent.mkdir(exist_ok=True)
+        (name.parent / "__init__.py").touch()
         name.write_text(STUB)
-    (folder / "captioning" / "__init__.py").touch()
     return folder
 
 

@@ -9,6 +9,8 @@ import shutil
 import pytest
 from PIL import Image
 
+from captioning.captioners.loading import load_captioner
+from captioning.captioners.tokenizer import read_tokenizer
 from tests.conftest import ROOT, assert_refused, run_script, succeed
 from tests.evaluation.test_bleu import WEIGHTS, naive_bleu
 from tests.jax_processes import JAX, PLAIN, needs_jax
@@ -94,9 +96,6 @@ def test_the_constant_caption_has_not_seen_the_split(pipeline, tmp_path):
 
 
 def test_stage_4_numbers_words_as_the_model_does(pipeline):
-    from captioning.captioners.loading import load_captioner
-    from captioning.captioners.tokenizer import read_tokenizer
-
     model = load_captioner(pipeline.work / "checkpoints/best_model.keras")
     assert read_tokenizer(pipeline.work / "tokenizer.pkl") == model.vocabulary
 
@@ -110,7 +109,7 @@ def test_stage_5_captions_pictures_in_every_format(pipeline, tmp_path):
     outputs = [tmp_path / f"captions.{kind}" for kind in ("json", "csv", "html", "png")]
     search = ("--min-length", 7, "--no-repeat-ngram", 1)
     printed = succeed(caption(pipeline, pipeline.data.images, *search, "--output", *outputs))
-    assert printed.startswith("model checkpoints/best_model.keras, tokenizer tokenizer.pkl")
+    assert printed.startswith("model checkpoints/best_model.keras, ")
     captions = json.loads(outputs[0].read_text())
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
@@ -232,8 +231,7 @@ def test_grids_train_a_decoder_that_captions_pictures(pipeline, grids, tmp_path,
     shutil.copytree(grids, tmp_path, dirs_exist_ok=True)
     succeed(train(pipeline, decoder, cwd=tmp_path))
     picture = pipeline.data.images / pipeline.data.names[0]
-    tokenizer = ("--tokenizer", pipeline.work / "tokenizer.pkl")
-    said = succeed(caption(pipeline, picture, *tokenizer, cwd=tmp_path)).splitlines()[-1]
+    said = succeed(caption(pipeline, picture, cwd=tmp_path)).splitlines()[-1]
     assert said.startswith(f"{picture}: ")
     look = ("infer.py", "--image-path", picture, "--attention", "looks.png")
     assert said in succeed(run_script(*look, cwd=tmp_path)).splitlines()
