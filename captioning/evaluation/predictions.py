@@ -6,9 +6,9 @@ from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.datasets import read_text
-from captioning.datasets.coco_results import pairs
+from captioning.datasets.coco import pairs
 from captioning.files import existing_file
-from captioning.images.names import image_id, known_id, path_id
+from captioning.images.names import find_ids, image_id, known_id, path_id
 
 
 def read_predictions(
@@ -39,6 +39,9 @@ def read_predictions(
     numbered = {number: name for name, number in numbers.items()}
     # Numbers that are one picture's by the data set and another one's by its name.
     ambiguous = {n for n, name in numbered.items() if str(n) in known and name != str(n)}
+    # Of several data sets ids begin with a folder, which the entries need not name.
+    unnumbered = {path_id(str(g)) for g, *_ in pairs(path, entries) if g not in numbered}
+    longer = find_ids((one for one in unnumbered if known_id(one, known) is None), known, path)
     captions: dict[str, str] = {}
     unknown = []
     for number, (given, caption, file) in enumerate(pairs(path, entries), start=1):
@@ -51,7 +54,8 @@ def read_predictions(
             )
         if name is None:
             path_ = path_id(str(given))
-            name = numbered.get(given) or known_id(path_, known) or image_id(str(given))
+            name = numbered.get(given) or known_id(path_, known) or longer.get(path_)
+            name = name or image_id(str(given))
         if name in captions:
             raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
         if name not in known:

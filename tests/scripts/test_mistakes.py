@@ -245,21 +245,6 @@ def test_a_patience_below_0_is_refused(pipeline):
     assert_refused(result, "--patience", "'-1' is not a whole number of at least 0")
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"PK\x03\x04\xff\xfe", "a zip archive or a spreadsheet"), (b"\x1f\x8b\x08\xff", "gzip"),
-        (b"\xff\xfea\0b\0", "UTF-16; save it as UTF-8"), (b"\x80\x04\x95\xff", "a pickle"),
-        ("caf\u00e9.jpg#0\tA caf\u00e9 .\n".encode("cp1252"), "another encoding"),
-        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"), (b"\xff\xd8\xff\xe0", "a picture"),
-    ],
-)  # fmt: skip
-def test_a_captions_file_that_is_no_text_is_called_what_it_is(content, told, dataset, tmp_path):
-    (tmp_path / "captions.bin").write_bytes(content)
-    result = extract(dataset, tmp_path, captions="captions.bin")
-    assert_refused(result, "captions.bin", "not UTF-8 text", told)
-
-
 @pytest.mark.parametrize("kind", ["features", "pictures"])
 def test_an_hdf5_file_that_is_being_written_is_not_called_damaged(kind, tmp_path):
     """Who follows the advice to make it again would lose what the other program writes."""
