@@ -1,19 +1,11 @@
-"""The one value that every captions file is read into, and how text and JSON files are opened."""
+"""The one value that every captions file is read into."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from captioning.cli import UserError
 from captioning.images.names import distinct_ids
-
-# What readers use of the objects in JSON files; a reader of other files adds its keys. The rest
-# (addresses, licences, outlines of objects) never lies in memory as a whole.
-JSON_KEYS = set(
-    "annotations caption cocoid dataset file file_name filename filepath id image_id images raw "
-    "sentences split".split()
-)
 
 
 class Captions(NamedTuple):
@@ -63,24 +55,3 @@ def read_text(path: Path, what: str) -> str:
             f"{path}: the {what} is not UTF-8 text; save a spreadsheet as csv, unpack an archive, "
             "and save other encodings as UTF-8"
         ) from error
-
-
-def parse_json(path: Path, text: str) -> Any:
-    """What a JSON file holds, of objects only the `JSON_KEYS`, or a `UserError`."""
-    try:
-        return json.loads(text, object_hook=lambda o: {k: o[k] for k in o.keys() & JSON_KEYS})
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is damaged JSON ({error})") from error
-
-
-def field(path: Path, entry: Any, key: str, kind: type, where: str) -> Any:
-    """`entry[key]` of a JSON object, which must be of this very type, or a `UserError`."""
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if type(value) is not kind:
-        raise UserError(f"{path}: {where} has no '{key}' of type {kind.__name__}")
-    return whole(value) if kind is str else value
-
-
-def whole(text: str) -> str:
-    """Text without halves of characters, which JSON can spell and no text file can hold."""
-    return text.encode("utf-8", "replace").decode()

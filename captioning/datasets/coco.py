@@ -1,24 +1,22 @@
-"""JSON of captions: COCO's, Karpathy's, and lists in COCO's results format.
+"""JSON of captions: COCO's, Karpathy's, and any list or lines of records.
 
 COCO's `captions_train2014.json` and its like (arXiv 1504.00325) have a list `images`, each with a
 number and a file name, and a list `annotations` of captions by the picture's number.
 `image_info_test2014.json` has pictures and no captions. In Karpathy's `dataset_coco.json` and its
 like (Karpathy and Fei-Fei, arXiv 1412.2306) `images` have captions and split; what is left of
-COCO's validation images is the split `restval`, which everybody trains on.
+COCO's validation images is the split `restval`, which everybody trains on. COCO's results format
+is a list of `{"image_id": ..., "caption": ...}`.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from captioning.cli import UserError
-from captioning.datasets.captions import Captions, collect, field, whole
+from captioning.datasets.captions import Captions, collect
+from captioning.datasets.records import captions_of, of_records, picture_of
 
-KNOWN = (
-    "MS COCO's captions_*.json, Karpathy's dataset_*.json and lists of {'image_id', 'caption'}, "
-    "which is COCO's results format"
-)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -28,15 +26,22 @@ def read(path: Path, content: Any) -> Captions | None:
     Raises:
         UserError: an entry lacks something, a picture is listed twice, or a caption is of none.
     """
-    listed = content.get("images") if isinstance(content, dict) else content
-    first = listed[0] if isinstance(listed, list) and listed else None
-    if not isinstance(first, dict):
+    if isinstance(content, dict):
+        images = content.get("images")
+        first = images[0] if isinstance(images, list) and images else None
+        if isinstance(first, dict) and "filename" in first:
+            return _read_karpathy(path, content)
+        if isinstance(first, dict) and "file_name" in first:
+            return _read_coco(path, content)
+        content = [content]  # a file of one line
+    first = content[0] if isinstance(content, list) and content else None
+    if not isinstance(first, dict) or not picture_of(first, ["image_id"]):
         return None
-    if listed is content:
-        return _read_results(path, listed) if first.keys() >= {"image_id", "caption"} else None
-    if "filename" in first:
-        return _read_karpathy(path, content)
-    return _read_coco(path, content) if "file_name" in first else None
+    entries = (
+        (f"{path}: entry {number}", entry if isinstance(entry, dict) else {})
+        for number, entry in enumerate(content, start=1)
+    )
+    return of_records(path, "JSON", entries, ["image_id"])
 
 
 def _read_coco(path: Path, content: dict[str, Any]) -> Captions:
@@ -54,8 +59,9 @@ def _read_coco(path: Path, content: dict[str, Any]) -> Captions:
         number = field(path, annotation, "image_id", int, f"annotation {row}")
         if number not in file_of:
             raise UserError(f"{path}: annotation {row} is of image {number}, which is not listed")
-        caption = field(path, annotation, "caption", str, f"annotation {row}")
-        by_file[file_of[number]].append(caption)
+        if "caption" not in annotation:
+            raise UserError(f"{path}: annotation {row} has no 'caption'")
+        by_file[file_of[number]] += captions_of(annotation, f"{path}: annotation {row}")
     return collect(path, "MS COCO", by_file, numbers={f: number for number, f in file_of.items()})
 
 
@@ -80,24 +86,12 @@ def _read_karpathy(path: Path, content: dict[str, Any]) -> Captions:
     return collect(path, name, by_file, split_of, numbers)
 
 
-def _read_results(path: Path, content: list) -> Captions:
-    by_file: dict[str, list[str]] = {}
-    for given, caption, _ in pairs(path, content):
-        by_file.setdefault(str(given), []).append(caption)
-    found = collect(path, "captions in COCO's results format", by_file)
-    numbers = {image_id: int(image_id) for image_id in found.files if image_id.isdecimal()}
-    return found._replace(numbers=numbers)
-
-
-def pairs(path: Path, content: list) -> Iterator[tuple[int | str, str, str]]:
-    """What each entry of results calls its picture, its caption, and the picture's file or ''."""
-    for number, entry in enumerate(content, start=1):
-        entry = entry if isinstance(entry, dict) else {}
-        given, caption, file = (entry.get(key) for key in ("image_id", "caption", "file"))
-        if type(given) not in (int, str) or not isinstance(caption, str):
-            raise UserError(f"{path}: entry {number} is not {{'image_id': ..., 'caption': 'text'}}")
-        given = whole(given) if isinstance(given, str) else given
-        yield given, whole(caption), whole(file) if isinstance(file, str) else ""
+def field(path: Path, entry: Any, key: str, kind: type, where: str) -> Any:
+    """`entry[key]` of a JSON object, which must be of this very type, or a `UserError`."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if type(value) is not kind:
+        raise UserError(f"{path}: {where} has no '{key}' of type {kind.__name__}")
+    return value
 
 
 def results_id(image_id: str, numbers: Mapping[str, int]) -> int | str:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from captioning.cli import UserError, printable
 from captioning.datasets import coco, tables
-from captioning.datasets.captions import Captions, parse_json, read_text
+from captioning.datasets.captions import Captions, read_text
+from captioning.datasets.records import parse_json
 from captioning.files import existing_file
 from captioning.images.folders import walk_images
 from captioning.images.names import known_id, path_id
 
-# The table of readers: a new one needs a module with `read` and `KNOWN`, and an entry here. The
-# first whose `read` does not give None takes a file.
+# The table of readers: a new one needs a module with `read`, and an entry here. The first whose
+# `read` does not give None takes a file.
 READERS = {"coco": coco, "table": tables}
 DATASETS = ("auto", *READERS)
 _JSON = re.compile(r"\s*(?:\{|\[\s*\{)")  # how an object, or a list of them, begins
@@ -37,11 +38,19 @@ def read_datasets(paths: Sequence[str | Path], dataset: str = "auto") -> Caption
     parts = []
     for path in paths:
         found = read_file(path, "captions file", dataset)
+        if isinstance(found, str) and _JSON.match(found):
+            raise UserError(
+                f"{path}: JSON of an unknown form; COCO's captions_*.json, Karpathy's "
+                "dataset_*.json and lists or lines of {'image': ..., 'caption': ...} are read"
+            )
         if isinstance(found, str):
-            known = "; ".join(reader.KNOWN for reader in READERS.values())
-            raise UserError(f"{path}: not a captions file of a known format; known: {known}")
+            first = found.strip().partition("\n")[0]
+            raise UserError(
+                f"{path}: the first line must name the columns, e.g. image,caption; yours is "
+                f"'{first:.60}'; data/README.md has other formats"
+            )
         if not found.captions:
-            raise UserError(f"{path}: holds no caption")
+            raise UserError(f"{path}: holds no caption; a csv needs a column, e.g. image,caption")
         parts.append(found._replace(name=printable(f"{found.name:.100} ({Path(path).name})")))
     return join([("", part) for part in parts])
 

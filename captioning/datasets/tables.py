@@ -13,16 +13,11 @@ from typing import Any
 
 from captioning.cli import UserError
 from captioning.datasets.captions import Captions, collect
+from captioning.datasets.records import CAPTION_KEYS, FILE_KEYS, of_records
 
-KNOWN = (
-    "Flickr8k.token.txt ('name.jpg#0<TAB>caption' a line) and csv such as Kaggle's captions.txt "
-    "('image,caption' in the first line) or Flickr30k's results.csv"
-)
-# What columns are called.
-NAMES = (
-    "image images image_name filename file_name file image_path path image_file name image_id id"
-).split()
-_CAPTION = re.compile(r"(?:captions?|comments?|sentences?|descriptions?|text)(?:[ _#-]?\d+)?")
+# Without a column of files, what else may call pictures.
+_NAMES = ("name", "image_id", "id")
+_CAPTION = re.compile(rf"(?:{'|'.join(CAPTION_KEYS)}|descriptions)(?:[ _#-]?\d+)?")
 _TOKEN_LINE = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<caption>.*)")
 _FLICKR30K = ["image_name", "comment_number", "comment"]
 # The second bar is missing in one row: "2199200615.jpg| 4   A dog runs across the grass ."
@@ -49,29 +44,20 @@ def read(path: Path, content: Any) -> Captions | None:
 
     for delimiter in "\t,;|":
         columns = [cell.strip().strip('"').lower() for cell in first.split(delimiter)]
-        heading = next((heading for heading in NAMES if heading in columns), None)
-        if heading:
-            break
-    else:
-        return None
-    captions = [n for n, column in enumerate(columns) if _CAPTION.fullmatch(column)]
-    split_of: dict[str, str] = {}
-    for row in _rows(path, content, delimiter, columns, open_end=captions == [len(columns) - 1]):
-        file = row[columns.index(heading)].strip()
-        if not file:
-            raise UserError(f"{path}: a row has no file name: {delimiter.join(row):.100}")
-        texts = [row[column].strip() for column in captions]
-        kept = [text for text in texts if text or len(texts) == 1]
-        by_file.setdefault(file, []).extend(kept)
-        if "split" in columns:
-            split_of[file] = row[columns.index("split")].strip()
-    return collect(path, "csv", by_file, split_of)
+        rows = _rows(path, content, delimiter, columns)
+        if not set(FILE_KEYS).isdisjoint(columns):
+            return of_records(path, "csv", rows, [])
+        if not set(_NAMES).isdisjoint(columns):
+            return of_records(path, "csv", rows, _NAMES)
+    return None
 
 
 def _rows(
-    path: Path, text: str, delimiter: str, columns: list[str], open_end: bool
-) -> Iterator[list[str]]:
-    """The cells of each row below the header; with an open end the last may hold the delimiter."""
+    path: Path, text: str, delimiter: str, columns: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row below the header; an unquoted caption in the last column may hold the delimiter."""
+    captions = [number for number, column in enumerate(columns) if _CAPTION.fullmatch(column)]
+    others = {n: column for n, column in enumerate(columns) if n not in captions}
     quoting = csv.QUOTE_MINIMAL
     if columns == _FLICKR30K and delimiter == "|":
         text, quoting = _MISSING_BAR.sub(r"\1|", text), csv.QUOTE_NONE
@@ -82,14 +68,20 @@ def _rows(
     try:
         next(filled)
         for row in filled:
-            if open_end and len(row) > width:
+            where = f"{path}: line {reader.line_num}"
+            if captions == [width - 1] and len(row) > width:
                 row = [*row[: width - 1], delimiter.join(row[width - 1 :])]
             if len(row) != width:
                 raise UserError(
-                    f"{path}: line {reader.line_num} has {len(row)} columns, and the first line "
-                    f"names {width} ({', '.join(columns):.100}); put a caption that has a "
-                    f"'{delimiter}' in it in quotes"
+                    f"{where} has {len(row)} columns, and the first line names {width} "
+                    f"({', '.join(columns):.100}); put a caption that has a '{delimiter}' in it in "
+                    "quotes"
                 )
-            yield row
+            texts = [row[number] for number in captions]
+            filled_texts = [text for text in texts if text.strip() or len(texts) == 1]
+            yield (
+                where,
+                {**{column: row[n] for n, column in others.items()}, "captions": filled_texts},
+            )
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: {error}") from error

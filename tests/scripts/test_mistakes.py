@@ -43,7 +43,7 @@ def test_missing_captions_file(dataset, tmp_path):
 def test_captions_of_no_known_format(dataset, tmp_path):
     (tmp_path / "notes.txt").write_text("some notes\n")
     result = extract(dataset, tmp_path, captions="notes.txt")
-    assert_refused(result, "notes.txt", "Flickr8k.token.txt", "Kaggle's captions.txt")
+    assert_refused(result, "notes.txt", "the first line must name the columns", "'some notes'")
 
 
 def test_captions_of_other_pictures(dataset, tmp_path):
@@ -113,10 +113,10 @@ def test_full_disk_at_the_tokenizer(pipeline, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_split_that_names_nothing_in_the_features(pipeline, tmp_path):
+def test_split_that_names_none_of_the_images(pipeline, tmp_path):
     (tmp_path / "other.txt").write_text("elsewhere.jpg\n")
     result = score(pipeline, split=tmp_path / "other.txt")
-    assert_refused(result, "other.txt", "features", "same data set")
+    assert_refused(result, "other.txt", "it names 'elsewhere', they 'red_left'", "same data set")
 
 
 def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):

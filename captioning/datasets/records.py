@@ -1,0 +1,109 @@
+"""Records that name a picture and hold its captions: rows of a csv, entries of JSON.
+
+A record may name its picture by several keys. The file name counts; a number alone does in COCO's
+results format only, which calls it `image_id`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from captioning.cli import UserError
+from captioning.datasets.captions import Captions, collect
+
+FILE_KEYS = (
+    "image images image_name filename file_name file img image_path path filepath image_file"
+).split()
+CAPTION_KEYS = "caption captions comment comments sentence sentences description text".split()
+# What readers use of the objects in JSON files; a reader of other files adds its keys. The rest
+# (addresses, licences, outlines of objects) never lies in memory as a whole.
+JSON_KEYS = {
+    *FILE_KEYS,
+    *CAPTION_KEYS,
+    *"annotations cocoid dataset id image_id raw split".split(),
+}
+
+
+def parse_json(path: str | Path, text: str) -> Any:
+    """What a JSON file holds, of objects only the `JSON_KEYS`, or a `UserError`."""
+    try:
+        return json.loads(text, object_hook=_used)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is damaged JSON ({error})") from error
+
+
+def _used(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _whole(value) if isinstance(value, str) else value
+        for key, value in entry.items()
+        if key in JSON_KEYS
+    }
+
+
+def _whole(text: str) -> str:
+    """Text without halves of characters, which JSON can spell and no text file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def picture_of(record: Mapping[str, Any], other_keys: Sequence[str] = ()) -> str:
+    """What a record calls its picture: a file, with its folder if any key tells it; '' if nothing.
+
+    Where there is no file, the first of the `other_keys` counts.
+    """
+    files = [record[key] for key in FILE_KEYS if isinstance(record.get(key), str)]
+    if files := [file.strip() for file in files if file.strip()]:
+        return max((file for file in files if file.endswith(files[0])), key=len)
+    others = (record.get(key) for key in other_keys)
+    return next((str(other).strip() for other in others if type(other) in (int, str)), "")
+
+
+def captions_of(record: Mapping[str, Any], where: str) -> list[str]:
+    """All captions of a record, of which a key may have one or a list.
+
+    Raises:
+        UserError: one is no text; the message begins with `where` it is.
+    """
+    found: list[str] = []
+    for key in CAPTION_KEYS:
+        value = record.get(key)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                found.append(text)
+            elif text is not None:
+                raise UserError(f"{where} has a '{key}' that is not text, nor a list of texts")
+    return [_whole(text).strip() for text in found]
+
+
+def of_records(
+    path: Path,
+    name: str,
+    records: Iterable[tuple[str, Mapping[str, Any]]],
+    other_keys: Sequence[str],
+) -> Captions:
+    """`Captions` from records, with their splits, if there is a key `split`.
+
+    Raises:
+        UserError: as `captions_of` and `collect`; one names no picture.
+    """
+    by_file: dict[str, list[str]] = {}
+    split_of: dict[str, str] = {}
+    number_of: dict[str, str] = {}
+    for where, record in records:
+        file = picture_of(record, other_keys)
+        if not file:
+            raise UserError(f"{where} names no picture")
+        by_file.setdefault(file, []).extend(captions_of(record, where))
+        if isinstance(record.get("split"), str):
+            split_of[file] = record["split"].strip()
+        if type(record.get("image_id")) in (int, str):
+            number_of[file] = str(record["image_id"])
+    found = collect(path, name, by_file, split_of)
+    for file, number in number_of.items():
+        if found.files.get(number, file) != file:
+            print(
+                f"{path}: file names count, not numbers: '{file}' has the number {number}, which is "
+                "the name of another picture"
+            )
+            break
+    return found

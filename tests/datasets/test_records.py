@@ -1,0 +1,63 @@
+"""Records: which of several keys names the picture."""
+
+import json
+
+import pytest
+
+from captioning.cli import UserError
+from captioning.datasets import read_captions
+
+DOG, CAT = "A dog runs", "The cat's asleep"
+
+
+def written(tmp_path, content, name="captions.json"):
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / name).write_text(text)
+    return tmp_path / name
+
+
+# ---- which picture ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [
+            {"image": "4.jpg", "image_id": 1, "caption": DOG},
+            {"image": "1.jpg", "image_id": 2, "caption": CAT},
+        ],
+        [{"file_name": "4.jpg", "id": 1, "text": DOG}, {"img": "x/1.jpg", "caption": CAT}],
+        [{"image_id": 1, "filepath": "4.jpg", "caption": DOG}, {"image_id": 1, "caption": CAT}],
+        f"image_id,img,caption\n1,4.jpg,{DOG}\n2,1.jpg,{CAT}\n",
+        f"id;filepath;caption\n1;4.jpg;{DOG}\n2;1.jpg;{CAT}\n",
+    ],
+)
+def test_the_file_name_counts_and_not_a_number(tmp_path, content):
+    assert read_captions(written(tmp_path, content)) == {"4": [DOG], "1": [CAT]}
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        ([{"image": "4.jpg", "image_id": 1}, {"image": "1.jpg"}], "'4.jpg' has the number 1"),
+        ([{"image": "4.jpg", "image_id": "4.jpg"}, {"image": "1.jpg", "image_id": 1}], ""),
+    ],
+)
+def test_a_number_that_is_another_pictures_name_is_told(tmp_path, capsys, records, told):
+    read_captions(written(tmp_path, [{"caption": DOG, **record} for record in records]))
+    printed = capsys.readouterr().out
+    assert (told in printed) if told else not printed
+
+
+def test_pictures_of_one_name_are_told_apart_by_the_key_that_has_the_folder(tmp_path):
+    path = written(
+        tmp_path, f"filename,path,caption\n1.jpg,cats/1.jpg,{CAT}\n1.jpg,dogs/1.jpg,{DOG}\n"
+    )
+    assert read_captions(path) == {"cats/1": [CAT], "dogs/1": [DOG]}
+
+
+@pytest.mark.parametrize("record", [{"id": 5}, {"image": " "}, {"image_id": 1.5}, {}])
+def test_a_record_that_names_no_picture_is_refused(tmp_path, record):
+    content = [{"image": "4.jpg", "caption": DOG}, {"caption": CAT, **record}]
+    with pytest.raises(UserError, match="entry 2 names no picture"):
+        read_captions(written(tmp_path, content))
