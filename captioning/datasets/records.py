@@ -4,7 +4,9 @@ A record may name its picture by several keys. The file name counts; a number al
 results format only, which calls it `image_id`.
 """
 
+import ast
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ JSON_KEYS = {
     *CAPTION_KEYS,
     *"annotations cocoid dataset id image_id raw split".split(),
 }
+_STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_LIST = re.compile(rf"[\[(]\s*(?:{_STRING}[\s,]*)*[\])]", re.DOTALL)
 
 
 def parse_json(path: str | Path, text: str) -> Any:
@@ -62,17 +66,37 @@ def captions_of(record: Mapping[str, Any], where: str) -> list[str]:
     """All captions of a record, of which a key may have one or a list.
 
     Raises:
-        UserError: one is no text; the message begins with `where` it is.
+        UserError: one is no text, or looks like a list and is none; the message begins with
+            `where` it is.
     """
     found: list[str] = []
     for key in CAPTION_KEYS:
         value = record.get(key)
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
-                found.append(text)
+                found += _listed(text, where)
             elif text is not None:
                 raise UserError(f"{where} has a '{key}' that is not text, nor a list of texts")
     return [_whole(text).strip() for text in found]
+
+
+def _listed(text: str, where: str) -> list[str]:
+    """The captions in a text: one, or those of a list that pandas, numpy or JSON spelled out."""
+    if not text.startswith(("[", "(")):
+        return [text]
+    try:
+        found = json.loads(text)
+        if isinstance(found, list) and all(isinstance(one, str) for one in found):
+            return found
+    except (ValueError, RecursionError):
+        if _LIST.fullmatch(text.strip()):  # numpy writes no commas, and two strings would be one
+            try:
+                return [ast.literal_eval(one) for one in re.findall(_STRING, text, re.DOTALL)]
+            except (ValueError, SyntaxError):
+                pass
+    if re.match(r"\[\s*['\"]", text):
+        raise UserError(f"{where} has a caption that looks like a list and is none: {text:.60}")
+    return [text]
 
 
 def of_records(

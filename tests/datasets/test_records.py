@@ -1,4 +1,4 @@
-"""Records: which of several keys names the picture."""
+"""Records: which of several keys names the picture, captions in lists."""
 
 import json
 
@@ -60,4 +60,54 @@ def test_pictures_of_one_name_are_told_apart_by_the_key_that_has_the_folder(tmp_
 def test_a_record_that_names_no_picture_is_refused(tmp_path, record):
     content = [{"image": "4.jpg", "caption": DOG}, {"caption": CAT, **record}]
     with pytest.raises(UserError, match="entry 2 names no picture"):
+        read_captions(written(tmp_path, content))
+
+
+# ---- several captions ------------------------------------------------------------------------
+
+
+def csv_cell(text: str) -> str:
+    quoted = text.replace('"', '""')
+    return f'image,caption\nb.jpg,x\na.jpg,"{quoted}"\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        csv_cell(str([DOG, CAT])),
+        csv_cell(json.dumps([DOG, CAT])),
+        csv_cell(f"['{DOG}'\n \"{CAT}\"]"),  # as numpy has it
+        csv_cell(str((DOG, CAT))),
+        [{"image": "b.jpg", "caption": "x"}, {"image": "a.jpg", "caption": [DOG, CAT]}],
+        [{"image": "b.jpg", "caption": "x"}, {"image": "a.jpg", "captions": str([DOG, CAT])}],
+        {
+            "images": [{"file_name": "b.jpg", "id": 1}, {"file_name": "a.jpg", "id": 2}],
+            "annotations": [
+                {"image_id": 1, "caption": "x"},
+                {"image_id": 2, "caption": [DOG, CAT]},
+            ],
+        },
+    ],
+)
+def test_a_list_of_captions_is_several(tmp_path, content):
+    assert read_captions(written(tmp_path, content)) == {"b": ["x"], "a": [DOG, CAT]}
+
+
+@pytest.mark.parametrize(
+    "cell", ["['A dog runs', 'The", "['A dog', 3]", "['A dog'] + exit()", '["A dog", null]']
+)
+def test_what_looks_like_a_list_and_is_none_is_refused_with_its_row(tmp_path, cell):
+    with pytest.raises(UserError, match=r"captions.json: line 3 has a caption that looks like a l"):
+        read_captions(written(tmp_path, csv_cell(cell)))
+
+
+@pytest.mark.parametrize("cell", ["[laughs] A dog", "(a dog)", "('tis a dog", "[A dog, a cat]"])
+def test_brackets_alone_make_no_list(tmp_path, cell):
+    assert read_captions(written(tmp_path, csv_cell(cell)))["a"] == [cell]
+
+
+@pytest.mark.parametrize("caption", [5, {"raw": "x"}, [DOG, ["x"]]])
+def test_a_caption_that_is_no_text_is_refused(tmp_path, caption):
+    content = [{"image": "4.jpg", "caption": DOG}, {"image": "1.jpg", "caption": caption}]
+    with pytest.raises(UserError, match="entry 2 has a 'caption' that is not text"):
         read_captions(written(tmp_path, content))
