@@ -25,16 +25,30 @@ JSON_KEYS = {
     *CAPTION_KEYS,
     *"annotations cocoid dataset id image_id raw split".split(),
 }
+# An object in the first line alone, or in the second, the first not being open for it.
+_JSON_LINES = re.compile(r"\s*\{[^\n]*(?:\}\s*\n|[^,:[{\s]\s*\n\s*\{)")
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _LIST = re.compile(rf"[\[(]\s*(?:{_STRING}[\s,]*)*[\])]", re.DOTALL)
 
 
 def parse_json(path: str | Path, text: str) -> Any:
-    """What a JSON file holds, of objects only the `JSON_KEYS`, or a `UserError`."""
+    """What a JSON file holds, or a list of what its lines do, of objects only the `JSON_KEYS`.
+
+    Raises:
+        UserError: it is damaged; of a file of lines the message names the line.
+    """
     try:
         return json.loads(text, object_hook=_used)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is damaged JSON ({error})") from error
+        if not _JSON_LINES.match(text):
+            raise UserError(f"{path}: is damaged JSON ({error})") from error
+    found = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            found += [json.loads(line, object_hook=_used)] if line.strip() else []
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: line {number} is damaged JSON ({error})") from error
+    return found
 
 
 def _used(entry: dict[str, Any]) -> dict[str, Any]:

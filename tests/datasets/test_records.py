@@ -1,11 +1,11 @@
-"""Records: which of several keys names the picture, captions in lists."""
+"""Records: which of several keys names the picture, captions in lists, JSON lines."""
 
 import json
 
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import read_captions
+from captioning.datasets import read_captions, read_split
 
 DOG, CAT = "A dog runs", "The cat's asleep"
 
@@ -110,4 +110,37 @@ def test_brackets_alone_make_no_list(tmp_path, cell):
 def test_a_caption_that_is_no_text_is_refused(tmp_path, caption):
     content = [{"image": "4.jpg", "caption": DOG}, {"image": "1.jpg", "caption": caption}]
     with pytest.raises(UserError, match="entry 2 has a 'caption' that is not text"):
+        read_captions(written(tmp_path, content))
+
+
+# ---- JSON lines ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\n\n"])
+@pytest.mark.parametrize("key", ["text", "caption"])
+def test_json_lines_are_captions_and_a_split(tmp_path, separator, key):
+    records = [{"file_name": "train/1.png", key: DOG}, {"file_name": "2.png", key: CAT}]
+    content = separator.join(map(json.dumps, records))
+    path = written(tmp_path, content, "metadata.jsonl")
+    assert read_captions(path) == {"1": [DOG], "2": [CAT]}
+    assert read_split(path) == ["1", "2"]
+
+
+def test_json_lines_may_be_one_line_and_have_splits_and_no_captions(tmp_path):
+    path = written(tmp_path, {"file_name": "1.png", "text": DOG}, "metadata.jsonl")
+    assert read_captions(path) == {"1": [DOG]}
+    path = written(tmp_path, '{"image": "1.png", "split": "dev"}\n{"image": "2.png"}\n')
+    assert read_split(f"{path}:dev") == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('{"image": "1.png", "text": "x"}\n{"image": "2.png", "te\n', 2),
+        ('{"image": "1.png", "text": "x"\n{"image": "2.png", "text": "x"}\n', 1),
+        ('{"image": "1.png", "text": "x"}\n\noops\n', 3),
+    ],
+)
+def test_a_damaged_line_is_refused_with_its_number(tmp_path, content, line):
+    with pytest.raises(UserError, match=f"captions.json: line {line} is damaged JSON"):
         read_captions(written(tmp_path, content))
