@@ -140,8 +140,8 @@ def of_records(
     for file, number in number_of.items():
         if found.files.get(number, file) != file:
             print(
-                f"{path}: file names count, not numbers: '{file}' has the number {number}, which is "
-                "the name of another picture"
+                f"{path}: file names count, not numbers: '{file}' has the number {number}, which "
+                "is the name of another picture"
             )
             break
     return found

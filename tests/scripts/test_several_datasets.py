@@ -1,7 +1,6 @@
 """Two data sets, one of them small and with names that the other has, too, through the scripts."""
 
 import json
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -71,23 +70,3 @@ def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
     assert ", 1 images, captions csv (captions.csv)" in scored.stdout
     other = run_script("evaluate.py", *alone, "--split", sets.small / "dev.txt", cwd=tmp_path)
     assert_refused(other, "'red_left' may be", "--images and --captions of every data set")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["--repeat", "0"], "argument --repeat: '0' is not a whole number of at least 1"),
-        (["--repeat", "1", "2"], "--repeat: 2 numbers for 1 training splits"),
-    ],
-)
-def test_a_weight_that_is_none(arguments, part, tmp_path):
-    (tmp_path / "descriptions.txt").write_text("a dog runs\n")
-    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4)))], {}, rows=1)
-    assert_refused(run_script("2_train_IC_model.py", *arguments, cwd=tmp_path), part)
-
-
-def test_names_that_two_captions_files_of_one_folder_have(sets, tmp_path):
-    shutil.copy(sets.captions[1], tmp_path / "other.csv")
-    data = ("--images", sets.large.images, "--captions", sets.large.captions, "other.csv")
-    result = run_script("1_data_preprocessor.py", *data, cwd=tmp_path)
-    assert_refused(result, "other.csv): image red_left is in another", "--images a folder for each")

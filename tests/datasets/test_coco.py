@@ -1,4 +1,4 @@
-"""The scripts on data sets of other forms than Flickr8k's: the same files come out."""
+"""The scripts on COCO's files: what Flickr8k's give comes out."""
 
 import json
 import pickle
@@ -75,27 +75,3 @@ def test_coco_gives_what_flickr8k_gives_but_for_the_ids(pipeline, coco, tmp_path
     wanted = [image["id"] for image in json.loads(coco.val.read_text())["images"]]
     assert [one["image_id"] for one in found] == wanted
     assert all(set(one) == {"image_id", "caption"} and one["caption"] for one in found)
-
-
-def test_splits_of_karpathy_and_drawn_ones(pipeline, tmp_path):
-    raw = {f"{one}.jpg": texts for one, texts in read_captions(pipeline.data.captions).items()}
-    dev = pipeline.data.dev.read_text().split()
-    splits = {name: "val" if name in dev else "restval" for name in raw}
-    formats.write_karpathy(tmp_path / "dataset.json", raw, splits)
-    descriptions = ["--descriptions", pipeline.work / "descriptions.txt"]
-
-    run("4_tokenizer.py", *descriptions, "--train-split", "dataset.json:train", cwd=tmp_path)
-    expected = (pipeline.work / "tokenizer.pkl").read_bytes()
-    assert (tmp_path / "tokenizer.pkl").read_bytes() == expected
-
-    drawn = ("--train-split", "train", "--split-seed", 7)
-    run("4_tokenizer.py", *descriptions, *drawn, "--output", "drawn.pkl", cwd=tmp_path)
-    assert (tmp_path / "drawn.pkl").read_bytes() != expected
-
-
-def test_images_of_the_split_that_cannot_be_scored_are_named(pipeline, tmp_path):
-    split = tmp_path / "split.txt"
-    split.write_text(pipeline.data.dev.read_text() + "gone.jpg\n")
-    result = run_script("3_BLEU.py", "--split", split, cwd=pipeline.work)
-    assert "skipped 1 of the 4 images of" in result.stdout
-    assert "not in the references or the features: gone" in result.stdout
