@@ -17,14 +17,11 @@ from captioning.datasets.captions import Captions, collect
 FILE_KEYS = (
     "image images image_name filename file_name file img image_path path filepath image_file"
 ).split()
-CAPTION_KEYS = "caption captions comment comments sentence sentences description text".split()
+CAPTION_KEYS = "caption captions text sentence sentences description comment comments".split()
 # What readers use of the objects in JSON files; a reader of other files adds its keys. The rest
 # (addresses, licences, outlines of objects) never lies in memory as a whole.
-JSON_KEYS = {
-    *FILE_KEYS,
-    *CAPTION_KEYS,
-    *"annotations cocoid dataset id image_id raw split".split(),
-}
+JSON_KEYS = {"annotations", "cocoid", "dataset", "id", "image_id", "raw", "split"}
+JSON_KEYS |= {*FILE_KEYS, *CAPTION_KEYS}
 # An object in the first line alone, or in the second, the first not being open for it.
 _JSON_LINES = re.compile(r"\s*\{[^\n]*(?:\}\s*\n|[^,:[{\s]\s*\n\s*\{)")
 _STRING = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -77,21 +74,16 @@ def picture_of(record: Mapping[str, Any], other_keys: Sequence[str] = ()) -> str
 
 
 def captions_of(record: Mapping[str, Any], where: str) -> list[str]:
-    """All captions of a record, of which a key may have one or a list.
+    """The caption, or the list of captions, under the first key for captions that a record has.
 
     Raises:
-        UserError: one is no text, or looks like a list and is none; the message begins with
-            `where` it is.
+        UserError: one is no text, or looks like a list and is none; it is told `where`.
     """
-    found: list[str] = []
-    for key in CAPTION_KEYS:
-        value = record.get(key)
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str):
-                found += _listed(text, where)
-            elif text is not None:
-                raise UserError(f"{where} has a '{key}' that is not text, nor a list of texts")
-    return [_whole(text).strip() for text in found]
+    found = next((record[key] for key in CAPTION_KEYS if record.get(key) is not None), [])
+    found = found if isinstance(found, list) else [found]
+    if not all(isinstance(text, str) for text in found):
+        raise UserError(f"{where} has captions that are not text")
+    return [_whole(one).strip() for text in found for one in _listed(text, where)]
 
 
 def _listed(text: str, where: str) -> list[str]:

@@ -56,6 +56,11 @@ def test_pictures_of_one_name_are_told_apart_by_the_key_that_has_the_folder(tmp_
     assert read_captions(path) == {"cats/1": [CAT], "dogs/1": [DOG]}
 
 
+def test_notes_beside_a_caption_are_no_captions(tmp_path):
+    path = written(tmp_path, [{"image": "1.jpg", "comment": "checked", "caption": DOG}])
+    assert read_captions(path) == {"1": [DOG]}
+
+
 @pytest.mark.parametrize("record", [{"id": 5}, {"image": " "}, {"image_id": 1.5}, {}])
 def test_a_record_that_names_no_picture_is_refused(tmp_path, record):
     content = [{"image": "4.jpg", "caption": DOG}, {"caption": CAT, **record}]
@@ -109,7 +114,7 @@ def test_brackets_alone_make_no_list(tmp_path, cell):
 @pytest.mark.parametrize("caption", [5, {"raw": "x"}, [DOG, ["x"]]])
 def test_a_caption_that_is_no_text_is_refused(tmp_path, caption):
     content = [{"image": "4.jpg", "caption": DOG}, {"image": "1.jpg", "caption": caption}]
-    with pytest.raises(UserError, match="entry 2 has a 'caption' that is not text"):
+    with pytest.raises(UserError, match="entry 2 has captions that are not text"):
         read_captions(written(tmp_path, content))
 
 
