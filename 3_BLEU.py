@@ -70,6 +70,7 @@ def main() -> None:
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import find_features, read_features
     from captioning.files import artifact_path, check_writable, write_json
+    from captioning.images.names import find_ids
 
     # 1. What to score, and against which references.
     if args.protocol == "coco" and args.captions is None:
@@ -95,10 +96,8 @@ def main() -> None:
         source = args.descriptions or artifact_path("descriptions.txt")
         references, _ = read_descriptions(source)
     splits = read_splits(args.split, references, seed=args.split_seed)
-    advice = "write it with its folder"
-    if args.captions:
-        advice = "score with evaluate.py, and --images and --captions of every data set"
-    ids = every_id(select_each(splits, advice=advice, features=features, references=references))
+    named = find_ids(every_id(splits), features, features_path)  # as features of several sets are
+    ids = every_id(select_each(splits, references=references, features=named))
     if args.output:
         check_writable(args.output)
 
@@ -106,7 +105,7 @@ def main() -> None:
     from captioning.decoders.search import generate
 
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
-    hypotheses = generate(model, features.of(ids), search)
+    hypotheses = generate(model, features.of(named[image_id] for image_id in ids), search)
     captions = {image_id: found.caption for image_id, found in zip(ids, hypotheses, strict=True)}
     if args.output:
         write_json(args.output, results(captions.items(), numbers))
