@@ -15,7 +15,7 @@ from captioning.cli import (
 )
 from captioning.datasets import DATASETS
 from captioning.encoders.table import ENCODERS
-from captioning.text import TEXT_RULES, canonical
+from captioning.text import TEXT_RULES
 
 
 def parse_arguments():
@@ -68,7 +68,6 @@ def parse_arguments():
     )
     add(
         "--text-rules",
-        type=canonical,
         choices=TEXT_RULES,
         default="original",
         help="original cleans captions as the original pipeline did, without 'a' and punctuation; "

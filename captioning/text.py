@@ -29,14 +29,6 @@ _WITHOUT_SPACES = re.compile(
 _BRACKETS = {"-lrb-", "-rrb-", "-lsb-", "-rsb-", "-lcb-", "-rcb-"}
 
 
-def canonical(name: str) -> str:
-    """The name of text rules, or of a protocol, as it is now: `original` was called `seed`.
-
-    Older files say so, and users' commands: it is the argparse type of such arguments.
-    """
-    return "original" if name == "seed" else name
-
-
 def clean(caption: str, rules: str) -> list[str]:
     """Split a caption into words.
 
@@ -122,7 +114,6 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", tuple(self.words))
-        object.__setattr__(self, "text_rules", canonical(self.text_rules))
         missing = {START, END} - set(self.words)
         if missing:
             raise UserError(

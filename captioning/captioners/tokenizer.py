@@ -5,7 +5,7 @@ from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file
-from captioning.text import LONGEST_CAPTION, TEXT_RULES, Vocabulary, canonical
+from captioning.text import LONGEST_CAPTION, TEXT_RULES, Vocabulary
 from captioning.untrusted.pickles import KerasTokenizer, load_pickle
 
 
@@ -53,5 +53,5 @@ def read_tokenizer(
     if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
         raise UserError(f"{path}: does not say how long a caption gets (max_length)")
     rules = state.get("text_rules")
-    known = isinstance(rules, str) and canonical(rules) in TEXT_RULES
+    known = isinstance(rules, str) and rules in TEXT_RULES
     return Vocabulary(tuple(words), longest, rules if known else "original")

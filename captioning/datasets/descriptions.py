@@ -6,7 +6,7 @@ from pathlib import Path
 from captioning.cli import UserError
 from captioning.datasets.form import text_lines
 from captioning.files import existing_file, read_info, write_info, write_text
-from captioning.text import END, START, TEXT_RULES, canonical
+from captioning.text import END, START, TEXT_RULES
 
 
 def write_descriptions(
@@ -36,5 +36,5 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
             descriptions.setdefault(image_id, []).append(" ".join(words))
     if not descriptions:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
-    rules = canonical(read_info(path).get("text_rules"))
+    rules = read_info(path).get("text_rules")
     return descriptions, rules if rules in TEXT_RULES else "original"

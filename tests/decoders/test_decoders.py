@@ -3,14 +3,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from captioning.captioners.loading import check_features, check_text_rules, load_captioner
+from captioning.captioners.loading import check_features, load_captioner
 from captioning.cli import UserError
-from captioning.decoders.ensemble import join
 from captioning.decoders.merge import MergeDecoder
-from captioning.decoders.search import generate
 from captioning.features.reading import Features
 from tests.decoder_tools import NAMES, features_for, tiny, training_loss
-from tests.keras_files import tampered
 
 WORDS = ["startseq", "endseq", *(f"word{number}" for number in range(9))]
 FEATURES, LONGEST = 6, 7
@@ -242,26 +239,6 @@ def test_saved_model_comes_back_with_its_vocabulary(name, tied, tmp_path):
     assert loaded.vocabulary == model.vocabulary
     assert loaded.encoder == model.encoder
     assert loaded.feature_shape == model.feature_shape
-
-
-@pytest.mark.parametrize("name", [*NAMES, "ensemble"])
-def test_a_model_that_records_the_rules_old_name_is_by_the_original_rules(name, tmp_path):
-    model = (
-        join([tiny("merge", WORDS, LONGEST)] * 2)
-        if name == "ensemble"
-        else tiny(name, WORDS, LONGEST)
-    )
-    model.save(tmp_path / "new.keras")
-    tampered(tmp_path / "new.keras", tmp_path / "old.keras",
-             config=lambda described: described["config"].update(text_rules="seed"))  # fmt: skip
-
-    old = load_captioner(tmp_path / "old.keras")
-
-    assert old.vocabulary == model.vocabulary
-    assert old.get_config()["text_rules"] == "original"
-    check_text_rules(old, "old.keras", "original", "descriptions.txt")
-    features = features_for(model, 2)
-    assert generate(old, features) == generate(model, features)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,7 @@ import csv
 import json
 import pickle
 import re
-import runpy
 import shutil
-import sys
 
 import pytest
 from PIL import Image
@@ -273,22 +271,6 @@ def test_grids_train_and_caption_under_jax(pipeline, grids, tmp_path, decoder):
         result = run_script(*command, cwd=tmp_path, **JAX, **PLAIN)
         assert result.returncode == 0, result.stderr
     assert "model, beam width 2" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("script", "argument"), [("1_data_preprocessor.py", "text_rules"), ("3_BLEU.py", "protocol")]
-)
-def test_seed_is_an_old_name_of_original_that_help_does_not_show(
-    script, argument, monkeypatch, capsys
-):
-    parse_arguments = runpy.run_path(str(ROOT / script))["parse_arguments"]
-    flag = "--" + argument.replace("_", "-")
-    monkeypatch.setattr(sys, "argv", [script, flag, "seed"])
-    assert vars(parse_arguments())[argument] == "original"
-    monkeypatch.setattr(sys, "argv", [script, "--help"])
-    with pytest.raises(SystemExit):
-        parse_arguments()
-    assert f"{flag} {{original," in capsys.readouterr().out
 
 
 @pytest.mark.slow
