@@ -6,11 +6,9 @@ from pathlib import Path
 
 import h5py
 import keras
-import numpy as np
 import pytest
 
 from captioning.captioners.loading import load_captioner
-from captioning.captioners.original import load_original
 from captioning.cli import UserError
 from captioning.decoders.attention import AttentionDecoder
 from captioning.decoders.merge import MergeDecoder
@@ -254,34 +252,3 @@ def test_a_recipe_for_pictures_that_cannot_be_is_refused(encoder_weights, tmp_pa
         file.attrs["recipe"] = json.dumps({"encoder": "resnet18", "image_size": size})
     with pytest.raises(UserError, match="which cannot be"):
         load_encoder("resnet18", path)
-
-
-def original_file(path: Path, units: int, kernel: tuple[int, int]) -> Path:
-    """The `.h5` of a merge model that claims `units`, with an LSTM kernel of this shape."""
-    layers = [
-        ("image", "InputLayer", None, ()), ("prefix", "InputLayer", None, ()),
-        ("dropout", "Dropout", "image", ()), ("image_dense", "Dense", "dropout", (4, units)),
-        ("embedding", "Embedding", "prefix", (3, units)), ("lstm", "LSTM", "embedding", kernel),
-        ("add", "Add", "lstm", ()), ("merge", "Dense", "add", (units, units)),
-        ("out", "Dense", "merge", (units, 3)),
-    ]  # fmt: skip
-    config = [
-        {"name": name, "class_name": kind, "config": {"batch_input_shape": [None, 5]},
-         "inbound_nodes": [[[source, 0, 0, {}]]] if source else []}
-        for name, kind, source, _ in layers
-    ]  # fmt: skip
-    with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps({"config": {"layers": config}})
-        for name, _, _, shape in layers:
-            group = file.create_group(f"model_weights/{name}")
-            group.attrs["weight_names"] = ["w"] if shape else np.array([], "S1")
-            if shape:
-                group.create_dataset("w", shape, "f4", data=np.zeros(shape, np.float32))
-    return path
-
-
-def test_an_original_model_larger_than_its_weights_is_refused(tmp_path):
-    """Small matrices can claim many units; the LSTM of so many would have to be in the file."""
-    path = original_file(tmp_path / "model.h5", 100, (100, 7))
-    with pytest.raises(UserError, match=r"not an \.h5 file of the original"):
-        load_original(path, tmp_path / "tokenizer.pkl")
