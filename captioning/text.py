@@ -114,6 +114,11 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", tuple(self.words))
+        if not isinstance(self.max_length, int) or not 2 <= self.max_length <= LONGEST_CAPTION:
+            raise UserError(
+                f"does not say how long a caption gets (max_length is {self.max_length!r:.20}, and "
+                f"may be 2 to {LONGEST_CAPTION})"
+            )
         missing = {START, END} - set(self.words)
         if missing:
             raise UserError(

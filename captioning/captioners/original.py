@@ -17,6 +17,7 @@ from captioning.cli import UserError
 from captioning.decoders.merge import MergeDecoder
 from captioning.text import LONGEST_CAPTION
 from captioning.untrusted.hdf5 import open_hdf5
+from captioning.untrusted.keras_files import check_finite
 
 _LSTM = {"activation": "tanh", "recurrent_activation": "sigmoid"} | dict.fromkeys(
     ("go_backwards", "return_sequences", "return_state", "stateful", "time_major"), False
@@ -61,6 +62,7 @@ def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
     model = MergeDecoder(width, vocabulary.words, max_length, units=len(recurrent))
     for place, arrays in weights.items():
         getattr(model, place).set_weights(arrays)
+    check_finite(model, path)
     return model
 
 

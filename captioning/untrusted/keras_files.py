@@ -10,17 +10,18 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
+import numpy as np
 
 from captioning.cli import UserError
+from captioning.files import plain_entries
 from captioning.first_values import assembled
-from captioning.text import LONGEST_CAPTION
 from captioning.untrusted.hdf5 import check_hdf5
 
 _WEIGHTS = "model.weights.h5"
@@ -46,26 +47,23 @@ def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.M
     """
     try:
         model_class, arguments, weights, held = _read(path, known, what)
+
+        def fill(model: keras.Model) -> None:
+            claimed = model.count_params()  # which costs no memory yet
+            if claimed > held:
+                raise UserError(
+                    f"refused, because its network has {claimed} numbers and it holds {held}"
+                )
+            model.load_weights(weights)
+
+        model = assembled(partial(model_class.from_config, arguments), fill)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # whatever a damaged archive makes zipfile, json or h5py say
-        raise UserError(f"{path}: not a Keras model file, or damaged") from error
-
-    def fill(model: keras.Model) -> None:
-        claimed = model.count_params()  # which costs no memory yet
-        if claimed > held:
-            raise UserError(
-                f"refused, because its network has {claimed} numbers and it holds {held}"
-            )
-        model.load_weights(weights)
-
-    try:
-        return assembled(partial(model_class.from_config, arguments), fill)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # Keras raises by where in the file it stumbles
+    except Exception as error:  # zipfile, json, h5py and Keras raise by where they stumble
         first = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: cannot be loaded as a {what} ({first:.200})") from error
+        raise UserError(f"{path}: not the file of a {what}, or damaged ({first:.200})") from error
+    check_finite(model, path)
+    return model
 
 
 def _read(
@@ -81,20 +79,19 @@ def _read(
                 limit = max(_LARGEST_EXPANSION * entry.compress_size, limit)
             if entry.file_size > limit:
                 raise UserError(f"refused, because {entry.filename} in it is too large")
-        config, weights = json.loads(archive.read("config.json")), archive.read(_WEIGHTS)
-    registered, name = config.get("registered_name"), config["class_name"]
-    # Keras goes by the first, but takes names such as "__numpy__" in a way of their own.
-    if registered not in known or registered.rpartition(">")[2] != name:
-        raise UserError(
-            f"refused, because it holds a '{name}', not a {what} of this project; foreign layers "
-            "and code are not loaded"
-        )
+        config = json.loads(archive.read("config.json"))
+        registered, name = config.get("registered_name"), config["class_name"]
+        # Keras goes by the first, but takes names such as "__numpy__" in a way of their own.
+        if registered not in known or registered.rpartition(">")[2] != name:
+            raise UserError(
+                f"refused, because it holds a '{name}', not a {what} of this project; foreign "
+                "layers and code are not loaded"
+            )
+        weights, sizes = _Weights(archive.read(_WEIGHTS)), []
     arguments = config["config"]
-    for foreign in _classes(arguments):
-        raise UserError(f"refused, because it names '{foreign}'")
-    if "max_length" in arguments:
-        _check_decoder(arguments)
-    weights, sizes = _Weights(weights), []
+    _check_names(arguments)
+    if "words" in arguments:  # a decoder
+        arguments["encoder"] = plain_entries(arguments.get("encoder"))
     with h5py.File(weights, "r") as file:
         check_hdf5(file)
         file.visititems(lambda _, item: sizes.append(math.prod(getattr(item, "shape", ()))))
@@ -104,30 +101,26 @@ def _read(
     return keras.saving.get_registered_object(registered), arguments, weights, sum(sizes)
 
 
-def _classes(arguments: Any) -> Iterator[str]:
-    """What a description names beyond the data types of layers."""
-    waiting = [arguments]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting += part
-        elif isinstance(part, dict):
-            waiting += part.values()
-            names = tuple(part.get(key) for key in ("module", "class_name", "registered_name"))
-            if "class_name" in part and names != ("keras", "DTypePolicy", None):
-                yield f"{names[0]}.{names[1]}"
+def _check_names(part: Any) -> None:
+    """A description may name nothing beyond the data types of layers."""
+    if isinstance(part, dict):
+        names = tuple(part.get(key) for key in ("module", "class_name", "registered_name"))
+        if "class_name" in part and names != ("keras", "DTypePolicy", None):
+            raise UserError(f"refused, because it names '{names[0]}.{names[1]}'")
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else ():
+        _check_names(inner)
 
 
-def _check_decoder(arguments: dict[str, Any]) -> None:
-    """The arguments of a decoder that later code goes by."""
-    if not arguments.get("words"):
-        raise UserError(
-            "carries no vocabulary, so that nobody can tell its words; train it again with "
-            "2_train_IC_model.py"
-        )
-    longest, encoder = arguments["max_length"], arguments.get("encoder") or {}
-    if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
-        raise UserError(f"refused, because its captions are {longest!r:.20} words long")
-    plain = str | int | float | None
-    if not all(isinstance(value, plain) for value in encoder.values()):
-        raise UserError("its record of the encoder is damaged")
+def check_finite(model: keras.Model, path: str | Path) -> None:
+    """Refuse weights that are not finite: no feature and no word would be, either.
+
+    Raises:
+        UserError: there are such; the message names the file that they are from.
+    """
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight.value)).all():
+            raise UserError(
+                f"{path}: its weights are not finite ('{weight.path}'), as a training that "
+                "diverges leaves them; take others, or train again with a lower --learning-rate"
+            )
