@@ -184,7 +184,7 @@ def main() -> None:
         from captioning.features.extraction import extract
 
         encoder = load_encoder(
-            args.encoder, args.weights,
+            args.encoder, checkpoint or args.weights,
             dtype=args.dtype, seed=args.seed, partial=args.partial_weights,
             preprocessing=args.preprocessing,
         )  # fmt: skip

@@ -20,8 +20,8 @@ class Entry(NamedTuple):
             first; what is before them is the stem. Fine-tuning lets some of the last ones learn.
         layout: of public checkpoints, see `load_encoder`; None: it takes files of our own only.
         pretext: which pretext stages can train it.
-        supervised: `module:function` that gives the weights that it has without `--weights`, by
-            Keras layer name, and their digest; None: it has none.
+        supervised: `module:function` that gives the file of the weights that it has without
+            `--weights`; None: it has none.
     """
 
     network: str
@@ -38,7 +38,7 @@ TABLE = {
     "efficientnet_lite0": Entry(
         f"{_NETWORKS}.efficientnet:efficientnet_lite0", "squash(224)|centred",
         ("blocks_1_", "blocks_3_", "blocks_5_", "blocks_8_", "blocks_11_"), "efficientnet",
-        supervised=f"{_NETWORKS}.efficientnet:supervised",
+        supervised=f"{_NETWORKS}.efficientnet:supervised_weights",
     ),
     "resnet18": Entry(
         f"{_NETWORKS}.resnet:resnet18", "squash(224)|imagenet", _RESNET_STAGES, "resnet",
