@@ -51,15 +51,15 @@ def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
             raise UserError(
                 f"{path}: not an .h5 file of the original pipeline's merge model"
             ) from error
-    [_, *_, bias], [recurrent] = weights["output_dense"], weights["lstm"][1:2]
-    vocabulary = read_tokenizer(tokenizer, max_length, len(bias))
-    if len(vocabulary) + 1 != len(bias):
+    width, units = weights["image_dense"][0].shape
+    rows = len(weights["embedding"][0])
+    words = read_tokenizer(tokenizer, max_length, rows).words
+    if len(words) + 1 != rows:
         raise UserError(
-            f"{tokenizer}: has {len(vocabulary)} words, but {path} was trained with "
-            f"{len(bias) - 1}; put the tokenizer beside it that belongs to it"
+            f"{tokenizer}: has {len(words)} words, but {path} was trained with {rows - 1}; put "
+            "the tokenizer beside it that belongs to it"
         )
-    width = len(weights["image_dense"][0])
-    model = MergeDecoder(width, vocabulary.words, max_length, units=len(recurrent))
+    model = MergeDecoder(width, words, max_length, units=units)
     for place, arrays in weights.items():
         getattr(model, place).set_weights(arrays)
     check_finite(model, path)
@@ -114,19 +114,15 @@ def _match(layers: dict[str, dict], name: str, place: str, found: dict[str, dict
 
 
 def _inputs(layer: dict[str, Any]) -> list[str]:
-    """Names of the layers that feed one."""
+    """Names of the layers that feed one, as Keras 2 and Keras 3 have them."""
     names: list[str] = []
-    options: dict[str, Any] = {}
     for call in layer["inbound_nodes"]:
-        if isinstance(call, dict):  # Keras 3, whose mask is what `mask_zero` says
-            [tensors], options = call["args"], {**call["kwargs"], "mask": None}
+        if isinstance(call, dict):
+            [tensors] = call["args"]
             tensors = tensors if isinstance(tensors, list) else [tensors]
             names += [tensor["config"]["keras_history"][0] for tensor in tensors]
         else:
             names += [name for name, *_ in call]
-            options = {key: value for *_, given in call for key, value in given.items()}
-    if unusual := [key for key, value in options.items() if value]:
-        raise _differs(layer, f"is called with {', '.join(unusual):.40}")
     return names
 
 

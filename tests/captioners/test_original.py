@@ -134,11 +134,11 @@ WORDS = 7  # of CAPTIONS, with start and end
 def small(layers, models, **options):
     """The original's network with 16 units, by the layers of either Keras; or one that differs."""
     use = {
-        "image": {}, "embedding": {}, "lstm": {}, "dropout": {}, "join": layers.add,
+        "image": {}, "embedding": {}, "lstm": {}, "join": layers.add,
         "before": [], "between": [], "head": [],
     } | options  # fmt: skip
     image, prefix = layers.Input((12,)), layers.Input((LONGEST,))
-    x = layers.Dropout(0.5, name="image_dropout")(image, **use["dropout"])
+    x = layers.Dropout(0.5)(image)
     x = layers.Dense(16, **{"activation": "relu", "name": "image"} | use["image"])(x)
     embedding = {"output_dim": 16, "mask_zero": True, "name": "embedding"} | use["embedding"]
     y = layers.Embedding(WORDS + 1, **embedding)(prefix)
@@ -201,7 +201,6 @@ def networks_that_differ() -> dict:
         "lambda": {"between": [layers.Lambda(lambda x: x * 2, name="lambda")]},
         "dense": {"head": [layers.Dense(16, name="dense", activation="relu")]},
         "product": {"join": lambda both: layers.Multiply(name="product")(both)},
-        "image_dropout": {"dropout": {"training": True}},
         "image": {"image": {"activation": "tanh"}},
         "embedding": {"embedding": {"mask_zero": False}},
         "lstm": {"lstm": {"recurrent_activation": "hard_sigmoid"}},
