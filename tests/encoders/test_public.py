@@ -101,14 +101,16 @@ def test_a_name_of_one_encoder_only_chooses_it():
     assert find("swav", None).encoder == "resnet50"
 
 
-def test_a_name_of_two_encoders_asks_which():
-    with pytest.raises(UserError, match=r"dino: .*resnet50, vit_small; say --encoder"):
-        find("dino", None)
-
-
-def test_a_name_of_another_encoder_is_refused():
-    with pytest.raises(UserError, match="swav: is a checkpoint of resnet50, not of vit_small"):
-        find("swav", "vit_small")
+@pytest.mark.parametrize(
+    "name, encoder, message",
+    [
+        ("dino", None, r"dino: .*resnet50, vit_small; say --encoder"),
+        ("swav", "vit_small", "swav: is a checkpoint of resnet50, not of vit_small"),
+    ],
+)
+def test_a_name_that_does_not_say_which_is_refused(name, encoder, message):
+    with pytest.raises(UserError, match=message):
+        find(name, encoder)
 
 
 def test_a_file_of_that_name_goes_first_and_a_folder_does_not(tmp_path, monkeypatch):

@@ -78,9 +78,8 @@ def read(reader: Callable, *arguments):
 
 # ---- inputs ----------------------------------------------------------------------------------
 
-_NUMBERS = [struct.pack(code, value) for code, value in [
-    ("<I", 2**31 - 1), ("<I", 2**32 - 1), ("<Q", 2**63 - 1), ("<Q", 2**60), ("<Q", 2**33),
-    ("<q", -1), ("<H", 65535), ("B", 0), ("B", 255)]]  # fmt: skip
+_SIZES = (2**31 - 1, 2**32 - 1, 2**63 - 1, 2**60, 2**33, -1, 65535, 0, 255)
+_NUMBERS = [struct.pack(f"<{code}", size) for code, size in zip("IIQQQqHBB", _SIZES, strict=True)]
 
 
 @st.composite
@@ -207,20 +206,23 @@ def test_descriptions_files(path, content):
 
 ROWS = {"a": np.arange(3, dtype="<f4")[None], "b": np.ones((1, 3), ">f4")}
 INDEX = OrderedDict(startseq=1, endseq=2, dog=3)
-PICKLES = [
-    pickle.dumps(value, protocol)
-    for protocol in range(6)
-    for value in (ROWS, {"word_index": INDEX, "max_length": 9, "text_rules": "ptb"},
-                  {"a": np.float32(1), "b": [1, 2.5, None, b"x", ("y", {})]})
-]  # fmt: skip
+TOKENIZER = {"word_index": INDEX, "max_length": 9, "text_rules": "ptb"}
+PLAIN = {"a": np.float32(1), "b": [1, 2.5, None, b"x", ("y", {})], np.str_("c"): 1}
+PICKLES = [pickle.dumps(v, protocol) for protocol in range(6) for v in (ROWS, TOKENIZER, PLAIN)]
 
+_SIZE, _LARGE = struct.pack("<Q", 2**60), struct.pack("<Q", 2**34)
 # Memory for 2**31 objects remembered, 2**60 bytes, as much in a frame; a hash without end.
-BOMBS = [b"\x80\x04Nr\xff\xff\xff\x7f.", b"\x80\x05\x96" + struct.pack("<Q", 2**60) + b".",
-         b"\x80\x05\x8e" + struct.pack("<Q", 2**34) + b".", b"}N" + b"\x85" * 200_000 + b"Ns.",
-         b"\x80\x04\x95" + struct.pack("<Q", 2**34) + b"N.",
-         b"cnumpy\nndarray\n(J\xff\xff\xff\x7ft\x81.",
-         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(J\xff\xff\xff\x7ftS'b'\ntR.",
-         b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'V2147483647'\ntRtR."]  # fmt: skip
+BOMBS = [
+    b"\x80\x04Nr\xff\xff\xff\x7f.",
+    b"\x80\x05\x96" + _SIZE + b".",
+    b"\x80\x05\x8e" + _LARGE + b".",
+    b"}N" + b"\x85" * 200_000 + b"Ns.",
+    b"\x80\x04\x95" + _LARGE + b"N.",
+    b"cnumpy\nndarray\n(J\xff\xff\xff\x7ft\x81.",
+    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(J\xff\xff\xff\x7ftS'b'\ntR.",
+    b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'V2147483647'\ntRtR.",
+    b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'U9999'\ntRS'x'\ntR.",
+]
 
 
 def with_bombs(test: Callable) -> Callable:

@@ -47,26 +47,26 @@ def test_untampered_files_load(model_file, tmp_path):
 
 
 # What the advisories are about; the right column is what a file would have to name for it.
+def named(module: str, class_name: str, config: object, **more) -> dict:
+    return {"module": module, "class_name": class_name, "config": config, **more}
+
+
+LAMBDA = named("", "__lambda__", {"code": "", "defaults": None, "closure": None})
+OURS, KERAS = {"registered_name": "captioning>Nothing"}, "keras.layers"
 FOREIGN = {
-    "CVE-2025-1550": {"module": "os", "class_name": "system", "config": {"command": "true"}},
-    "CVE-2025-8747": {"module": "keras.utils", "class_name": "get_file", "config": {"origin": "x"}},
-    "CVE-2025-9906": {"module": "keras.config", "class_name": "function",
-                      "config": "enable_unsafe_deserialization", "registered_name": "function"},
-    "CVE-2025-49655": {"module": "keras.layers", "class_name": "TorchModuleWrapper", "config": {}},
-    "CVE-2025-12058": {"module": "keras.layers", "class_name": "StringLookup",
-                       "config": {"vocabulary": "/etc/hostname"}, "registered_name": None},
-    "CVE-2026-1462": {"module": "keras.layers", "class_name": "TFSMLayer",
-                      "config": {"filepath": "saved_model"}},
-    "CVE-2026-12481": {"module": "keras.layers", "class_name": "Lambda", "config": {"function": {
-        "class_name": "__lambda__", "config": {"code": "", "defaults": None, "closure": None}}}},
-    "an optimizer": {"class_name": "AdamW", "module": "keras.optimizers", "config": {}},
-    "another's class under a name of ours": {
-        "class_name": "get_file", "module": "keras.utils", "config": {"origin": "x"},
-        "registered_name": "captioning>Nothing"},
+    "CVE-2025-1550": named("os", "system", {"command": "true"}),
+    "CVE-2025-8747": named("keras.utils", "get_file", {"origin": "x"}),
+    "CVE-2025-9906": named("keras.config", "function", "enable_unsafe_deserialization"),
+    "CVE-2025-49655": named(KERAS, "TorchModuleWrapper", {}),
+    "CVE-2025-12058": named(KERAS, "StringLookup", {"vocabulary": "/x"}, registered_name=None),
+    "CVE-2026-1462": named(KERAS, "TFSMLayer", {"filepath": "saved_model"}),
+    "CVE-2026-12481": named(KERAS, "Lambda", {"function": LAMBDA}),
+    "an optimizer": named("keras.optimizers", "AdamW", {}),
+    "another's class under a name of ours": named("keras.utils", "get_file", {}, **OURS),
     "a lambda alone": {"class_name": "__lambda__", "config": {"value": ""}},
-    "a type of TensorFlow": {"class_name": "__typespec__", "spec_name": "TensorSpec", "config": [],
-                             "module": "tensorflow", "registered_name": None},
-}  # fmt: skip
+    "a type of TensorFlow": named("tensorflow", "__typespec__", [], spec_name="TensorSpec"),
+    "data types in the name of ours": named("keras", "DTypePolicy", {}, **OURS),
+}
 
 
 @pytest.mark.parametrize("advisory", FOREIGN)
