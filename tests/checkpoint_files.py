@@ -35,9 +35,15 @@ def _tensor(array: np.ndarray, key: str, legacy: bool) -> bytes:
     storage += _number(array.size) + (b"N" if legacy else b"") + b"tQ"
     hooks = b"ccollections\nOrderedDict\n)R"
     return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _number(0) + _numbers(array.shape)
-        + _numbers(steps) + b"\x89" + hooks + b"tR"
-    )  # fmt: skip
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage
+        + _number(0)
+        + _numbers(array.shape)
+        + _numbers(steps)
+        + b"\x89"
+        + hooks
+        + b"tR"
+    )
 
 
 def _dictionary(tensors: Tensors, legacy: bool) -> tuple[bytes, dict[str, np.ndarray]]:

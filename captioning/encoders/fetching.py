@@ -24,10 +24,15 @@ def fetch(checkpoint: Checkpoint) -> Path:
     folder = cache / f"{checkpoint.name}-{checkpoint.encoder}"
     pooch.get_logger().setLevel("WARNING")
     try:
-        return Path(pooch.retrieve(
-            checkpoint.address, checkpoint.digest or None, checkpoint.file, folder,
-            downloader=_download,
-        ))  # fmt: skip
+        return Path(
+            pooch.retrieve(
+                checkpoint.address,
+                checkpoint.digest or None,
+                checkpoint.file,
+                folder,
+                downloader=_download,
+            )
+        )
     except (RequestException, ValueError) as error:
         raise UserError(
             f"{checkpoint.name}: could not be fetched ({error!s:.300}); get {checkpoint.address} "

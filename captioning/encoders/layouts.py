@@ -28,9 +28,13 @@ from captioning.cli import UserError
 
 # What Keras calls a weight, and what PyTorch does.
 _SUFFIXES = {
-    "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-    "moving_mean": "running_mean", "moving_variance": "running_var",
-}  # fmt: skip
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 _STEMS = {
     "resnet": ("conv1.weight", (64, 3, 7, 7)),
     "vit": ("patch_embed.proj.weight", (384, 3, 16, 16)),
@@ -151,9 +155,15 @@ def pytorch_key(layer: str, weight: str, family: str = "resnet") -> str:
     if match := re.fullmatch(r"block(\d+)_(attn|mlp|norm\d)_?(\w*)", layer):
         parts = [part for part in match.groups() if part]
         return ".".join(["blocks", *parts, suffix])
-    return {
-        "stem_conv": "conv1", "stem_norm": "bn1", "patch_embed_proj": "patch_embed.proj",
-    }.get(layer, layer) + "." + suffix  # fmt: skip
+    return (
+        {
+            "stem_conv": "conv1",
+            "stem_norm": "bn1",
+            "patch_embed_proj": "patch_embed.proj",
+        }.get(layer, layer)
+        + "."
+        + suffix
+    )
 
 
 def _to_keras(array: np.ndarray) -> np.ndarray:

@@ -76,8 +76,8 @@ def load_encoder(
         raise UserError(f"{path}: {error}") from error
     if preprocessing is not None:
         wanted = parse(preprocessing, wanted)
-    info: dict[str, Any] = {"encoder": name, "dtype": dtype, "image_size": wanted.size,
-                            "preprocessing": str(wanted)}  # fmt: skip
+    info: dict[str, Any] = {"encoder": name, "dtype": dtype}
+    info |= {"image_size": wanted.size, "preprocessing": str(wanted)}
     build = with_arguments(
         build_network, name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.deviation)
     )
@@ -105,10 +105,8 @@ def _load_solver(path: str | Path | None, dtype: str) -> Encoder:
     if path is None:
         raise UserError("the encoder jigsaw is trained: give --weights, jigsaw/main.py's .keras")
     solver = load_solver(path, dtype)
-    info = {
-        "encoder": "jigsaw", "dtype": dtype, "image_size": solver.settings["picture_size"],
-        "weights": Path(path).name, "weights_sha256": sha256(path),
-    }  # fmt: skip
+    info = {"encoder": "jigsaw", "dtype": dtype, "image_size": solver.settings["picture_size"]}
+    info |= {"weights": Path(path).name, "weights_sha256": sha256(path)}
     return Encoder(picture_network(solver), info)
 
 
@@ -156,9 +154,8 @@ def _load_checkpoint(network: keras.Model, path: Path, partial: bool) -> None:
     except UserError as error:
         raise UserError(f"{path}: does not fit {network.name}: {error}") from error
     if found.problems:
-        listed = "; ".join(found.problems[:5])
-        more = f" and {len(found.problems) - 5} more" if len(found.problems) > 5 else ""
-        message = f"{path}: does not fit {network.name}: {listed}{more}"
+        count, listed = len(found.problems), "; ".join(found.problems[:5])
+        message = f"{path}: does not fit {network.name} in {count} places: {listed:.500}"
         if not partial or not found.arrays:
             raise UserError(message)
         print(f"WARNING: {message}; the rest of it is used", file=sys.stderr)

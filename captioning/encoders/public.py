@@ -113,10 +113,20 @@ TABLE = tuple(map(_checkpoint, _LINES[::2], _LINES[1::2]))
 def listing() -> str:
     """The table for a terminal."""
     head = ("name", "encoder", "paper", "epochs", "top-1", "preprocessing")
-    rows = [head, *(
-        (checkpoint.name, checkpoint.encoder, f"arXiv {checkpoint.paper}", checkpoint.epochs or "-",
-         checkpoint.top1, checkpoint.preprocessing) for checkpoint in TABLE
-    )]  # fmt: skip
+    rows = [
+        head,
+        *(
+            (
+                checkpoint.name,
+                checkpoint.encoder,
+                f"arXiv {checkpoint.paper}",
+                checkpoint.epochs or "-",
+                checkpoint.top1,
+                checkpoint.preprocessing,
+            )
+            for checkpoint in TABLE
+        ),
+    ]
     lines = [f"{a:14} {b:10} {c:17} {d:>6} {e:>6}  {f}" for a, b, c, d, e, f in rows]
     note = "top-1: on ImageNet, of a linear classifier on the features (torchvision: of its own)"
     return "\n".join([*lines, note])

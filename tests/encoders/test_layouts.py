@@ -12,8 +12,17 @@ from captioning.encoders.loading import load_encoder
 from captioning.encoders.table import build_network
 from captioning.untrusted.checkpoints import read_checkpoint
 
-RESNETS = ["torchvision", "moco", "lightning bolts", "moco v3", "simsiam", "vissl", "lightly",
-           "solo-learn", "dino"]  # fmt: skip
+RESNETS = [
+    "torchvision",
+    "moco",
+    "lightning bolts",
+    "moco v3",
+    "simsiam",
+    "vissl",
+    "lightly",
+    "solo-learn",
+    "dino",
+]
 
 
 @pytest.fixture(scope="module")

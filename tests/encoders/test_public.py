@@ -233,8 +233,12 @@ def test_a_captioner_finds_the_weights_in_the_cache(one, server, tmp_path):
 
 def test_weights_beside_the_captioner_go_before_a_download(one, server, resnet18, tmp_path):
     (tmp_path / "w.pth").write_bytes(resnet18)
-    info = {"encoder": "resnet18", "weights": "w.pth", "weights_name": "made_up",
-            "weights_sha256": hashlib.sha256(resnet18).hexdigest()}  # fmt: skip
+    info = {
+        "encoder": "resnet18",
+        "weights": "w.pth",
+        "weights_name": "made_up",
+        "weights_sha256": hashlib.sha256(resnet18).hexdigest(),
+    }
     encoder_of(trained_on(info), tmp_path / "model.keras")
     assert server.asked == []
 
@@ -242,8 +246,13 @@ def test_weights_beside_the_captioner_go_before_a_download(one, server, resnet18
 @pytest.mark.parametrize("name, asked", [("made_up", ["/w.pth"]), ("unknown", [])])
 def test_only_the_name_in_a_strangers_captioner_is_believed(one, server, name, asked, tmp_path):
     address = f"{server.address}/stranger/w.pth"
-    info = {"encoder": "resnet18", "weights": "w.pth", "weights_sha256": "ab" * 32,
-            "weights_name": name, "weights_address": address}  # fmt: skip
+    info = {
+        "encoder": "resnet18",
+        "weights": "w.pth",
+        "weights_sha256": "ab" * 32,
+        "weights_name": name,
+        "weights_address": address,
+    }
     with pytest.raises(UserError, match="was trained on"):
         encoder_of(trained_on(info), tmp_path / "model.keras")
     assert server.asked == asked
@@ -274,9 +283,19 @@ def run_stage_1(address: str, *arguments, cwd: Path) -> subprocess.CompletedProc
 @pytest.mark.slow
 def test_stage_1_by_name_only(one, dataset, tmp_path):
     result = run_stage_1(
-        one.address, "--images", dataset.images, "--captions", dataset.captions, "--limit", 2,
-        "--weights", "made_up", "--only", "features", cwd=tmp_path,
-    )  # fmt: skip
+        one.address,
+        "--images",
+        dataset.images,
+        "--captions",
+        dataset.captions,
+        "--limit",
+        2,
+        "--weights",
+        "made_up",
+        "--only",
+        "features",
+        cwd=tmp_path,
+    )
     assert result.returncode == 0, result.stderr
     info = json.loads((tmp_path / "features.pkl.json").read_text())
     assert (info["encoder"], info["weights_name"]) == ("resnet18", "made_up")

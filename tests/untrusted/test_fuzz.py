@@ -108,8 +108,12 @@ def damaged(draw, valid: list[bytes]) -> bytes:
 
 def inputs(valid: list[bytes]) -> st.SearchStrategy[bytes]:
     """Valid files, damaged ones, and bytes that are no file at all, some beginning like one."""
-    begun = st.builds(lambda one, at, rest: one[:at] + rest, st.sampled_from(valid),
-                      st.integers(0, 60), st.binary(max_size=200))  # fmt: skip
+    begun = st.builds(
+        lambda one, at, rest: one[:at] + rest,
+        st.sampled_from(valid),
+        st.integers(0, 60),
+        st.binary(max_size=200),
+    )
     text = st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass"))
     return damaged(valid) | begun | text | st.binary(max_size=300) | st.sampled_from(valid)
 
@@ -181,8 +185,10 @@ def test_captions_files(path, content, dataset):
 
 
 @fuzzed
-@given(content=inputs([b"a.jpg\nb.jpg\r\n", b"1_a.jpg#0\tx\n", *JSONS]) | changed_json(JSONS),
-       name=st.sampled_from(["", ":train", ":val", ":"]))  # fmt: skip
+@given(
+    content=inputs([b"a.jpg\nb.jpg\r\n", b"1_a.jpg#0\tx\n", *JSONS]) | changed_json(JSONS),
+    name=st.sampled_from(["", ":train", ":val", ":"]),
+)
 def test_split_files(path, content, name):
     path.write_bytes(content)
     found = read(read_split, f"{path}{name}")

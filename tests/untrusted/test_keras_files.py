@@ -201,9 +201,10 @@ def test_a_network_larger_than_its_weights_is_refused(changes, model_file, tmp_p
 
 def test_what_was_counted_of_a_refused_network_is_never_made(model_file, tmp_path):
     path = tampered(
-        model_file, tmp_path / "large.keras",
+        model_file,
+        tmp_path / "large.keras",
         config=lambda config: config["config"].update(units=100_000),
-    )  # fmt: skip
+    )
     with pytest.raises(UserError):
         load_captioner(path)
     # Keras gives values to all variables that wait for them, here 320 GB, when it next may.

@@ -47,9 +47,15 @@ def efficientnet_lite0(x):
 
     def conv(x, channels: int, name: str, kernel: int = 1, stride: int = 1):
         return Conv2D(
-            channels, kernel, stride, padding="same", use_bias=False, dtype=dtype,
-            kernel_initializer="he_normal", name=name,
-        )(x)  # fmt: skip
+            channels,
+            kernel,
+            stride,
+            padding="same",
+            use_bias=False,
+            dtype=dtype,
+            kernel_initializer="he_normal",
+            name=name,
+        )(x)
 
     x = relu6(norm(conv(x, 32, "conv_stem", 3, 2), "bn0"))
     number = 0
@@ -63,9 +69,13 @@ def efficientnet_lite0(x):
                 x = conv(x, x.shape[-1] * expansion, f"{block}_expand_conv")
                 x = relu6(norm(x, f"{block}_bn0"))
             x = layers.DepthwiseConv2D(
-                kernel, stride, padding="same", use_bias=False, dtype=dtype,
+                kernel,
+                stride,
+                padding="same",
+                use_bias=False,
+                dtype=dtype,
                 name=f"{block}_depthwise_conv",
-            )(x)  # fmt: skip
+            )(x)
             x = relu6(norm(x, f"{block}_bn1"))
             x = norm(conv(x, channels, f"{block}_project_conv"), f"{block}_bn2")
             if stride == 1 and shortcut.shape[-1] == channels:
