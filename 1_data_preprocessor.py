@@ -15,7 +15,7 @@ from captioning.cli import (
 )
 from captioning.datasets import DATASETS
 from captioning.encoders.table import ENCODERS
-from captioning.text import TEXT_RULES, canonical
+from captioning.text import TEXT_RULES
 
 
 def parse_arguments():
@@ -68,7 +68,6 @@ def parse_arguments():
     )
     add(
         "--text-rules",
-        type=canonical,
         choices=TEXT_RULES,
         default="original",
         help="original cleans captions as the original pipeline did, without 'a' and punctuation; "
@@ -185,7 +184,7 @@ def main() -> None:
         from captioning.features.extraction import extract
 
         encoder = load_encoder(
-            args.encoder, args.weights,
+            args.encoder, checkpoint or args.weights,
             dtype=args.dtype, seed=args.seed, partial=args.partial_weights,
             preprocessing=args.preprocessing,
         )  # fmt: skip

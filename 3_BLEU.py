@@ -7,7 +7,6 @@ from captioning.cli import ArgumentParser, UserError, import_keras, run, seed
 from captioning.datasets import DATASETS
 from captioning.decoders import search_settings
 from captioning.evaluation import bleu
-from captioning.text import canonical
 
 
 def parse_arguments():
@@ -34,7 +33,6 @@ def parse_arguments():
     search_settings.add_arguments(parser, beam_width=1)
     add(
         "--protocol",
-        type=canonical,
         choices=bleu.PROTOCOLS,
         default="original",
         help="original compares with the original pipeline; coco with everybody else, and needs "

@@ -264,19 +264,6 @@ def test_descriptions_of_the_original_are_taken_for_its_rules(tmp_path):
     assert read_descriptions(path) == ({"a": ["dog runs"]}, "original")
 
 
-def test_descriptions_that_record_the_rules_old_name_are_by_the_original_rules(tmp_path):
-    path = tmp_path / "descriptions.txt"
-    write_descriptions(path, {"a": ["dog runs"]}, "seed")
-    assert read_descriptions(path) == ({"a": ["dog runs"]}, "original")
-
-
-def test_tokenizer_that_records_the_rules_old_name_is_by_the_original_rules(tmp_path):
-    path = tmp_path / "tokenizer.pkl"
-    index = {"startseq": 1, "endseq": 2, "dog": 3}
-    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 7, "text_rules": "seed"}))
-    assert read_tokenizer(path) == Vocabulary(tuple(index), 7, "original")
-
-
 def test_tokenizer_comes_back_as_written(tmp_path):
     vocabulary = Vocabulary(("startseq", "endseq", "dog"), 7, "ptb")
     write_tokenizer(tmp_path / "tokenizer.pkl", vocabulary)

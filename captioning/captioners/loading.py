@@ -35,18 +35,13 @@ def find_captioner() -> Path:
     if trained.is_file():
         return trained
     found = sorted([*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")])
-    added = [path for path in found if path.name != SHIPPED]
-    if len(added) > 1:
+    found = [path for path in found if path.name != SHIPPED] or found
+    if len(found) != 1:
         raise UserError(
-            f"{PRETRAINED}: holds {len(added)} models of your own ("
-            f"{', '.join(path.name for path in added[:5])}); say which with --model"
+            f"{trained} does not exist, and {PRETRAINED.name}/ holds {len(found)} models; train "
+            "one with 2_train_IC_model.py, or say which with --model"
         )
-    if not found:
-        raise UserError(
-            f"no model: neither {trained} nor {PRETRAINED.name}/model-*.keras exists; "
-            "train one with 2_train_IC_model.py or give --model"
-        )
-    return (added or found)[0]
+    return found[0]
 
 
 def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | None:
@@ -80,8 +75,14 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
     known = {f"captioning>{kind.__name__}" for kind in kinds}
     model = load_keras_file(path, known=known, what="caption decoder")
     if tokenizer is not None:
-        words = read_tokenizer(tokenizer, model.vocabulary.max_length).words
-        _check_vocabulary(path, model.vocabulary.words, tokenizer, words)
+        own = model.vocabulary.words
+        others = read_tokenizer(tokenizer, model.vocabulary.max_length).words
+        if own != others:
+            raise UserError(
+                f"{tokenizer}: has {len(others)} words, and {path} was trained with {len(own)}, "
+                "which are others or in another order; make it from the descriptions, and with "
+                "the --min-count, that trained the model"
+            )
     return model
 
 
@@ -122,7 +123,7 @@ def check_features(model: keras.Model, model_path: Path, features: Features, pat
 
     Raises:
         UserError: vectors for grids or the other way round, another size, another encoder, or the
-            same encoder with other weights.
+            same encoder with other weights or another preprocessing.
     """
     check_kind(features, path, grid=model.grid, reader=str(model_path))
     if features.shape != model.feature_shape:
@@ -140,37 +141,20 @@ def check_encoder(
     trained: Mapping[str, Any], model_path: Path, used: Mapping[str, Any], path: str | Path
 ) -> None:
     """Refuse another encoder than the one that the model records, where both are known."""
-    for key in ("encoder", "weights_sha256"):
+    for key in ("encoder", "weights_sha256", "preprocessing"):
         if trained.get(key) and used.get(key) and trained[key] != used[key]:
             raise UserError(
-                f"{path}: made by {_name(used)}, but {model_path} was trained on {_name(trained)}"
+                f"{path}: made by {_described(used)}, but {model_path} was trained on "
+                f"{_described(trained)}; extract features with that"
             )
-    wanted, done = trained.get("preprocessing"), used.get("preprocessing")
-    if wanted and done and wanted != done:
-        raise UserError(
-            f"{path}: its pictures were prepared by {done}, but {model_path} was trained on "
-            f"{wanted}; extract them again with --preprocessing '{wanted}'"
-        )
 
 
-def _name(encoder: Mapping[str, Any]) -> str:
+def _described(encoder: Mapping[str, Any]) -> str:
     digest = str(encoder.get("weights_sha256") or "none")[:12]
-    return f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest})"
-
-
-def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tuple[str, ...]):
-    if len(words) != len(others):
-        raise UserError(
-            f"{tokenizer}: has {len(others)} words, but {model_path} was trained with "
-            f"{len(words)}; make the tokenizer from the descriptions that trained the model, with "
-            "the --min-count that it was trained with"
-        )
-    for number, (word, other) in enumerate(zip(words, others, strict=True), start=1):
-        if word != other:
-            raise UserError(
-                f"{tokenizer}: both have {len(words)} words, but word {number} is '{other}' "
-                f"and in {model_path} it is '{word}'; they come from different captions"
-            )
+    return (
+        f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest}, "
+        f"--preprocessing '{encoder.get('preprocessing')}')"
+    )
 
 
 def encoder_of(
@@ -199,11 +183,8 @@ def encoder_of(
         )
     file = str(record.get("weights") or "")
     seeded = re.fullmatch(r"random, seed (\d+)", file)
-    in_a_file = record.get("weights_sha256") and file != "supervised" and not seeded
-    if weights is None and in_a_file:
-        if not (file_name := Path(file).name):  # the record may come from a stranger
-            raise UserError(f"{model_path}: names no file of weights; give --weights")
-        beside = model_path.with_name(file_name)
+    if weights is None and record.get("weights_sha256") and file != "supervised" and not seeded:
+        beside = model_path.with_name(Path(file).name or "no name")  # a stranger's record
         weights = beside if beside.is_file() else find_artifact(beside.name)
         weights = weights or recorded(record, name)
         if weights is None:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.encoders.encoder import Encoder
+from captioning.encoders.encoder import Encoder, NotFinite
 from captioning.features.files import write_features
 from captioning.files import atomic_path, sole_writer, write_json
 from captioning.images.reading import UnreadableImage, decode_batches
@@ -134,7 +134,10 @@ def _extract_group(
     while count > 0:
         paths, pixels, errors = next(stream)
         if paths:
-            rows.append(encoder.encode(pixels, batch_size, grid=grid))
+            try:
+                rows.append(encoder.encode(pixels, batch_size, grid=grid))
+            except NotFinite as error:
+                raise UserError(f"{paths[error.row]}: {error}") from error
         ids += [owner[path] for path in paths]
         unreadable += errors
         count -= len(paths) + len(errors)

@@ -63,7 +63,6 @@ def check_hdf5(file: h5py.File, *, sizes: bool = True) -> None:
     Raises:
         UserError: names what is wrong, and where; not the file.
     """
-
     links = []
     file.visititems_links(lambda name, link: links.append((name, link)))
     for name, link in links:
