@@ -4,9 +4,11 @@ Nothing here imports Keras, so that help texts come at once.
 """
 
 import argparse
+import math
 from dataclasses import dataclass, fields
 
-from captioning.cli import UserError, natural, not_negative, positive_int
+from captioning.arguments import natural, not_negative, positive_int
+from captioning.cli import UserError
 from captioning.text import Vocabulary
 
 WIDEST = 1000  # beam; a caption of the other beams would not be read
@@ -42,18 +44,15 @@ class Search:
     mbr_samples: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.beam_width <= WIDEST:
-            raise UserError(
-                f"a beam width of {self.beam_width}: it must be from 1, greedy, to {WIDEST}"
-            )
-        if not 0 <= self.length_penalty <= 10:
-            raise UserError(f"a length penalty of {self.length_penalty}: it must be from 0 to 10")
-        if self.min_length < 0:
-            raise UserError(f"a minimum length of {self.min_length}: it must be 0 or more")
-        if self.no_repeat_ngram is not None and self.no_repeat_ngram < 0:
-            raise UserError(f"sequences of {self.no_repeat_ngram} words: it must be 0 or more")
-        if not 0 <= self.mbr_samples <= WIDEST:
-            raise UserError(f"{self.mbr_samples} drawn captions: it must be from 0 to {WIDEST}")
+        for name, setting, least, most in (
+            ("beam width", self.beam_width, 1, WIDEST),
+            ("length penalty", self.length_penalty, 0, 10),
+            ("minimum length", self.min_length, 0, math.inf),
+            ("length of sequences that may not repeat", self.no_repeat_ngram or 0, 0, math.inf),
+            ("number of drawn captions", self.mbr_samples, 0, WIDEST),
+        ):
+            if not least <= setting <= most:
+                raise UserError(f"a {name} of {setting}: it must be from {least} to {most}")
         if self.mbr_samples and self.beam_width == 1:
             raise UserError(
                 "greedy search leaves nothing to choose from; give a beam width of 2 or more"
@@ -77,41 +76,32 @@ GREEDY = Search()
 
 def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int) -> None:
     """Add an argument a setting; `beam_width` is its default."""
-    add = parser.add_argument
-    add(
-        "--beam-width",
-        type=positive_int,
-        default=beam_width,
-        help="1 is greedy search, and fastest",
-    )
-    add(
-        "--length-penalty",
-        type=not_negative,
-        default=GREEDY.length_penalty,
-        help="0 to 10: what a caption's log-probability is divided by is its length to this "
-        "power; lower it for shorter captions",
-    )
-    add(
-        "--min-length",
-        type=natural,
-        default=GREEDY.min_length,
-        help="words that a caption has at least",
-    )
-    add(
-        "--no-repeat-ngram",
-        type=natural,
-        metavar="N",
-        help="no sequence of N words comes twice in a caption, 0 lets everything repeat; default: "
-        "no word of two letters or more comes three times, and no pair of such words twice",
-    )
-    add(
-        "--mbr-samples",
-        type=natural,
-        default=GREEDY.mbr_samples,
-        metavar="N",
-        help="draw N captions from the model, and choose of the beam's the one most like them "
-        "(minimum Bayes risk); slower and better with a wide beam, as 60 with a width of 20",
-    )
+    for flag, kind, default, text in (
+        ("--beam-width", positive_int, beam_width, "1 is greedy search, and fastest"),
+        (
+            "--length-penalty",
+            not_negative,
+            GREEDY.length_penalty,
+            "0 to 10: captions are ranked by log-probability / length ** this; lower it for "
+            "shorter captions",
+        ),
+        ("--min-length", natural, GREEDY.min_length, "words that a caption has at least"),
+        (
+            "--no-repeat-ngram",
+            natural,
+            None,
+            "no sequence of N words comes twice in a caption, 0 lets everything repeat; default: "
+            "no word of two letters or more comes three times, and no pair of such words twice",
+        ),
+        (
+            "--mbr-samples",
+            natural,
+            GREEDY.mbr_samples,
+            "draw N captions from the model, and choose of the beam's the one most like them "
+            "(minimum Bayes risk); slower and better with a wide beam, as 60 with a width of 20",
+        ),
+    ):
+        parser.add_argument(flag, type=kind, default=default, metavar="N", help=text)
 
 
 def from_arguments(args: argparse.Namespace) -> Search:

@@ -223,9 +223,17 @@ def load_pickle(path: str | Path) -> Any:
     Raises:
         UserError: the file asks for anything off the allow-list, or is no readable pickle.
     """
+    return load_pickles(path, 1)[0]
+
+
+def load_pickles(path: str | Path, most: int) -> list[Any]:
+    """`load_pickle` of a file that may have up to `most` pickles one behind the other."""
     with open(path, "rb") as file:
         try:
-            return _Unpickler(file).load()
+            found = [_Unpickler(file).load()]
+            while len(found) < most and file.peek(1):
+                found.append(_Unpickler(file).load())
+            return found
         except Refused as error:
             raise UserError(
                 f"{path}: refused, because this pickle asks for '{error}'; only numpy arrays and "

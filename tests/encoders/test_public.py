@@ -2,7 +2,6 @@
 
 import hashlib
 import http.server
-import json
 import os
 import re
 import socket
@@ -26,6 +25,7 @@ from captioning.encoders.loading import load_encoder
 from captioning.encoders.public import TABLE, Checkpoint, find, listing
 from captioning.encoders.table import TABLE as ENCODERS
 from captioning.encoders.table import build_network, preprocessing_of
+from captioning.features.reading import read_features
 from captioning.images.preprocessing import parse
 from tests.checkpoint_files import zip_checkpoint
 from tests.conftest import ROOT, assert_refused, run_script
@@ -300,7 +300,7 @@ def test_stage_1_by_name_only(one, dataset, tmp_path):
         "--weights", "made_up", "--only", "features", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    info = json.loads((tmp_path / "features.pkl.json").read_text())
+    info = read_features(tmp_path / "features.pkl").info
     assert (info["encoder"], info["weights_name"]) == ("resnet18", "made_up")
     assert f"fetching {one.address} into " in result.stdout
     assert "w.pth: 100%" in result.stderr

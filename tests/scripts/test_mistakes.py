@@ -57,8 +57,7 @@ def test_pictures_and_captions_without_partner_are_counted_and_named(dataset, tm
         file.writelines(f"gone{number}.jpg#0\tA dog .\n" for number in range(12))
     result = extract(dataset, tmp_path, limit=2)
     assert result.returncode == 0, result.stderr
-    assert "skipped 12 captioned images without a picture: gone0, gone1" in result.stdout
-    assert "gone9 ...\n" in result.stdout
+    assert "skipped 12 captioned images without a picture\n" in result.stdout
     assert "skipped 1 pictures without a caption: extra" in result.stdout
 
 
@@ -155,13 +154,6 @@ def test_tampered_features_are_refused_without_running_them(pipeline, tmp_path):
     assert not (pipeline.work / "hostile-was-run").exists()
 
 
-def test_tampered_tokenizer_is_refused_without_running_it(pipeline, tmp_path):
-    (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps({"word_index": Hostile()}))
-    result = run_script(SCRIPTS[4], "--tokenizer", tmp_path / "tokenizer.pkl", cwd=pipeline.work)
-    assert_refused(result, "tokenizer.pkl", "system")
-    assert not (pipeline.work / "hostile-was-run").exists()
-
-
 def test_keras_file_with_code_in_it_is_refused(pipeline, tmp_path):
     import keras
 
@@ -179,14 +171,6 @@ def test_damaged_model_is_refused(pipeline, tmp_path, content):
         content = whole[: len(whole) // 2]
     (tmp_path / "broken.keras").write_bytes(content)
     assert_refused(score(pipeline, model=tmp_path / "broken.keras"), "broken.keras", "damaged")
-
-
-def test_tokenizer_of_another_vocabulary_is_refused_with_both_sizes(pipeline, tmp_path):
-    (tmp_path / "tokenizer.pkl").write_bytes(
-        pickle.dumps({"word_index": {"startseq": 1, "endseq": 2}, "max_length": 5})
-    )
-    result = run_script(SCRIPTS[4], "--tokenizer", tmp_path / "tokenizer.pkl", cwd=pipeline.work)
-    assert_refused(result, "has 2 words", "trained with 14")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +215,7 @@ def test_where_a_model_looked_that_does_not_look_or_in_another_format(pipeline, 
         (SCRIPTS[2], ["--beam-width", "0"], "--beam-width"),
         (SCRIPTS[2], ["--length-penalty", "11"], "it must be from 0 to 10"),
         (SCRIPTS[2], ["--protocol", "mine"], "mine"),
-        (SCRIPTS[4], ["--beam-width", "1001"], "it must be from 1, greedy, to 1000"),
+        (SCRIPTS[4], ["--beam-width", "1001"], "it must be from 1 to 1000"),
         (SCRIPTS[4], ["--output", "captions.pdf"], ".html"),
         (SCRIPTS[4], ["--outputs", "captions.html"], "--outputs"),
     ],

@@ -4,9 +4,7 @@ import csv
 import json
 import pickle
 import re
-import runpy
 import shutil
-import sys
 
 import pytest
 from PIL import Image
@@ -275,26 +273,10 @@ def test_grids_train_and_caption_under_jax(pipeline, grids, tmp_path, decoder):
     assert "model, beam width 2" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("script", "argument"), [("1_data_preprocessor.py", "text_rules"), ("3_BLEU.py", "protocol")]
-)
-def test_seed_is_an_old_name_of_original_that_help_does_not_show(
-    script, argument, monkeypatch, capsys
-):
-    parse_arguments = runpy.run_path(str(ROOT / script))["parse_arguments"]
-    flag = "--" + argument.replace("_", "-")
-    monkeypatch.setattr(sys, "argv", [script, flag, "seed"])
-    assert vars(parse_arguments())[argument] == "original"
-    monkeypatch.setattr(sys, "argv", [script, "--help"])
-    with pytest.raises(SystemExit):
-        parse_arguments()
-    assert f"{flag} {{original," in capsys.readouterr().out
-
-
 @pytest.mark.slow
 def test_stages_2_to_5_run_under_jax(pipeline, tmp_path):
     pytest.importorskip("jax")
-    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
+    for name in ("features.pkl", "descriptions.txt", "descriptions.txt.json"):
         shutil.copy(pipeline.work / name, tmp_path)
     train, dev = ("--train-split", pipeline.data.train), ("--dev-split", pipeline.data.dev)
     for command in (

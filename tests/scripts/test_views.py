@@ -29,7 +29,7 @@ def train(data, cwd, *arguments):
 def views(pipeline, tmp_path_factory):
     """A folder with what stages 1 and 4 left and, beside the features, two views of them."""
     folder = tmp_path_factory.mktemp("views")
-    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
+    for name in ("features.pkl", "descriptions.txt", "descriptions.txt.json"):
         shutil.copy(pipeline.work / name, folder)
     for number in (1, 2):
         result = extract(pipeline.data, folder, "--view", number)
