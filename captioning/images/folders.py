@@ -1,17 +1,23 @@
 """Which files in a folder are pictures: one way to find them for every script."""
 
 import contextlib
+import functools
+import importlib.util
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from captioning.cli import UserError
+from captioning.cli import UserError, printable
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff".split())
+HEIC_ADVICE = "pip install pillow-heif, or save them as JPEG"
+HEIC_SUFFIXES = frozenset([".heic", ".heif"])
+if importlib.util.find_spec("pillow_heif"):
+    SUFFIXES |= HEIC_SUFFIXES
 # How files of these kinds begin: what tells a picture whose name has no suffix.
 _BEGINNING = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*",
@@ -64,6 +70,7 @@ def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iter
     """
     root = Path(folder)
     waiting, visited = [root], set()
+    names: list[str] = []
     while waiting:
         current = waiting.pop()
         place = os.stat(current)
@@ -81,9 +88,29 @@ def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iter
         for entry in entries:
             if _is_folder(entry):
                 folders += [] if is_hidden(entry.name) else [Path(entry)]
-            elif is_picture(entry.name, partial(open_file, entry)):
+            elif is_picture(entry.name, functools.partial(open_file, entry)):
                 yield Path(entry)
+            else:
+                names.append(entry.name)
         waiting += reversed(folders)
+    tell_heic(root, names)
+
+
+@functools.cache  # a folder that is watched is walked again and again
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def tell_heic(path: str | os.PathLike, names: Iterable[str]) -> None:
+    """Say, once, how many HEIC pictures are among the names in a path, unless they are read."""
+    unread = HEIC_SUFFIXES - SUFFIXES
+    heic = [name for name in names if PurePosixPath(name).suffix.lower() in unread]
+    heic = [name for name in heic if not is_hidden(name)]
+    if heic:
+        _tell(
+            f"{printable(path)}: {len(heic)} HEIC pictures are not read, such as "
+            f"{printable(heic[0])}; {HEIC_ADVICE}"
+        )
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, PngImagePlugin, UnidentifiedImageError
 
 from captioning.cli import UserError, printable
 from captioning.images import jpeg
 from captioning.images.ahead import ahead
-from captioning.images.folders import open_file
+from captioning.images.folders import HEIC_ADVICE, HEIC_SUFFIXES, SUFFIXES, open_file
 
 Key = TypeVar("Key")
 ToSquare = Callable[[Image.Image, int], Image.Image]
 
 # The content counts, not the suffix. Pillow reads more, some of it by running other programs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+if HEIC_SUFFIXES <= SUFFIXES:  # by a package that is not required
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    _FORMATS.append("HEIF")
 
 # Pillow warns from this many pixels on and refuses twice as many; here the first is refused, too.
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS
@@ -39,6 +44,25 @@ _TURNS = {  # by EXIF's orientation; 1 is upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+class _PngStream(PngImagePlugin.PngStream):
+    """Passes over texts and colour profiles beyond Pillow's limits, for which it refuses a picture.
+
+    No pixel needs them. Image generators and printers write more than a megabyte of them.
+    """
+
+    def call(self, cid: bytes, pos: int, length: int) -> bytes:
+        try:
+            return super().call(cid, pos, length)
+        except ValueError:
+            if cid not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+                raise
+            self.fp.seek(pos)
+            return self.fp.read(length)  # for the checksum
+
+
+PngImagePlugin.PngStream = _PngStream  # by this name Pillow's reader of PNG calls it
 
 
 class UnreadableImage(UserError):
@@ -92,11 +116,13 @@ def _decode(
     name = printable(path)
     try:
         with open_file(path) if content is None else io.BytesIO(content) as file:
-            start = file.read(2)
+            start = file.read(12)
             if not start:
                 raise UnreadableImage(f"{name}: is empty")
-            if start == b"\xff\xd8" and (wrong := jpeg.damage(start + file.read(_LARGEST_JPEG))):
-                raise UnreadableImage(f"{name}: is damaged ({wrong})")
+            if start.startswith(b"\xff\xd8"):
+                wrong = jpeg.damage(start + file.read(_LARGEST_JPEG))
+                if wrong:
+                    raise UnreadableImage(f"{name}: is damaged ({wrong})")
             with open_image(file) as image:
                 large = image.width * image.height > _LARGE
                 if least is not None:
@@ -108,7 +134,8 @@ def _decode(
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{name}: is not a picture that can be read") from error
+        heic = f"; if it is HEIC, {HEIC_ADVICE}" if start[4:8] == b"ftyp" else ""
+        raise UnreadableImage(f"{name}: is not a picture that can be read{heic}") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"{name}: has too many pixels ({error})") from error
     except OSError as error:
@@ -119,6 +146,8 @@ def _decode(
 
 def open_image(file: BinaryIO) -> Image.Image:
     """Pillow's image of an open file in one of the formats that are read, not yet decoded.
+
+    Texts and colour profiles that unpack to more than Pillow's limits are left out of it.
 
     Raises:
         UnidentifiedImageError: it is in no such format.

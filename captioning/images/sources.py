@@ -17,7 +17,7 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.images.ahead import GROUP, ahead
-from captioning.images.folders import is_picture, no_picture, walk_images
+from captioning.images.folders import is_picture, no_picture, tell_heic, walk_images
 from captioning.images.names import Excluded
 from captioning.images.reading import ToSquare, UnreadableImage, load_rgb, squash
 from captioning.untrusted.hdf5 import open_hdf5
@@ -137,6 +137,7 @@ def _in_zip(path: Path, exclude: Excluded) -> Iterator[Item]:
             if not info.is_dir():
                 opened = partial(archive.open, info)
                 yield from _member(path, info.filename, info.file_size, opened, exclude)
+        tell_heic(path, archive.namelist())
 
 
 def _in_tar(path: Path, exclude: Excluded) -> Iterator[Item]:
@@ -145,6 +146,7 @@ def _in_tar(path: Path, exclude: Excluded) -> Iterator[Item]:
             if info.isfile():
                 opened = partial(archive.extractfile, info)
                 yield from _member(path, info.name, info.size, opened, exclude)
+        tell_heic(path, archive.getnames())
 
 
 def _member(
