@@ -5,10 +5,12 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from captioning.captioners.loading import check_features
 from captioning.cli import UserError
 from captioning.features.files import write_features
 from captioning.features.reading import (
@@ -227,3 +229,25 @@ def test_features_of_the_other_kind_tell_the_command_by_the_model_s_encoder(grid
     wanted = extraction_command({"encoder": "m"}, grid=grid)
     with pytest.raises(UserError, match=f"make that with: {re.escape(wanted)}$"):
         check_kind(features, "f", grid=grid, reader="the model", encoder={"encoder": "m"})
+
+
+MODEL = SimpleNamespace(grid=False, feature_shape=(4,), encoder={"encoder": "m", "weights": "w.h5"})
+
+
+def checked(info) -> None:
+    features = Features(["a"], ROWS[:1, 0], info)
+    check_features(MODEL, Path("model.keras"), features, Path("f.pkl"))
+
+
+def test_features_of_unknown_origin_are_taken_with_a_warning(capsys):
+    """As the original pipeline's are."""
+    checked({})
+    told = capsys.readouterr().err
+    assert "WARNING: f.pkl: does not say which encoder made it" in told
+    assert extraction_command(MODEL.encoder, grid=False) in told
+
+
+def test_features_of_another_encoder_tell_the_command():
+    command = re.escape(extraction_command(MODEL.encoder, grid=False))
+    with pytest.raises(UserError, match=rf"f\.pkl: made by x .* was trained on m .*{command}"):
+        checked({"encoder": "x"})
