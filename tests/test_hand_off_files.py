@@ -108,12 +108,20 @@ def test_grids_that_cannot_be_mapped_are_refused(tmp_path, grids):
         read_features(tmp_path / "features.h5")
 
 
-@pytest.mark.parametrize("shape", [(5,), (4, 3), (5, 2, 2, 3)])
-def test_hdf5_of_a_wrong_shape_is_refused(tmp_path, shape):
+@pytest.mark.parametrize(
+    ("name", "shape", "reason"),
+    [
+        ("features", (5,), "one grid of vectors, for each"),
+        ("features", (4, 3), "one grid of vectors, for each"),
+        ("features", (5, 2, 2, 3), "one grid of vectors, for each"),
+        ("other", (5, 3), "not a features file"),
+    ],
+)
+def test_hdf5_of_a_wrong_form_is_refused(tmp_path, name, shape, reason):
     with h5py.File(tmp_path / "features.h5", "w") as file:
         file["image_id"] = list("abcde")
-        file["features"] = np.ones(shape, np.float16)
-    with pytest.raises(UserError, match="one grid of vectors, for each"):
+        file[name] = np.ones(shape, np.float16)
+    with pytest.raises(UserError, match=reason):
         read_features(tmp_path / "features.h5")
 
 
@@ -194,13 +202,6 @@ def test_compressed_features_are_read(tmp_path):
         file["image_id"] = [str(number) for number in range(100)]
         file.create_dataset("features", data=matrix, compression="gzip")
     assert np.array_equal(read_features(tmp_path / "features.h5").matrix[:], matrix)
-
-
-def test_hdf5_without_features_is_refused(tmp_path):
-    with h5py.File(tmp_path / "features.h5", "w") as file:
-        file["other"] = [1]
-    with pytest.raises(UserError, match="not a features file"):
-        read_features(tmp_path / "features.h5")
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
