@@ -125,7 +125,7 @@ def caption_probe(
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
     read, squares = [], []
-    for good, pixels, _ in decode_batches(rest + out, size, BATCH):
+    for good, pixels, _ in decode_batches([(p, p) for p in rest + out], size, BATCH):
         read += good
         squares.append(pixels)
     held = np.isin(np.array([str(p) for p in read]), [str(p) for p in out])

@@ -1,6 +1,7 @@
 """Trained captioners from their files, ours (`.keras`) and the original pipeline's (`.h5`)."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import keras
 
 from captioning.captioners.original import load_original
-from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.ensemble import Ensemble
@@ -16,7 +16,7 @@ from captioning.decoders.table import DECODERS, decoder_class
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.public import recorded
-from captioning.features.reading import Features, check_kind
+from captioning.features.reading import Features, check_kind, extraction_command
 from captioning.files import PRETRAINED, existing_file, find_artifact
 from captioning.untrusted.keras_files import load_keras_file
 
@@ -59,31 +59,24 @@ def tokenizer_beside(model_path: Path) -> Path | None:
 
 
 def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
-    """Load a decoder. A `.keras` file carries its vocabulary; an `.h5` needs the tokenizer's.
+    """Load a decoder. Nothing from the file is executed.
 
-    Nothing from the file is executed. A tokenizer that is given must match the vocabulary.
+    Args:
+        tokenizer: the vocabulary of an `.h5` model; by default `tokenizer.pkl` here or in
+            `Pre-trained/`. A `.keras` model carries its own.
 
     Raises:
         UserError: no such file, damaged, not a decoder of this project, or another vocabulary.
     """
     path = existing_file(path, "model", "train one with 2_train_IC_model.py")
     if path.suffix in (".h5", ".hdf5"):
+        tokenizer = tokenizer or find_artifact("tokenizer.pkl")
         if tokenizer is None:
             raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
         return load_original(path, tokenizer)
     kinds = (Ensemble, *map(decoder_class, DECODERS))
     known = {f"captioning>{kind.__name__}" for kind in kinds}
-    model = load_keras_file(path, known=known, what="caption decoder")
-    if tokenizer is not None:
-        own = model.vocabulary.words
-        others = read_tokenizer(tokenizer, model.vocabulary.max_length).words
-        if own != others:
-            raise UserError(
-                f"{tokenizer}: has {len(others)} words, and {path} was trained with {len(own)}, "
-                "which are others or in another order; make it from the descriptions, and with "
-                "the --min-count, that trained the model"
-            )
-    return model
+    return load_keras_file(path, known=known, what="caption decoder")
 
 
 def load_trained(path: str | Path, output: Path) -> Decoder:
@@ -125,16 +118,25 @@ def check_features(model: keras.Model, model_path: Path, features: Features, pat
         UserError: vectors for grids or the other way round, another size, another encoder, or the
             same encoder with other weights or another preprocessing.
     """
-    check_kind(features, path, grid=model.grid, reader=str(model_path))
+    check_kind(features, path, grid=model.grid, reader=str(model_path), encoder=model.encoder)
+    remedy = f"make the right ones with: {extraction_command(model.encoder, grid=model.grid)}"
     if features.shape != model.feature_shape:
         kind = "grids" if model.grid else "vectors"
         sizes = (" x ".join(map(str, shape)) for shape in (features.shape, model.feature_shape))
         raise UserError(
             f"{path}: its {kind} have {next(sizes)} numbers, but {model_path} takes "
-            f"{next(sizes)}; extract features with the model's encoder "
-            f"({model.encoder.get('encoder', 'not recorded')})"
+            f"{next(sizes)}; {remedy}"
         )
-    check_encoder(model.encoder, model_path, features.info, path)
+    if model.encoder.get("encoder") and not features.info.get("encoder"):
+        print(
+            f"WARNING: {path}: does not say which encoder made it, and {model_path} was trained on "
+            f"{_name(model.encoder)}; if the captions make no sense, {remedy}",
+            file=sys.stderr,
+        )
+    try:
+        check_encoder(model.encoder, model_path, features.info, path)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from error
 
 
 def check_encoder(

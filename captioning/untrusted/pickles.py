@@ -202,15 +202,22 @@ def load_pickle(path: str | Path) -> Any:
     Raises:
         UserError: the file asks for anything off the allow-list, or is no readable pickle.
     """
+    return load_pickles(path, 1)[0]
+
+
+def load_pickles(path: str | Path, most: int) -> list[Any]:
+    """`load_pickle` of a file that may have up to `most` pickles one behind the other."""
     with open(path, "rb") as file:
         try:
             if file.read(4) == b"PK\3\4":
                 raise UserError(_OF_TORCH)
             file.seek(0)
-            loaded = _Unpickler(file).load()
-            if isinstance(loaded, int) and loaded == LEGACY_MAGIC:
+            found = [_Unpickler(file).load()]
+            if isinstance(found[0], int) and found[0] == LEGACY_MAGIC:
                 raise UserError(_OF_TORCH)
-            return loaded
+            while len(found) < most and file.peek(1):
+                found.append(_Unpickler(file).load())
+            return found
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except Exception as error:  # a damaged pickle can fail in any opcode, with any exception

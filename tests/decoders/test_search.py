@@ -197,14 +197,14 @@ def test_the_n_best_differ_and_the_best_is_first():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"beam_width": 0}, "beam width of 0"),
-        ({"beam_width": 1001}, "beam width of 1001"),
-        ({"length_penalty": -0.5}, "length penalty of -0.5"),
-        ({"length_penalty": float("nan")}, "length penalty of nan"),
+        ({"beam_width": 0}, "beam_width 0"),
+        ({"beam_width": 1001}, "beam_width 1001"),
+        ({"length_penalty": -0.5}, "length_penalty -0.5"),
+        ({"length_penalty": float("nan")}, "length_penalty nan"),
         ({"min_length": 5}, "captions have 0 to 4"),
-        ({"min_length": -1}, "minimum length of -1"),
-        ({"no_repeat_ngram": -1}, "sequences of -1 words"),
-        ({"beam_width": 3, "mbr_samples": 1001}, "1001 drawn captions"),
+        ({"min_length": -1}, "min_length -1"),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram -1"),
+        ({"beam_width": 3, "mbr_samples": 1001}, "mbr_samples 1001"),
         ({"mbr_samples": 5}, "nothing to choose from"),
     ],
 )

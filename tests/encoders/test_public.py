@@ -2,7 +2,6 @@
 
 import hashlib
 import http.server
-import json
 import os
 import re
 import socket
@@ -23,6 +22,7 @@ from captioning.encoders.loading import load_encoder
 from captioning.encoders.public import TABLE, Checkpoint, find, listing
 from captioning.encoders.table import TABLE as ENCODERS
 from captioning.encoders.table import build_network, preprocessing_of
+from captioning.features.reading import read_features
 from captioning.images.preprocessing import parse
 from tests.checkpoint_files import torchvision_tensors, zip_checkpoint
 from tests.conftest import ROOT, assert_refused, run_script
@@ -297,7 +297,7 @@ def test_stage_1_by_name_only(one, dataset, tmp_path):
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
-    info = json.loads((tmp_path / "features.pkl.json").read_text())
+    info = read_features(tmp_path / "features.pkl").info
     assert (info["encoder"], info["weights_name"]) == ("resnet18", "made_up")
     assert f"fetching {one.address}" in result.stdout
     assert "100%" in result.stderr

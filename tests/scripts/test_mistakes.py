@@ -52,7 +52,7 @@ def test_pictures_and_captions_without_partner_are_counted_and_named(dataset, tm
     with dataset.captions.open("a") as file:
         file.writelines(f"gone{number}.jpg#0\tA dog .\n" for number in range(12))
     printed = succeed(extract(dataset, tmp_path, limit=2))
-    assert "skipped 12 captioned images without a picture" in printed
+    assert "skipped 12 captioned images without a picture\n" in printed
     assert "skipped 1 pictures without a caption: extra" in printed
 
 
