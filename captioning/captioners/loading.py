@@ -130,7 +130,7 @@ def check_features(model: keras.Model, model_path: Path, features: Features, pat
     if model.encoder.get("encoder") and not features.info.get("encoder"):
         print(
             f"WARNING: {path}: does not say which encoder made it, and {model_path} was trained on "
-            f"{_name(model.encoder)}; if the captions make no sense, {remedy}",
+            f"{_described(model.encoder)}; if the captions make no sense, {remedy}",
             file=sys.stderr,
         )
     try:
