@@ -48,15 +48,20 @@ def parse_arguments():
     add("--grey", type=fraction, default=0.3, help="share of pictures that are turned grey")
     add(
         "--epochs", type=positive_int, default=100,
-        help="at most: training stops when 6 epochs have not lowered the validation loss",
+        help="passes over the training pictures; with --schedule plateau at most",
     )  # fmt: skip
     add("--batch-size", type=positive_int, default=128, help="puzzles a step")
     add(
         "--learning-rate", type=positive_float, default=1e-3,
-        help="of Adam; it falls to a tenth when 3 epochs bring nothing. Lower it if the loss "
-        "stays at the logarithm of the number of permutations",
+        help="of Adam, at its peak. Lower it if the loss stays at the logarithm of the number of "
+        "permutations",
     )  # fmt: skip
     add("--warmup-steps", type=positive_int, default=500, help="in which the rate rises from 0")
+    add(
+        "--schedule", choices=("cosine", "plateau"), default="cosine",
+        help="how the rate falls: cosine, to 0 at the end of --epochs; plateau, to a tenth when "
+        "3 epochs have not lowered the validation loss, and training stops after 6 of them",
+    )  # fmt: skip
     add("--dropout", type=fraction, default=0.5, help="of the dense layers")
     add(
         "--dtype", choices=("float32", "bfloat16"), default="float32",
@@ -113,7 +118,7 @@ def main() -> None:
     from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver
     from jigsaw import training
     from jigsaw.DataGenerator import DataGenerator
-    from jigsaw.schedule import WarmUpAdam
+    from jigsaw.schedule import make_optimizer
 
     train, val, test = (
         DataGenerator(
@@ -126,9 +131,12 @@ def main() -> None:
         args.encoder, permutations, **sizes,
         precision=args.dtype, dropout=args.dropout, seed=args.seed,
     )  # fmt: skip
-    training.compile_solver(solver, WarmUpAdam(args.learning_rate, warmup_steps=args.warmup_steps))
+    steps = args.epochs * len(train)
+    optimizer = make_optimizer(args.schedule, args.learning_rate, args.warmup_steps, steps)
+    training.compile_solver(solver, optimizer)
     settings = {
         **solver.settings, "batch_size": args.batch_size, "grey": args.grey,
+        "schedule": args.schedule, "epochs": args.epochs, "learning_rate": args.learning_rate,
         "warmup_steps": args.warmup_steps, "pictures": counts["train"],
         "pictures_sha256": digest(args.dataset),
     }  # fmt: skip
@@ -138,7 +146,6 @@ def main() -> None:
     }  # fmt: skip
     this_run = training.JigsawRun(
         solver, train, val, output, settings, recipe,
-        epochs=args.epochs, learning_rate=args.learning_rate,
         save_minutes=args.save_minutes, stop_minutes=args.stop_minutes,
     )  # fmt: skip
     this_run.start(resume=args.resume)
@@ -154,10 +161,12 @@ def main() -> None:
     training.compile_solver(best, None)
     result = training.test(best, test, output)
     print(
-        f"test accuracy {result['accuracy']:.3f} on {result['puzzles']} puzzles; chance is "
-        f"{result['chance']:.3f} ({result['accuracy'] / result['chance']:.0f} times)"
+        f"test accuracy {result['accuracy']:.3f} on {result['puzzles']} puzzles, chance "
+        f"{result['chance']:.3f}"
     )
     training.draw_some(best, test, output / "puzzles.png", SHOWN)
+    print(f"{output / 'history.png'}: accuracy and loss by epoch")
+    print(f"{output / 'puzzles.png'}: test puzzles, as given and as solved")
     print(f"{this_run.solver_path}: for jigsaw/Jigsaw_feature_extraction.py --method full")
     print(f"{this_run.trunk_path}: for --method single")
 

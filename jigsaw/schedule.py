@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from captioning.training.optimizers import learning_rate_schedule
+
 PLATEAU, PATIENCE = 3, 6  # epochs without progress until the rate falls, and until the end
 FALL = 0.1  # what the rate is multiplied by on a plateau
 
@@ -33,6 +35,18 @@ class WarmUpAdam(keras.optimizers.Adam):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "warmup_steps": self.warmup_steps}
+
+
+def make_optimizer(
+    schedule: str, peak: float, warmup_steps: int, steps: int
+) -> keras.optimizers.Optimizer:
+    """Adam whose rate rises over `warmup_steps`.
+
+    Then it falls to 0 at the end of `steps` ("cosine"), or stays until it is lowered ("plateau").
+    """
+    if schedule == "plateau":
+        return WarmUpAdam(peak, warmup_steps=warmup_steps)
+    return keras.optimizers.Adam(learning_rate_schedule(peak, steps, warmup_steps / steps))
 
 
 def rate_after(val_losses: Sequence[float], peak: float) -> float:

@@ -45,9 +45,11 @@ class JigsawRun(Run):
     """A run with history, plot, and the solver of its best epoch with that one's trunk.
 
     Args:
-        solver: compiled with a `WarmUpAdam`.
+        solver: compiled with the optimizer that `schedule.make_optimizer` makes of the settings.
         train, val: puzzles.
-        settings: of a `Run`.
+        settings: of a `Run`, among them `epochs`, `learning_rate` and `schedule`. With "cosine" all
+            epochs are trained, with "plateau" until nothing is gained; then a resumed run may have
+            other epochs and another rate.
         recipe: goes into the trunk's weights file.
         options: `save_minutes` and `stop_minutes` of a `Run`.
     """
@@ -60,37 +62,42 @@ class JigsawRun(Run):
         output: Path,
         settings: dict[str, Any],
         recipe: dict[str, Any],
-        *,
-        epochs: int,
-        learning_rate: float,
         **options: float | None,
     ) -> None:
         digest = hashlib.sha256(solver.permutations.tobytes()).hexdigest()
         settings = {**settings, "permutations_sha256": digest}
+        self.plateau = settings["schedule"] == "plateau"
         super().__init__(
-            solver, output, settings, columns=COLUMNS, means=METRICS, unit="puzzle", **options
+            solver,
+            output,
+            settings,
+            columns=COLUMNS,
+            means=METRICS,
+            may_change=("epochs", "learning_rate") if self.plateau else (),
+            unit="puzzle",
+            **options,
         )
         self.puzzles, self.val, self.recipe = train, val, recipe
-        self.epochs, self.learning_rate = epochs, learning_rate
         encoder = solver.settings["encoder"]
         self.solver_path = output / f"{encoder}-jigsaw.keras"
         self.trunk_path = output / f"{encoder}-jigsaw.weights.h5"
 
     def train(self) -> None:
-        """Train until progress ends, to the last epoch, or until time is up.
+        """Train to the last epoch, until time is up or, with "plateau", until progress ends.
 
         Raises:
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
-        while len(self.history) < self.epochs and not self.stopped:
-            losses = [row["val_loss"] for row in self.history]
-            if exhausted(losses):
-                break
-            rate = rate_after(losses, self.learning_rate)
-            self.model.optimizer.learning_rate = rate
+        while len(self.history) < self.settings["epochs"] and not self.stopped:
+            if self.plateau:
+                losses = [row["val_loss"] for row in self.history]
+                if exhausted(losses):
+                    break
+                rate = rate_after(losses, self.settings["learning_rate"])
+                self.model.optimizer.learning_rate = rate
             if not self._fit_epoch(len(self.history)):
                 break
-            self._finish_epoch(rate)
+            self._finish_epoch()
 
     def _fit_epoch(self, epoch: int) -> bool:
         first = self.part["steps"]
@@ -106,7 +113,7 @@ class JigsawRun(Run):
             callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=begin)],
         )  # fmt: skip
 
-    def _finish_epoch(self, rate: float) -> None:
+    def _finish_epoch(self) -> None:
         """Validate; keep the best solver and, last, what a resumed run goes by."""
         began = time.monotonic()
         val = self.model.evaluate(self.val, verbose=0, return_dict=True)
@@ -115,7 +122,8 @@ class JigsawRun(Run):
             "epoch": len(self.history) + 1,
             **{name: self.part[name] for name in METRICS},
             **{f"val_{name}": float(val[name]) for name in METRICS},
-            "learning_rate": rate,
+            # As the user gave it, not as float32 has it; with "cosine", that of the last step.
+            "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.6g}"),
             "seconds": round(self.part["seconds"] + time.monotonic() - began, 1),
         }
         history = [*self.history, row]

@@ -17,7 +17,7 @@ from captioning.encoders.loading import load_encoder
 from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
 from jigsaw.permutations import all_permutations
 from jigsaw.puzzle_picture import draw_puzzles, put_back
-from jigsaw.schedule import WarmUpAdam, exhausted, rate_after
+from jigsaw.schedule import WarmUpAdam, exhausted, make_optimizer, rate_after
 from tests.keras_files import tampered
 from tests.pretext_tools import patterns
 
@@ -183,6 +183,12 @@ def test_adam_warms_up_linearly():
         moved = np.subtract(after, before)
         steps.append(moved[1] / moved[0])
     np.testing.assert_allclose(steps, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-3)
+
+
+def test_cosine_rises_over_the_warm_up_and_falls_to_zero():
+    rate = make_optimizer("cosine", 0.1, 4, 14)._learning_rate
+    found = [float(rate(step)) for step in (0, 2, 4, 9, 14)]
+    np.testing.assert_allclose(found, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
 
 
 def test_rate_falls_when_kerass_own_callback_lets_it_fall():
