@@ -79,7 +79,8 @@ def parse_arguments():
         metavar="TEXT",
         help="what the encoder's weights want done with pictures, if not what they or the encoder "
         "say: 'squash(224)' or 'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 "
-        "to 1, as the official SimCLR's), or '|mean(R,G,B)|deviation(R,G,B)'",
+        "to 1, as the official SimCLR's), '|standardized' (each image by itself), or "
+        "'|mean(R,G,B)|deviation(R,G,B)'",
     )
     add("--only", choices=("features", "captions"), help="do only this half of the stage")
     add(

@@ -137,6 +137,8 @@ class JigsawRun(Run):
             best.save(temporary)
         recipe = {
             **self.recipe,
+            # Tiles, which are all that the trunk has seen, are normalised so.
+            "preprocessing": f"squash({self.settings['picture_size']})|standardized",
             "epochs_trained": history[-1]["epoch"],
             "val_accuracy": history[-1]["val_accuracy"],
             "hours": round(sum(row["seconds"] for row in history) / 3600, 2),

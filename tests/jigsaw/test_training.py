@@ -10,7 +10,7 @@ from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver
 from captioning.encoders.loading import load_encoder
 from jigsaw import training
 from jigsaw.DataGenerator import DataGenerator
-from jigsaw.image_preprocessing.image_transform import JigsawCreator
+from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
 from jigsaw.permutations import all_permutations
 from jigsaw.schedule import make_optimizer
 from tests.jax_processes import needs_jax, start
@@ -117,7 +117,8 @@ def test_the_best_epoch_is_kept_with_its_trunk(whole):
     assert found["loss"] == pytest.approx(min(r["val_loss"] for r in whole.history), rel=1e-4)
     encoder = load_encoder("alexnet", whole.trunk_path)
     pictures = patterns(2, 32)
-    expected = keras.ops.convert_to_numpy(best.trunk(pictures)["pooled"])
+    as_tiles = best.to_pixels(normalise(pictures))
+    expected = keras.ops.convert_to_numpy(best.trunk(as_tiles)["pooled"])
     # The file is in half precision.
     np.testing.assert_allclose(encoder.encode_few(pictures), expected, rtol=0.02, atol=0.02)
     assert encoder.info["image_size"] == 32
