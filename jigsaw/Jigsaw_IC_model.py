@@ -8,12 +8,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jigsaw.stages import run_stage
 
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    folder = run / method
-    return ["--features", folder / "features.pkl", "--descriptions", folder / "descriptions.txt",
-            "--output-dir", folder]  # fmt: skip
-
+DEFAULTS = (
+    "--features {folder}/features.pkl --descriptions {folder}/descriptions.txt "
+    "--output-dir {folder}"
+)
 
 if __name__ == "__main__":
-    run_stage("2_train_IC_model.py", __doc__, defaults)
+    run_stage("2_train_IC_model.py", __doc__, DEFAULTS)

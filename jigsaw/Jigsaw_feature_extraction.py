@@ -6,16 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jigsaw.stages import run_stage, trained
+from jigsaw.stages import run_stage
 
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    weights = trained(method, run)
-    encoder = "jigsaw" if method == "full" else weights.name.removesuffix("-jigsaw.weights.h5")
-    features = run / method / "features.pkl"
-    return ["--only", "features", "--encoder", encoder, "--weights", weights,
-            "--features", features]  # fmt: skip
-
+DEFAULTS = (
+    "--only features --encoder {encoder} --weights {weights} --features {folder}/features.pkl"
+)
 
 if __name__ == "__main__":
-    run_stage("1_data_preprocessor.py", __doc__, defaults)
+    run_stage("1_data_preprocessor.py", __doc__, DEFAULTS)

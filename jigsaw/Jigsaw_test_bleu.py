@@ -8,13 +8,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jigsaw.stages import run_stage
 
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    folder = run / method
-    return ["--model", folder / "checkpoints" / "best_model.keras",
-            "--features", folder / "features.pkl",
-            "--descriptions", folder / "descriptions.txt"]  # fmt: skip
-
+DEFAULTS = (
+    "--model {folder}/checkpoints/best_model.keras --features {folder}/features.pkl "
+    "--descriptions {folder}/descriptions.txt"
+)
 
 if __name__ == "__main__":
-    run_stage("3_BLEU.py", __doc__, defaults)
+    run_stage("3_BLEU.py", __doc__, DEFAULTS)

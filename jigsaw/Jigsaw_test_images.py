@@ -6,14 +6,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jigsaw.stages import run_stage, trained
+from jigsaw.stages import run_stage
 
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    folder = run / method
-    return ["--model", folder / "checkpoints" / "best_model.keras",
-            "--tokenizer", folder / "tokenizer.pkl", "--weights", trained(method, run)]  # fmt: skip
-
+DEFAULTS = (
+    "--model {folder}/checkpoints/best_model.keras --tokenizer {folder}/tokenizer.pkl "
+    "--weights {weights}"
+)
 
 if __name__ == "__main__":
-    run_stage("5_test.py", __doc__, defaults)
+    run_stage("5_test.py", __doc__, DEFAULTS)

@@ -8,11 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jigsaw.stages import run_stage
 
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    folder = run / method
-    return ["--descriptions", folder / "descriptions.txt", "--output", folder / "tokenizer.pkl"]
-
+DEFAULTS = "--descriptions {folder}/descriptions.txt --output {folder}/tokenizer.pkl"
 
 if __name__ == "__main__":
-    run_stage("4_tokenizer.py", __doc__, defaults)
+    run_stage("4_tokenizer.py", __doc__, DEFAULTS)

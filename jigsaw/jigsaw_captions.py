@@ -8,10 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jigsaw.stages import run_stage
 
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    return ["--only", "captions", "--descriptions", run / method / "descriptions.txt"]
-
+DEFAULTS = "--only captions --descriptions {folder}/descriptions.txt"
 
 if __name__ == "__main__":
-    run_stage("1_data_preprocessor.py", __doc__, defaults)
+    run_stage("1_data_preprocessor.py", __doc__, DEFAULTS)

@@ -4,12 +4,10 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from captioning.files import atomic_path
 
-GREEN, RED = (30, 150, 60), (200, 40, 40)
-GAP, FRAME = 2, 4  # pixels
+GREEN, RED = "#1e963c", "#c82828"
 
 
 def put_back(tiles: np.ndarray, permutation: np.ndarray) -> np.ndarray:
@@ -31,32 +29,27 @@ def draw_puzzles(
     `tiles` are uint8 (B, tiles, t, t, 3), `predicted` permutation numbers (B,). The frame is green
     where `right` (B,), and red elsewhere.
     """
-    size = max(1, 160 // math.isqrt(tiles.shape[1]))
-    boards = []
-    for puzzle, number in zip(tiles, predicted, strict=True):
-        solved = put_back(puzzle, permutations[number])
-        boards.append((_board(puzzle, size), _board(solved, size)))
-    side = boards[0][0].width
-    step = side + 2 * FRAME + 8
-    sheet = Image.new("RGB", (step * len(boards), 2 * step), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, (given, solved) in enumerate(boards):
-        left = column * step + 4
-        sheet.paste(given, (left + FRAME, 4 + FRAME))
-        top = step + 4
-        colour = GREEN if right[column] else RED
-        draw.rectangle((left, top, left + side + 2 * FRAME - 1, top + side + 2 * FRAME - 1), colour)
-        sheet.paste(solved, (left + FRAME, top + FRAME))
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        2, len(tiles), figsize=(1.7 * len(tiles), 3.4), squeeze=False, layout="constrained"
+    )
+    for column, puzzle in enumerate(tiles):
+        solved = put_back(puzzle, permutations[predicted[column]])
+        for row, board in enumerate((puzzle, solved)):
+            axes[row, column].imshow(_board(board))
+            axes[row, column].set(xticks=[], yticks=[])
+            axes[row, column].spines[:].set_visible(row == 1)
+        axes[1, column].spines[:].set(color=GREEN if right[column] else RED, linewidth=4)
     with atomic_path(path) as temporary:
-        sheet.save(temporary)
+        figure.savefig(temporary, dpi=100)
+    pyplot.close(figure)
 
 
-def _board(tiles: np.ndarray, size: int) -> Image.Image:
-    """Tiles in reading order, each of `size` pixels."""
-    grid = math.isqrt(len(tiles))
-    board = Image.new("RGB", (grid * (size + GAP) - GAP,) * 2, "white")
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, grid)
-        image = Image.fromarray(tile).resize((size, size), Image.Resampling.BICUBIC)
-        board.paste(image, (column * (size + GAP), row * (size + GAP)))
-    return board
+def _board(tiles: np.ndarray) -> np.ndarray:
+    """Tiles (tiles, t, t, 3) in reading order, with gaps, as one picture."""
+    gap = 1 + tiles.shape[1] // 32
+    tiles = np.pad(tiles, [(0, 0), (gap, gap), (gap, gap), (0, 0)], constant_values=255)
+    grid, side = math.isqrt(len(tiles)), tiles.shape[1]
+    rows = tiles.reshape(grid, grid, side, side, 3).swapaxes(1, 2)
+    return rows.reshape(grid * side, grid * side, 3)

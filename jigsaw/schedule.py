@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,29 +13,6 @@ PLATEAU, PATIENCE = 3, 6  # epochs without progress until the rate falls, and un
 FALL = 0.1  # what the rate is multiplied by on a plateau
 
 
-@keras.saving.register_keras_serializable(package="jigsaw")
-class WarmUpAdam(keras.optimizers.Adam):
-    """Adam whose learning rate rises linearly over the first steps.
-
-    At the full rate from the first step, the loss often stays at ln(N) for hundreds of steps, or
-    for good: the dense layers grow large before the trunk has anything to tell them.
-    """
-
-    def __init__(self, learning_rate=1e-3, warmup_steps: int = 500, **kwargs) -> None:
-        super().__init__(learning_rate, **kwargs)
-        self.warmup_steps = warmup_steps
-
-    def update_step(self, gradient, variable, learning_rate) -> None:
-        """One variable's update."""
-        progress = (ops.cast(self.iterations, "float32") + 1) / self.warmup_steps
-        rate = learning_rate * ops.cast(ops.minimum(progress, 1.0), learning_rate.dtype)
-        super().update_step(gradient, variable, rate)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "warmup_steps": self.warmup_steps}
-
-
 def make_optimizer(
     schedule: str, peak: float, warmup_steps: int, steps: int
 ) -> keras.optimizers.Optimizer:
@@ -45,8 +21,26 @@ def make_optimizer(
     Then it falls to 0 at the end of `steps` ("cosine"), or stays until it is lowered ("plateau").
     """
     if schedule == "plateau":
-        return WarmUpAdam(peak, warmup_steps=warmup_steps)
+        return WarmUpAdam(peak, warmup_steps)
     return keras.optimizers.Adam(learning_rate_schedule(peak, steps, warmup_steps / steps))
+
+
+class WarmUpAdam(keras.optimizers.Adam):
+    """Adam whose learning rate, which may be set anew, rises linearly over the first steps.
+
+    At the full rate from the first step, the loss often stays at ln(N) for hundreds of steps, or
+    for good: the dense layers grow large before the trunk has anything to tell them.
+    """
+
+    def __init__(self, learning_rate: float, warmup_steps: int) -> None:
+        super().__init__(learning_rate)
+        self.warmup_steps = warmup_steps
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One variable's update."""
+        progress = (ops.cast(self.iterations, "float32") + 1) / self.warmup_steps
+        rate = learning_rate * ops.cast(ops.minimum(progress, 1.0), learning_rate.dtype)
+        super().update_step(gradient, variable, rate)
 
 
 def rate_after(val_losses: Sequence[float], peak: float) -> float:

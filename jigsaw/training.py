@@ -106,12 +106,18 @@ class JigsawRun(Run):
             self.puzzles.start_epoch(epoch, first)
 
         begin()
+        # Again, because Keras has told the puzzles by then that an epoch had ended.
+        again = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
         return self.fit(
-            self.puzzles, f"epoch {epoch + 1}", steps=len(self.puzzles) + first,
-            count=self.puzzles.batch_size, initial_epoch=epoch, epochs=epoch + 1, shuffle=False,
-            # Again, because Keras has told the puzzles by then that an epoch had ended.
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=begin)],
-        )  # fmt: skip
+            self.puzzles,
+            f"epoch {epoch + 1}",
+            steps=len(self.puzzles) + first,
+            count=self.puzzles.batch_size,
+            callbacks=[again],
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,
+        )
 
     def _finish_epoch(self) -> None:
         """Validate; keep the best solver and, last, what a resumed run goes by."""
@@ -129,7 +135,10 @@ class JigsawRun(Run):
         history = [*self.history, row]
         plot_history(self.output / "history.png", history, len(self.model.permutations))
         self.end_row(row, keep=lambda: self._keep_best(history))
-        tqdm.write(summary(row))
+        tqdm.write(
+            f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; "
+            f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"
+        )
 
     def _keep_best(self, history: Sequence[dict[str, Any]]) -> None:
         best = copy_of(self.model)
@@ -150,9 +159,11 @@ def test(solver: JigsawSolver, puzzles: DataGenerator, output: Path) -> dict[str
     """Accuracy on puzzles of other pictures, beside chance; also written to `test.json`."""
     found = solver.evaluate(puzzles, verbose=0, return_dict=True)
     result = {
-        "accuracy": float(found["accuracy"]), "loss": float(found["loss"]),
-        "chance": 1 / len(solver.permutations), "puzzles": len(puzzles.rows),
-    }  # fmt: skip
+        "accuracy": float(found["accuracy"]),
+        "loss": float(found["loss"]),
+        "chance": 1 / len(solver.permutations),
+        "puzzles": len(puzzles.rows),
+    }
     write_json(output / "test.json", result)
     return result
 
@@ -166,14 +177,6 @@ def draw_some(solver: JigsawSolver, puzzles: DataGenerator, path: Path, count: i
     draw_puzzles(path, tiles[shown], predicted[shown], solver.permutations, right[shown])
 
 
-def summary(row: dict[str, Any]) -> str:
-    """One line on an epoch."""
-    return (
-        f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; validation "
-        f"loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"
-    )
-
-
 def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: int) -> None:
     """Accuracy and validation loss by epoch; a line marks the best epoch."""
     curves = {
@@ -183,6 +186,10 @@ def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: in
     }
     losses = [row["val_loss"] for row in history]
     plot_curves(
-        path, [row["epoch"] for row in history], curves, y_label="share of puzzles solved",
-        mark=int(np.argmin(losses)), right={"validation loss": losses},
-    )  # fmt: skip
+        path,
+        [row["epoch"] for row in history],
+        curves,
+        y_label="share of puzzles solved",
+        mark=int(np.argmin(losses)),
+        right={"validation loss": losses},
+    )
