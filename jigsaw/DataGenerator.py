@@ -10,8 +10,8 @@ class DataGenerator(keras.utils.PyDataset):
     """Batches of puzzles: tiles (B, tiles, t, t, 3), float32, and permutation numbers (B,).
 
     A puzzle follows from `seed`, the epoch and the batch's number alone, whichever thread cuts it.
-    With `shuffle`, every epoch has another order and other puzzles, and leaves out pictures that
-    fill no batch; without, all epochs are alike, and the last batch may be smaller.
+    With `shuffle`, every epoch, which `start_epoch` begins, has another order and other puzzles,
+    and leaves out pictures that fill no batch; without, the last batch may be smaller.
 
     Args:
         pictures: uint8 (N, S, S, 3) of the creator's size, in memory or in an open HDF5 file.
@@ -42,18 +42,11 @@ class DataGenerator(keras.utils.PyDataset):
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int, first: int = 0) -> None:
-        """Go to an epoch, counted from 0, and to its batch `first`, which becomes number 0.
-
-        Without `shuffle`, all epochs are the one with number 0.
-        """
-        self.epoch, self.first = epoch if self.shuffle else 0, first
+        """Go to an epoch, counted from 0, and to its batch `first`, which becomes number 0."""
+        self.epoch, self.first = epoch, first
         self.order = self.rows
         if self.shuffle:
             self.order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras: after an epoch, but also before the first one of `fit`."""
-        self.start_epoch(self.epoch + 1)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.rows), self.batch_size)

@@ -1,17 +1,7 @@
 #!/usr/bin/env python3
 """Stage 5: a caption for any picture, by way of a puzzle solver."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from jigsaw.stages import run_stage
-
-DEFAULTS = (
-    "--model {folder}/checkpoints/best_model.keras --tokenizer {folder}/tokenizer.pkl "
-    "--weights {weights}"
-)
+from stages import run_stage
 
 if __name__ == "__main__":
-    run_stage("5_test.py", __doc__, DEFAULTS)
+    run_stage(__file__, __doc__)

@@ -6,20 +6,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.arguments import fraction, positive_int, shared
+from captioning.arguments import fraction, number, positive_int, shared
 from captioning.cli import ArgumentParser, UserError, import_keras, run
 from captioning.encoders.table import trained_by
-
-SHOWN = 4  # solved and unsolved puzzles in the picture
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
-    add = parser.add_argument
+    add, two_or_more = parser.add_argument, number(int, least=2)
     add("--dataset", required=True, metavar="FILE.hdf5", help="from jigsaw/to_hdf5.py")
-    add("--permutations", required=True, metavar="FILE", help="from jigsaw/maximal_hamming.py")
+    what = "text of jigsaw/maximal_hamming.py, or an array of numpy.save, as public sets are"
+    add("--permutations", required=True, metavar="FILE", help=what)
     what = "use only the first N permutations of the file; fewer are easier"
-    add("--max-hamming-set", type=positive_int, metavar="N", help=what)
+    add("--max-hamming-set", type=two_or_more, metavar="N", help=what)
     add("--tiles", type=positive_int, default=9, help="of a puzzle: 4, 9 or 16")
     what = "the trunk, which every tile goes through; alexnet is the fastest on a CPU"
     add("--encoder", choices=trained_by("jigsaw"), default="resnet50", help=what)
@@ -31,7 +30,8 @@ def parse_arguments():
     add("--grey", type=fraction, default=0.3, help="share of pictures that are turned grey")
     what = "passes over the training pictures; with --schedule plateau at most"
     shared(parser, "--epochs", default=100, help=what)
-    shared(parser, "--batch-size", default=128, help="puzzles a step")
+    what = "puzzles a step, over which the dense layers are normalised"
+    shared(parser, "--batch-size", type=two_or_more, default=128, help=what)
     what = (
         "of Adam, at its peak; lower it if the loss stays at the logarithm of the number of "
         "permutations"
@@ -48,12 +48,7 @@ def parse_arguments():
     shared(parser, "--seed", help="random seed of the weights, the order and the puzzles")
     shared(parser, "--output", default="runs/jigsaw", metavar="FOLDER")
     shared(parser, "--dtype", "--resume", "--limit", "--save-minutes", "--stop-minutes")
-    args = parser.parse_args()
-    if args.batch_size < 2:
-        parser.error("--batch-size 1: the dense layers are normalised over a batch; give more")
-    if args.max_hamming_set == 1:
-        parser.error("--max-hamming-set 1: a puzzle has one answer then; give 2 or more")
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -96,24 +91,18 @@ def train(args, pictures) -> None:
     from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver
     from jigsaw import training
     from jigsaw.DataGenerator import DataGenerator
-    from jigsaw.schedule import make_optimizer
 
+    common = {"batch_size": args.batch_size, "limit": args.limit, "workers": args.workers}
     puzzles = {
         split: DataGenerator(
-            data,
-            creator,
-            batch_size=args.batch_size,
-            seed=args.seed + number,
-            shuffle=split == "train",
-            limit=args.limit,
-            workers=args.workers,
+            data, creator, seed=args.seed + number, shuffle=split == "train", **common
         )
         for number, (split, data) in enumerate(pictures.items())
     }
     more = {"precision": args.dtype, "dropout": args.dropout, "seed": args.seed}
     solver = JigsawSolver(args.encoder, permutations, **sizes, **more)
     steps = args.epochs * len(puzzles["train"])
-    optimizer = make_optimizer(args.schedule, args.learning_rate, args.warmup_steps, steps)
+    optimizer = training.make_optimizer(args.schedule, args.learning_rate, args.warmup_steps, steps)
     training.compile_solver(solver, optimizer)
     names = ("batch_size", "grey", "schedule", "epochs", "learning_rate", "warmup_steps")
     settings = {
@@ -121,25 +110,10 @@ def train(args, pictures) -> None:
         **{name: getattr(args, name) for name in names},
         "pictures": counts["train"],
         "pictures_sha256": digest(pictures),
-    }
-    recipe = {
-        **settings,
-        "method": "jigsaw",
-        "image_size": side,
-        "tiles": args.tiles,
-        "permutations": len(permutations),
         "dataset": Path(args.dataset).name,
     }
-    this_run = training.JigsawRun(
-        solver,
-        puzzles["train"],
-        puzzles["val"],
-        output,
-        settings,
-        recipe,
-        save_minutes=args.save_minutes,
-        stop_minutes=args.stop_minutes,
-    )
+    minutes = {"save_minutes": args.save_minutes, "stop_minutes": args.stop_minutes}
+    this_run = training.JigsawRun(solver, puzzles, output, settings, **minutes)
     this_run.start(resume=args.resume)
     if this_run.step:
         print(f"goes on in epoch {len(this_run.history) + 1}")
@@ -150,13 +124,13 @@ def train(args, pictures) -> None:
         print("stopped in the first epoch; go on with --resume")
         return
     best = load_solver(this_run.solver_path)
-    training.compile_solver(best, None)
-    result = training.test(best, puzzles["test"], output)
+    training.compile_solver(best)
+    result = training.test(best, puzzles["test"], output / "test.json")
     print(
         f"test accuracy {result['accuracy']:.3f} on {result['puzzles']} puzzles, chance "
         f"{result['chance']:.3f}"
     )
-    training.draw_some(best, puzzles["test"], output / "puzzles.png", SHOWN)
+    training.draw_puzzles(best, puzzles["test"], output / "puzzles.png")
     print(f"{output / 'history.png'}: accuracy and loss by epoch")
     print(f"{output / 'puzzles.png'}: test puzzles, as given and as solved")
     print(f"{this_run.solver_path}: for jigsaw/Jigsaw_feature_extraction.py --method full")

@@ -37,7 +37,6 @@ def convert(
     splits: Sequence[float],
     seed: int,
     limit: int | None = None,
-    compression: str | None = None,
     workers: int | None = None,
 ) -> tuple[dict[str, int], list[str]]:
     """Write the pictures of `source` to `output`; return the rows by split, and what was broken.
@@ -51,26 +50,22 @@ def convert(
     total = min(source.count, limit or source.count)
     split_of = assign_splits(total, splits, seed)
     squares = decode(islice(source.items, total), size, random_square(seed), workers)
-    names: dict[str, list[bytes]] = {split: [] for split in SPLITS}
+    names: list[list[bytes]] = [[] for _ in SPLITS]
     unreadable: list[str] = []
-    with atomic_path(output) as temporary, h5py.File(temporary, "w") as file:
-        data = {
-            split: file.create_dataset(
-                f"{split}_img",
-                (count, size, size, 3),
-                np.uint8,
-                maxshape=(None, size, size, 3),
-                chunks=(1, size, size, 3),
-                compression=compression,
-            )
+    # Without a cache, because HDF5 crashes if it finds the disk full when it empties that.
+    with atomic_path(output) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:
+        shape = (size, size, 3)
+        growing = {"maxshape": (None, *shape), "chunks": (1, *shape), "dtype": np.uint8}
+        data = [
+            file.create_dataset(f"{split}_img", (count, *shape), **growing)
             for split, count in zip(SPLITS, np.bincount(split_of, minlength=3), strict=True)
-        }
+        ]
         bar = tqdm(squares, desc=output.name, total=total, unit="image")
         for number, (item, square) in enumerate(bar):
             if isinstance(square, UnreadableImage):
                 unreadable.append(str(square))
                 continue
-            split = SPLITS[split_of[number]]
+            split = split_of[number]
             data[split][len(names[split])] = square
             # A name that is not UTF-8, of a file from elsewhere, has its odd bytes spelled out.
             names[split].append(item.member.encode("utf-8", "backslashreplace"))
@@ -79,10 +74,10 @@ def convert(
                 f"{len(unreadable)} of {total} pictures could not be read, "
                 f"the first: {unreadable[0]}"
             )
-        for split, listed in names.items():
-            data[split].resize(len(listed), axis=0)  # without the rows of broken pictures
+        for split, pictures, listed in zip(SPLITS, data, names, strict=True):
+            pictures.resize(len(listed), axis=0)  # without the rows of broken pictures
             file.create_dataset(f"{split}_names", data=listed, dtype=h5py.string_dtype())
-    return {split: len(listed) for split, listed in names.items()}, unreadable
+    return dict(zip(SPLITS, map(len, names), strict=True)), unreadable
 
 
 def assign_splits(total: int, shares: Sequence[float], seed: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Photographs to one HDF5 file of square pictures, in training, validation and test splits."""
 
+import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -10,18 +12,15 @@ from captioning.arguments import positive_int, shared
 from captioning.cli import ArgumentParser, UserError, run
 
 
-def shares(text: str) -> tuple[float, float, float]:
+def shares(text: str) -> list[float]:
     """An argparse type: three shares that add up to 1."""
-    import argparse
-
     try:
-        train, val, test = (float(part) for part in text.split(","))
+        found = [float(part) for part in text.split(",")]
     except ValueError:
-        train = val = test = -1.0
-    # Asked for what is wanted, not for what is not, because NaN is neither.
-    if not (train >= 0 and val >= 0 and test >= 0 and abs(train + val + test - 1) <= 1e-6):
+        found = []
+    if len(found) != 3 or not min(found) >= 0 or not math.isclose(sum(found), 1):
         raise argparse.ArgumentTypeError(f"'{text}' is not three shares that add up to 1")
-    return train, val, test
+    return found
 
 
 def parse_arguments():
@@ -35,8 +34,6 @@ def parse_arguments():
     what = "shares of training, validation and test pictures"
     add("--splits", type=shares, default="0.85,0.10,0.05", help=what)
     shared(parser, "--seed", help="random seed of the splits and of each picture's crop")
-    what = "lzf saves about a tenth of the space, and reads at half the speed"
-    add("--compression", choices=("none", "lzf"), default="none", help=what)
     shared(parser, "--workers")
     shared(parser, "--limit", help="quick test: take only the first N pictures")
     return parser.parse_args()
@@ -62,7 +59,6 @@ def main() -> None:
         splits=args.splits,
         seed=args.seed,
         limit=args.limit,
-        compression=None if args.compression == "none" else args.compression,
         workers=args.workers,
     )
     for message in unreadable[:10]:
