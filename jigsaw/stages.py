@@ -35,7 +35,8 @@ def run_stage(path: str, description: str) -> NoReturn:
     Of an argument that is given twice the last counts, so what the user gives has precedence.
     """
     script, *defaults = STAGES[Path(path).stem].split()
-    parser = ArgumentParser(description, epilog=f"All else goes to {script}: see its --help.")
+    usage = "%(prog)s [--method METHOD] [--run DIR] [what the stage takes]"
+    parser = ArgumentParser(description, add_help=False, usage=usage)
     what = (
         "vectors of pictures: full is the solver's last dense layer, which sees all tiles; single "
         "is the trunk's pooled output on the whole picture"
@@ -46,10 +47,15 @@ def run_stage(path: str, description: str) -> NoReturn:
     args, rest = parser.parse_known_args()
 
     def main() -> None:
-        values = values_for(args.method, Path(args.run), trained="{weights}" in defaults)
-        before = [word.format(**values) for word in defaults]
-        print(script, *before, *rest, flush=True)
-        sys.argv[1:] = before + rest
+        if {"-h", "--help"} & set(rest):
+            parser.print_help()
+            print(f"\nAll else goes to {script}, which says:\n", flush=True)
+            sys.argv[1:] = ["--help"]
+        else:
+            values = values_for(args.method, Path(args.run), trained="{weights}" in defaults)
+            before = [word.format(**values) for word in defaults]
+            print(script, *before, *rest, flush=True)
+            sys.argv[1:] = before + rest
         runpy.run_path(str(ROOT / script))["main"]()
 
     run(main)

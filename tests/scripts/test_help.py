@@ -16,8 +16,9 @@ SCRIPTS = sorted(
     for path in ROOT.glob(pattern)
 )
 HELP = """
-import runpy, sys
+import os, runpy, sys
 sys.argv = [sys.argv[1], "--help"]
+sys.path[0] = os.path.dirname(sys.argv[0])  # as `python SCRIPT` has it
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as end:
