@@ -198,11 +198,10 @@ def import_keras():
     home = os.environ.get("KERAS_HOME")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keep_memory()
-    # Keras looks for both, and does without: TensorFlow's converters and a function of Keras that
-    # plots would take a fifth of the time.
+    # Keras looks for both, and does without: with them the import takes a third longer.
     unused = {"matplotlib", "jax"} - {backend, *sys.modules}
     sys.modules.update(dict.fromkeys(unused))  # None: an ImportError
-    # The collector would walk, again and again, over a million objects that stay to the end.
+    # The collector would walk over a million objects that stay to the end, for a third of the time.
     collects = gc.isenabled()
     gc.disable()
     sys.stderr.flush()
