@@ -23,9 +23,11 @@ class MoCo(Pretext):
         momentum: of the momentum encoder.
         queue_size: negatives; a multiple of the batch size.
         projection: length of queries and keys.
-        groups: parts of a batch that are normalised apart, the keys' drawn anew in every step. By
-            statistics of the whole batch a key would be told from the queue's by the company it
-            came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs).
+        groups: parts of a batch that are normalised apart, drawn anew in every step, for queries
+            and keys each. By statistics of the whole batch a key would be told from the queue's
+            by the company it came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs).
+            A batch comes sorted by source: queries in groups of neighbours would be normalised
+            within one source, and their keys across all.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class MoCo(Pretext):
         super().__init__(encoder, views, **kwargs)
         self.temperature, self.momentum = temperature, momentum
         self.queue_size, self.projection, self.groups = queue_size, projection, groups
-        self.shuffler = keras.random.SeedGenerator(self.seed)
+        self.shuffler = keras.random.SeedGenerator(self.seed + 1)  # not a view's
         self.head = mlp(self.width, self.width, projection, norms=0, name="projection_head")
         self.momentum_encoder = follower(encoder)
         self.momentum_head = follower(self.head)
@@ -62,19 +64,19 @@ class MoCo(Pretext):
             return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
         follow(self.momentum_encoder, self.encoder, self.momentum)
         follow(self.momentum_head, self.head, self.momentum)
-        order = keras.random.shuffle(ops.arange(ops.shape(second)[0]), seed=self.shuffler)
-        shuffled = ops.take(second, order, axis=0)
-        keys = self._in_groups(self.momentum_encoder, self.momentum_head, shuffled)
-        keys = ops.take(keys, ops.argsort(order), axis=0)
+        keys = self._in_groups(self.momentum_encoder, self.momentum_head, second)
         queries = self._in_groups(self.encoder, self.head, first)
         return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
 
     def _in_groups(self, encoder, head, views):
-        """Projections of the views, in training, a group of them at a time."""
-        parts = ops.reshape(views, (self.groups, -1, *views.shape[1:]))
-        return ops.concatenate(
+        """Projections of the views, in training, a random group of them at a time."""
+        order = keras.random.shuffle(ops.arange(ops.shape(views)[0]), seed=self.shuffler)
+        shuffled = ops.take(views, order, axis=0)
+        parts = ops.reshape(shuffled, (self.groups, -1, *views.shape[1:]))
+        projected = ops.concatenate(
             [self._project(encoder, head, parts[number], True) for number in range(self.groups)]
         )
+        return ops.take(projected, ops.argsort(order), axis=0)
 
     @staticmethod
     def _project(encoder, head, views, training: bool):

@@ -182,27 +182,41 @@ def test_sgd_decays_through_the_momentum():
 
 
 def test_moco_normalises_shuffled_groups():
-    """Keys as by hand: in the order that was drawn, a group at a time, then back in place."""
+    """As by hand: in the order that was drawn, a group at a time, then back in place."""
     model = MoCo(tiny_encoder(), views(), queue_size=32, groups=4, momentum=1.0, **SMALL)
     first, second = (patterns(16, 16, seed=seed).astype("f4") for seed in (1, 2))
-    drawn = keras.random.SeedGenerator(model.seed)
-    order = ops.convert_to_numpy(keras.random.shuffle(ops.arange(16), seed=drawn))
-    assert order.tolist() != list(range(16))
+    drawn = keras.random.SeedGenerator(model.seed + 1)
+    key_order, query_order = (
+        ops.convert_to_numpy(keras.random.shuffle(ops.arange(16), seed=drawn)) for _ in range(2)
+    )
 
-    def project(encoder, head, pixels):
-        pooled = encoder(ops.convert_to_tensor(pixels), training=True)["pooled"]
-        return ops.convert_to_numpy(head(pooled))
+    def project(encoder, head, pixels, order):
+        vectors = np.zeros((16, 8), np.float32)
+        for part in np.split(order, 4):
+            pooled = encoder(ops.convert_to_tensor(pixels[part]), training=True)["pooled"]
+            vectors[part] = ops.convert_to_numpy(head(pooled))
+        return vectors
 
-    keys = np.zeros((16, 8), np.float32)
-    for part in np.split(order, 4):
-        keys[part] = project(model.momentum_encoder, model.momentum_head, second[part])
+    keys = project(model.momentum_encoder, model.momentum_head, second, key_order)
     keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    queries = [project(model.encoder, model.head, part) for part in np.split(first, 4)]
+    queries = project(model.encoder, model.head, first, query_order)
     embedded = model.embed([first, second], training=True)
     np.testing.assert_allclose(ops.convert_to_numpy(embedded["keys"]), keys, atol=1e-5)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(embedded["queries"]), np.concatenate(queries), atol=1e-4
-    )
+    np.testing.assert_allclose(ops.convert_to_numpy(embedded["queries"]), queries, atol=1e-4)
+
+
+def test_moco_groups_mix_the_sources_of_a_batch():
+    """A batch comes sorted by source: queries in that order would lose what tells these apart."""
+    model = MoCo(tiny_encoder(), views(), queue_size=32, groups=2, **SMALL)
+    dark, bright = patterns(32, 16).astype("f4") / 4, 190 + patterns(32, 16).astype("f4") / 4
+    batch = np.concatenate([dark, bright])
+
+    embedded = model.embed([batch, batch], training=True)
+
+    for vectors in map(ops.convert_to_numpy, embedded.values()):
+        between = np.linalg.norm(vectors[:32].mean(axis=0) - vectors[32:].mean(axis=0))
+        within = vectors[:32].std(axis=0).max()
+        assert between > within
 
 
 @pytest.mark.parametrize(("batch_size", "groups"), [(256, 8), (64, 4), (8, 2), (9, 1), (100, 5)])
