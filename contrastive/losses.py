@@ -3,7 +3,7 @@
 from keras import ops
 
 
-def nt_xent(first, second, temperature: float, others=()):
+def nt_xent(first, second, temperature: float, others=(), decoupled: bool = False):
     """NT-Xent of SimCLR (arXiv 2002.05709, equation 1): a scalar, in nats.
 
     `first` and `second` (B, D) hold the two views of B pictures, row by row. Of the 2B - 1 other
@@ -14,11 +14,16 @@ def nt_xent(first, second, temperature: float, others=()):
     section 3.2). They look for and are not looked for: each has two positives among the 2B views,
     and its loss is the mean over both (as in SupCon, arXiv 2004.11362,
     equation 2). All views, large and small, count alike.
+
+    With `decoupled`, a view has no view of its own picture in its denominator: the decoupled
+    contrastive loss (arXiv 2110.06848), whose gradient does not fade where the batch is small.
     """
     count = ops.shape(first)[0]
     views = unit(ops.concatenate([first, second], axis=0))
     similarity = views @ ops.transpose(views) / temperature
-    similarity = similarity - 1e9 * ops.eye(2 * count)  # a view is not asked to find itself
+    # A view is not asked to find itself.
+    left_out = ops.tile(ops.eye(count), (2, 2)) if decoupled else ops.eye(2 * count)
+    similarity = similarity - 1e9 * left_out
     partner = ops.sum(views * ops.roll(views, count, axis=0), axis=-1) / temperature
     losses = [ops.logsumexp(similarity, axis=-1) - partner]
     if len(others):
@@ -26,6 +31,8 @@ def nt_xent(first, second, temperature: float, others=()):
         crops = unit(ops.concatenate(others, axis=0))
         positive = ops.sum(crops * ops.tile(both, (len(others), 1)), axis=-1) / temperature
         similarity = crops @ ops.transpose(views) / temperature
+        if decoupled:
+            similarity = similarity - 1e9 * ops.tile(ops.eye(count), (len(others), 2))
         losses.append(ops.logsumexp(similarity, axis=-1) - positive)
     return ops.mean(ops.concatenate(losses))
 

@@ -79,6 +79,11 @@ def parse_arguments():
         help="simclr: so many more views of half the side and a small part of the picture "
         "(multi-crop, 2006.09882), which cost little; the two others are of larger parts then",
     )  # fmt: skip
+    add(
+        "--decoupled", action="store_true",
+        help="simclr: leave a view's own picture out of the denominator of the loss (decoupled "
+        "contrastive loss, 2110.06848), which is made for small batches",
+    )  # fmt: skip
     add("--optimizer", choices=OPTIMIZERS, help="default: the paper's; " + PAPER)
     add(
         "--learning-rate", type=positive_float,
@@ -134,6 +139,8 @@ def parse_arguments():
         parser.error("--batch-size 1: a picture is told from the others of its batch; give more")
     if args.small_crops and args.method != "simclr":
         parser.error(f"--small-crops: {args.method} takes two views; leave it out")
+    if args.decoupled and args.method != "simclr":
+        parser.error(f"--decoupled: is a loss of simclr, not of {args.method}; leave it out")
     return args
 
 
@@ -187,6 +194,7 @@ def main() -> None:
         epochs=steps * args.batch_size / count, optimizer=args.optimizer,
         learning_rate=args.learning_rate, weight_decay=args.weight_decay,
         temperature=args.temperature, momentum=args.momentum, queue_size=args.queue_size,
+        decoupled=args.decoupled,
     )  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
     share = use_all_devices()

@@ -50,7 +50,11 @@ class Entry(NamedTuple):
 
 
 TABLE = {
-    "simclr": Entry("contrastive.simclr:SimCLR", (_SIMCLR, _SIMCLR), arguments=("temperature",)),
+    "simclr": Entry(
+        "contrastive.simclr:SimCLR",
+        (_SIMCLR, _SIMCLR),
+        arguments=("temperature", "decoupled"),
+    ),
     "moco": Entry(
         "contrastive.moco:MoCo", (_MOCO, _MOCO), "sgd",
         ("temperature", "momentum", "queue_size", "groups"),
@@ -84,6 +88,7 @@ class Settings(NamedTuple):
     temperature: float
     momentum: float
     queue_size: int
+    decoupled: bool
 
 
 def settings_for(
@@ -122,6 +127,7 @@ def settings_for(
     defaults = {
         "learning_rate": rate, "weight_decay": decay, "temperature": 0.2, "queue_size": queue_size,
         "momentum": byol_momentum if method == "byol" else _MOMENTUM,
+        "decoupled": False,
     }  # fmt: skip
     return Settings(**{**defaults, **given, "method": method, "optimizer": optimizer})
 

@@ -15,14 +15,21 @@ class SimCLR(Pretext):
 
     Args:
         temperature: of NT-Xent.
+        decoupled: without a picture's own views in the denominator, see `nt_xent`.
         projection: length of the vectors that the loss compares.
     """
 
     def __init__(
-        self, encoder, views, temperature: float = 0.2, projection: int = 128, **kwargs
+        self,
+        encoder,
+        views,
+        temperature: float = 0.2,
+        decoupled: bool = False,
+        projection: int = 128,
+        **kwargs,
     ) -> None:
         super().__init__(encoder, views, **kwargs)
-        self.temperature, self.projection = temperature, projection
+        self.temperature, self.decoupled, self.projection = temperature, decoupled, projection
         self.head = mlp(self.width, self.width, projection, norms=2, name="projection_head")
         self.built = True
 
@@ -48,12 +55,13 @@ class SimCLR(Pretext):
         small = embedded.get("small")
         others = [small[number] for number in range(len(self.views) - 2)]
         self.watch_spread(first)
-        return nt_xent(first, second, self.temperature, others)
+        return nt_xent(first, second, self.temperature, others, self.decoupled)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             **super().get_config(),
             "temperature": self.temperature,
+            "decoupled": self.decoupled,
             "projection": self.projection,
         }

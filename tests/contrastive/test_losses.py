@@ -45,6 +45,23 @@ def naive_multi_crop(first, second, *crops) -> float:
     return total / (count * (2 + len(crops)))
 
 
+def naive_decoupled(first, second, *crops) -> float:
+    """Every view, large or small, against the large views of other pictures."""
+    views, count = [*first, *second], len(first)
+    total = 0.0
+    for number, view in enumerate([*views, *(vector for crop in crops for vector in crop)]):
+        picture = number % count
+        own = [k for k in (picture, picture + count) if k != number]
+        others = sum(
+            math.exp(cosine(view, views[k]) / TEMPERATURE)
+            for k in range(2 * count)
+            if k % count != picture
+        )
+        found = sum(cosine(view, views[k]) / TEMPERATURE for k in own) / len(own)
+        total += math.log(others) - found
+    return total / (count * (2 + len(crops)))
+
+
 def naive_info_nce(queries, keys, queue) -> float:
     total = 0.0
     for query, key in zip(queries, keys, strict=True):
@@ -68,6 +85,16 @@ LOSSES = {
     "multi_crop": (
         lambda a, b, c, d: nt_xent(a, b, TEMPERATURE, [c, d]),
         naive_multi_crop,
+        (4, 4, 4, 4),
+    ),
+    "decoupled": (
+        lambda a, b: nt_xent(a, b, TEMPERATURE, decoupled=True),
+        naive_decoupled,
+        (4, 4),
+    ),
+    "decoupled_multi_crop": (
+        lambda a, b, c, d: nt_xent(a, b, TEMPERATURE, [c, d], decoupled=True),
+        naive_decoupled,
         (4, 4, 4, 4),
     ),
     "info_nce": (lambda q, k, n: info_nce(q, k, n, TEMPERATURE), naive_info_nce, (4, 4, 7)),
@@ -99,6 +126,13 @@ def test_nt_xent_closed_form():
     views = 3 * np.eye(4)
     value, _ = value_and_gradients(lambda a, b: nt_xent(a, b, 0.5), views, views)
     assert value == pytest.approx(math.log(math.exp(2) + 6) - 2, rel=1e-5)
+
+
+def test_decoupled_closed_form():
+    """The same, without the one of 1 in the denominator: below 0, which NT-Xent never is."""
+    views = 3 * np.eye(4)
+    value, _ = value_and_gradients(lambda a, b: nt_xent(a, b, 0.25, decoupled=True), views, views)
+    assert value == pytest.approx(math.log(6) - 4, rel=1e-5)
 
 
 def test_info_nce_closed_form():

@@ -115,6 +115,7 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
         (("--batch-size", "64"), ("--batch-size 64 is larger than the 20 pictures",)),
         (("--batch-size", "1"), ("--batch-size 1", "give more")),
         (("--method", "byol", "--small-crops", "2"), ("--small-crops", "byol")),
+        (("--method", "moco", "--decoupled"), ("--decoupled", "moco")),
         (("--images", "nowhere"), ("nowhere", "no such file or folder")),
         (("--images", "empty"), ("empty", "holds no picture")),
         (("--images", "broken.zip"), ("broken.zip: one.png", "not a picture")),

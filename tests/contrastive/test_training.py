@@ -154,6 +154,7 @@ def test_nan_stops_and_keeps_the_last_good_state(tmp_path):
     [
         ("moco", {}, "method was simclr, not moco"),
         ("simclr", {"optimizer": "sgd"}, "optimizer was adamw, not sgd"),
+        ("simclr", {"decoupled": True}, "decoupled was False, not True"),
     ],
 )
 def test_another_run_is_not_resumed(method, changes, part, tmp_path):
