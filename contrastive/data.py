@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +19,13 @@ class Pictures(NamedTuple):
     """Pixels (N, S, S, 3), uint8, in memory or mapped from a file; a class a picture, or -1.
 
     `classes` names them: the folders that the pictures lay in, where there were several.
-    `digest` tells other pictures, or others in between, from these.
+    `sources` has the number of the path that each is from, `digest` tells other pictures, or
+    others in between, from these.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
+    sources: np.ndarray
     classes: list[str]
     unreadable: list[str]
     digest: str
@@ -51,8 +53,10 @@ def load_pictures(
             they are too large for memory and there is no `spill`, or `exclude` names pictures and
             an HDF5 file does not.
     """
-    source = open_sources(paths, exclude)
-    total = min(source.count, limit or source.count)
+    opened = [open_sources([path], exclude) for path in paths]
+    items = chain.from_iterable(source.items for source in opened)
+    number_of_source = np.repeat(np.arange(len(opened)), [source.count for source in opened])
+    total = min(len(number_of_source), limit or len(number_of_source))
     shape = (total, size, size, 3)
     if np.prod(shape, dtype=float) <= memory_limit * 2**30:
         pixels = np.empty(shape, np.uint8)
@@ -63,15 +67,17 @@ def load_pictures(
         pixels = np.lib.format.open_memmap(spill, "w+", np.uint8, shape)
         _take_room(spill)
 
-    folders, unreadable, digest = [], [], hashlib.sha256()
+    folders, sources, unreadable, digest = [], [], [], hashlib.sha256()
     with tqdm(total=total, unit="image", desc="pictures") as bar:
-        for item, square in decode(islice(source.items, total), size):
+        decoded = decode(islice(items, total), size)
+        for source, (item, square) in zip(number_of_source, decoded, strict=False):
             if isinstance(square, UnreadableImage):
                 unreadable.append(str(square))
             else:
                 pixels[len(folders)] = square
                 digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
                 folders.append(item.folder)
+                sources.append(source)
             bar.update()
     if len(unreadable) > len(folders):
         raise UserError(
@@ -80,7 +86,14 @@ def load_pictures(
     classes = sorted(set(folders) - {""})
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number.get(folder, -1) for folder in folders], np.int32)
-    return Pictures(pixels[: len(folders)], labels, classes, unreadable, digest.hexdigest())
+    return Pictures(
+        pixels[: len(folders)],
+        labels,
+        np.array(sources),
+        classes,
+        unreadable,
+        digest.hexdigest(),
+    )
 
 
 def _take_room(path: Path) -> None:
@@ -98,6 +111,23 @@ def _take_room(path: Path) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The rows (count,) of an epoch in their order, which follows from the seed and its number.
+
+    Each once; with `weights` (count,) a row comes so many times as often as one of weight 1, on
+    average over the epochs, and in each as often as that rounded down or up.
+    """
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(count)
+    if weights is None:
+        return order
+    # Systematic sampling: rows lie side by side, as wide as their weights, under an even comb.
+    ends = np.cumsum(weights[order])
+    teeth = (np.arange(count) + random.uniform()) * (ends[-1] / count)
+    drawn = np.searchsorted(ends, teeth, side="right").clip(max=count - 1)
+    return random.permutation(order[drawn])
+
+
 def batches(
     pixels: np.ndarray,
     batch_size: int,
@@ -105,12 +135,13 @@ def batches(
     seed: int,
     step: int = 0,
     portion: tuple[int, int] = (0, 1),
+    weights: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray]]:
     """Batches (n, S, S, 3) without end, from `step` on; the rest of an epoch is left out.
 
-    The order of an epoch follows from `seed` and its number alone, so a resumed run goes on with
-    the batch that a killed one would have seen. Of `portion` = (part, parts), each of several
-    processes takes its own part of every batch.
+    The order of an epoch is that of `epoch_order`, so a resumed run goes on with the batch that a
+    killed one would have seen. Of `portion` = (part, parts), each of several processes takes its
+    own part of every batch.
     """
     part, parts = portion
     steps = len(pixels) // batch_size
@@ -118,7 +149,7 @@ def batches(
     while True:
         epoch, batch = divmod(step, steps)
         if epoch != ordered:
-            order, ordered = np.random.default_rng((seed, epoch)).permutation(len(pixels)), epoch
+            order, ordered = epoch_order(len(pixels), seed, epoch, weights), epoch
         # Sorted, because a mapped file is read faster from front to back.
         chosen = np.sort(order[batch * batch_size : (batch + 1) * batch_size])
         mine = chosen[part * batch_size // parts : (part + 1) * batch_size // parts]

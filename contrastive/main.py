@@ -3,6 +3,8 @@
 
 import os
 import sys
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -42,6 +44,11 @@ def parse_arguments():
         metavar="FILE",
         help="split files whose pictures are left out of --images, such as a development split",
     )
+    add(
+        "--source-weights", nargs="+", default=[], metavar="NAME=W",
+        help="how often pictures of one of --images come, those of others once: the last part "
+        "of its path, and a number, such as Flicker8k_Dataset=3; 0 leaves it out",
+    )  # fmt: skip
     add("--encoder", choices=trained_by("contrastive"), default="resnet18", help="what is trained")
     add(
         "--weights", metavar="FILE_OR_NAME",
@@ -139,9 +146,31 @@ def parse_arguments():
         parser.error("--batch-size 1: a picture is told from the others of its batch; give more")
     if args.small_crops and args.method != "simclr":
         parser.error(f"--small-crops: {args.method} takes two views; leave it out")
+    args.source_weights = source_weights(parser, args.source_weights, args.images)
+    args.images = [path for path in args.images if args.source_weights.get(Path(path).name, 1)]
+    if not args.images:
+        parser.error("--source-weights: leaves none of --images; give one a weight above 0")
     if args.decoupled and args.method != "simclr":
         parser.error(f"--decoupled: is a loss of simclr, not of {args.method}; leave it out")
     return args
+
+
+def source_weights(
+    parser: ArgumentParser, texts: Sequence[str], paths: Sequence[str]
+) -> dict[str, float]:
+    """The weight of each source that `NAME=W` names; refuses names that no path has."""
+    names, weights = {Path(path).name for path in paths}, {}
+    for text in texts:
+        name, _, weight = text.rpartition("=")
+        if name not in names:
+            parser.error(
+                f"--source-weights {text}: is none of --images: {', '.join(sorted(names))}"
+            )
+        try:
+            weights[name] = not_negative(weight)
+        except ArgumentTypeError as error:
+            parser.error(f"--source-weights {text}: {error}")
+    return weights
 
 
 def main() -> None:
@@ -152,6 +181,8 @@ def main() -> None:
     output = Path(args.output)
 
     # 1. Pictures as uint8 squares.
+    import numpy as np
+
     from captioning.datasets import read_captions, read_split
     from captioning.files import hold
     from contrastive.data import load_pictures
@@ -174,6 +205,10 @@ def main() -> None:
             "lower it"
         )
     count = len(pictures.pixels)
+    weights = None
+    if args.source_weights:
+        by_path = [args.source_weights.get(Path(path).name, 1.0) for path in args.images]
+        weights = np.array(by_path)[pictures.sources]
     steps = args.epochs * (count // args.batch_size)
     if args.pictures_seen:
         steps = max(1, args.pictures_seen // args.batch_size)
@@ -235,6 +270,7 @@ def main() -> None:
         **chosen._asdict(), "weights_sha256": begun_from, "encoder": args.encoder,
         "image_size": size, "stored_size": stored_size, "pictures": count,
         "pictures_sha256": pictures.digest,
+        "source_weights": args.source_weights,
         "small_crops": args.small_crops, "jitter_strength": args.jitter_strength,
         "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
     }  # fmt: skip
@@ -246,7 +282,7 @@ def main() -> None:
     this_run = training.PretextRun(
         model, pictures.pixels, output, settings, recipe, name,
         row_steps=args.log_pictures and max(1, args.log_pictures // args.batch_size),
-        probe=probe, probe_every=args.probe_every, portion=share[:2],
+        probe=probe, probe_every=args.probe_every, portion=share[:2], picture_weights=weights,
         save_minutes=args.save_minutes, stop_minutes=args.stop_minutes,
     )  # fmt: skip
     this_run.start(resume=args.resume)

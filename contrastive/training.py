@@ -20,7 +20,11 @@ COLUMNS = (
 # The rate falls along a cosine over `steps`, whose end may be moved while the run is under way.
 # BYOL's momentum goes by the length, where none is given.
 # Small views first, then larger ones, see more pictures in the same time than large ones alone.
-MAY_CHANGE = ("learning_rate", "weight_decay", "temperature", "momentum", "steps", "image_size")
+# What the last pictures are of decides what an encoder knows best.
+MAY_CHANGE = (
+    "learning_rate", "weight_decay", "temperature", "momentum", "steps", "image_size",
+    "source_weights",
+)  # fmt: skip
 
 
 class PretextRun(Run):
@@ -36,6 +40,7 @@ class PretextRun(Run):
         row_steps: steps between two rows of the history; default: a pass over the pictures.
         probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
         portion: which part of every batch this process computes, see `data.batches`.
+        picture_weights: how often each picture comes (N,), see `data.epoch_order`; default: once.
         options: `save_minutes` and `stop_minutes` of a `Run`.
     """
 
@@ -51,6 +56,7 @@ class PretextRun(Run):
         probe: Callable[[keras.Model], float] | None = None,
         probe_every: int = 5,
         portion: tuple[int, int] = (0, 1),
+        picture_weights: np.ndarray | None = None,
         **options: float | None,
     ) -> None:
         super().__init__(
@@ -62,6 +68,7 @@ class PretextRun(Run):
         self.pixels, self.recipe, self.weights_name = pixels, recipe, weights_name
         self.seen_before = recipe.get("pictures_seen_before", 0)
         self.probe, self.probe_every, self.portion = probe, probe_every, portion
+        self.picture_weights = picture_weights
         self.batch_size, self.steps = settings["batch_size"], settings["steps"]
         self.row_steps = row_steps or len(pixels) // self.batch_size
 
@@ -78,7 +85,7 @@ class PretextRun(Run):
             left = max(1, min(row_steps - self.part["steps"], self.steps - self.step))
             stream = batches(
                 self.pixels, self.batch_size, seed=self.settings["seed"], step=self.step,
-                portion=self.portion,
+                portion=self.portion, weights=self.picture_weights,
             )  # fmt: skip
             complete = self.fit(
                 stream, f"row {len(self.history) + 1}", steps=self.part["steps"] + left,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from captioning.cli import UserError
-from contrastive.data import batches, load_pictures
+from contrastive.data import batches, epoch_order, load_pictures
 from tests.pretext_tools import encoded, patterns, write_pictures
 
 
@@ -61,7 +61,9 @@ def test_every_source_gives_the_same_pixels(kind, members, tmp_path):
 def test_several_sources_size_limit_and_exclusion(members, tmp_path):
     write_pictures(tmp_path / "folder", 5)
     archive = make_zip(tmp_path / "more.zip", members)
-    assert load_pictures([tmp_path / "folder", archive], 8).pixels.shape == (11, 8, 8, 3)
+    both = load_pictures([tmp_path / "folder", archive], 8)
+    assert both.pixels.shape == (11, 8, 8, 3)
+    assert both.sources.tolist() == [0] * 5 + [1] * 6
     assert len(load_pictures([tmp_path / "folder", archive], 8, limit=7).pixels) == 7
     without = load_pictures([tmp_path / "folder"], 8, exclude={"001", "003"})
     everything = load_pictures([tmp_path / "folder"], 8)
@@ -190,6 +192,27 @@ def test_batches_go_on_where_they_stopped():
     assert seen(batches(numbered(23), 5, seed=3), 11)[6:] == seen(
         batches(numbered(23), 5, seed=3, step=6), 5
     )
+
+
+def test_pictures_of_a_weight_come_so_much_more_often():
+    """Ten of weight 1, ten of 2.5 and ten of 0: over a hundred epochs, and in each up to one."""
+    weights = np.repeat([1.0, 2.5, 0.0], 10)
+
+    epochs = [epoch_order(30, 3, epoch, weights) for epoch in range(100)]
+
+    counts = np.array([np.bincount(order, minlength=30) for order in epochs])
+    expected = weights * 30 / weights.sum()
+    np.testing.assert_allclose(counts.mean(axis=0), expected, atol=0.2)
+    assert (np.abs(counts - expected) < 1).all()
+    assert (counts.sum(axis=1) == 30).all()
+    neighbours = np.mean([np.mean(order[1:] == order[:-1]) for order in epochs])
+    assert neighbours < 0.1  # the same picture's repeats do not follow each other
+
+
+def test_weighed_batches_go_on_where_they_stopped():
+    weights = np.repeat([1.0, 3.0], [13, 10])
+    again = batches(numbered(23), 5, seed=3, step=6, weights=weights)
+    assert seen(batches(numbered(23), 5, seed=3, weights=weights), 11)[6:] == seen(again, 5)
 
 
 def test_processes_share_a_batch():

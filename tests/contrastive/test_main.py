@@ -116,6 +116,12 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
         (("--batch-size", "1"), ("--batch-size 1", "give more")),
         (("--method", "byol", "--small-crops", "2"), ("--small-crops", "byol")),
         (("--method", "moco", "--decoupled"), ("--decoupled", "moco")),
+        (
+            ("--source-weights", "more.zip=2"),
+            ("--source-weights more.zip=2", "none of --images: pictures0"),
+        ),
+        (("--source-weights", "pictures0=x"), ("'x' is not a number",)),
+        (("--source-weights", "pictures0=0"), ("--source-weights", "none of --images")),
         (("--images", "nowhere"), ("nowhere", "no such file or folder")),
         (("--images", "empty"), ("empty", "holds no picture")),
         (("--images", "broken.zip"), ("broken.zip: one.png", "not a picture")),
