@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.images.reading import UnreadableImage
+from captioning.images.reading import UnreadableImage, squash
 from captioning.images.sources import decode, open_sources
+
+SAMPLE, SAMPLE_BATCH = 2000, 100  # pictures that say enough of all, and how many at a time
 
 
 class Pictures(NamedTuple):
@@ -109,6 +112,19 @@ def _take_room(path: Path) -> None:
         except OSError as error:
             path.unlink()
             raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def whole_pictures(
+    pixels: np.ndarray, size: int, *, seed: int, weights: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """A sample of `SAMPLE` uint8 pictures as squares of `size`, in batches (n, size, size, 3).
+
+    It is drawn as an epoch is, see `epoch_order`.
+    """
+    rows = epoch_order(len(pixels), seed, 0, weights)[:SAMPLE]
+    for chosen in np.array_split(rows, max(1, len(rows) // SAMPLE_BATCH)):
+        pictures = [Image.fromarray(pixels[row]) for row in chosen]
+        yield np.stack([np.asarray(squash(picture, size)) for picture in pictures])
 
 
 def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:

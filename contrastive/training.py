@@ -8,10 +8,11 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from captioning.encoders.networks.batch_norm import estimate_statistics
 from captioning.encoders.weights import save_encoder
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
-from contrastive.data import batches
+from contrastive.data import batches, whole_pictures
 
 COLUMNS = (
     "pictures_seen", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds",
@@ -34,8 +35,9 @@ class PretextRun(Run):
         model: compiled.
         pixels: uint8 pictures (N, S, S, 3).
         settings: of a `Run`; among them `steps`, its length, `batch_size` and `seed`.
-        recipe: goes into the encoder's weights file. Its `pictures_seen_before`, if there is such,
-            were seen by the encoder that the run began from.
+        recipe: goes into the encoder's weights file. Its `image_size` is that of the pictures that
+            features are taken of. Its `pictures_seen_before`, if there is such, were seen by the
+            encoder that the run began from.
         weights_name: of that file.
         row_steps: steps between two rows of the history; default: a pass over the pictures.
         probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
@@ -105,11 +107,24 @@ class PretextRun(Run):
             "pictures_per_second": round(part["steps"] * self.batch_size / seconds, 1),
         }  # fmt: skip
         last = self.step == self.steps
+        if last:
+            self.estimate_statistics()
         if self.probe and (last or (len(self.history) + 1) % self.probe_every == 0):
             row["probe"] = self.probe(self.model.encoder)
         self.end_row(row)
         if self.writes:
             tqdm.write(summary(self.history))
+
+    def estimate_statistics(self) -> None:
+        """Batch statistics of whole pictures, of which features are taken, instead of crops.
+
+        In training a network goes by each batch's own, so nothing is lost for a longer run.
+        """
+        sample = whole_pictures(
+            self.pixels, self.recipe["image_size"], seed=self.settings["seed"],
+            weights=self.picture_weights,
+        )  # fmt: skip
+        estimate_statistics(self.model.encoder, sample)
 
     def save_results(self) -> None:
         """Write the history's plot and the encoder with its recipe."""

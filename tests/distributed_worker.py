@@ -30,7 +30,7 @@ def main() -> None:
         )
         settings = {**chosen._asdict(), "batch_size": 16, "steps": 12, "seed": 0}
         run = PretextRun(
-            model, patterns(64), folder, settings, {}, "tiny.weights.h5", portion=portion
+            model, patterns(64), folder, settings, {"image_size": 24}, "tiny.weights.h5", portion=portion
         )
         run.train()
 

@@ -38,7 +38,7 @@ def make_run(method: str, output: Path, **changes) -> PretextRun:
     )
     settings = {**chosen._asdict(), "batch_size": 8, "steps": steps, "seed": 4, "encoder": "tiny",
                 "image_size": size}  # fmt: skip
-    recipe = {"encoder": "tiny"}
+    recipe = {"encoder": "tiny", "image_size": 24}
     return PretextRun(
         model, patterns(40), output, settings, recipe, "tiny.weights.h5", **options
     )  # fmt: skip
@@ -85,6 +85,19 @@ def test_results_of_a_run(tmp_path):
     recipe = read_recipe(tmp_path / "tiny.weights.h5")
     assert recipe["pictures_seen"] == 120
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_finished_encoder_has_the_batch_statistics_of_whole_pictures(tmp_path):
+    """Those of training are of crops. The pictures are of the features' size already."""
+    make_run("simclr", tmp_path).train()
+    encoder = tiny_encoder(seed=1)
+    encoder.load_weights(tmp_path / "tiny.weights.h5")
+    rescaling, convolution, norm = encoder.layers[1:4]
+
+    mean, variance = keras.ops.moments(convolution(rescaling(patterns(40))), (0, 1, 2))
+
+    np.testing.assert_allclose(norm.moving_mean, mean, atol=2e-3)
+    np.testing.assert_allclose(norm.moving_variance, variance, rtol=2e-3)
 
 
 def test_stop_minutes_stops_in_an_epoch_and_resumes(tmp_path):
