@@ -6,10 +6,12 @@ columns resampled, colours mixed. The random numbers of a picture only choose it
 That is what makes it cheap: on two cores it costs a few per cent of the network's time, and the
 pictures stay uint8 until here.
 
-Two deviations from the papers' code follow. Pixels are clipped once at the end rather than after
-each of the four colour operations, and hue turns in the YIQ plane rather than in HSV. Without
-clips between them, and with all four keeping or scaling the luma alike, the operations commute:
-the random order in which the papers apply them changes nothing here.
+Three deviations from the papers' code follow. A crop that would be wider or higher than the picture
+is cut off there, where torchvision draws again: the largest cover a little less than was drawn.
+Pixels are clipped once at the end rather than after each of the four colour operations, and hue
+turns in the YIQ plane rather than in HSV. Without clips between them, and with all four keeping or
+scaling the luma alike, the operations commute: the random order in which the papers apply them
+changes nothing here.
 """
 
 import math
@@ -32,7 +34,8 @@ class Augmentation(keras.layers.Layer):
 
     Args:
         size: side of the views in pixels.
-        min_area, max_area: share of the picture that a crop covers.
+        min_area, max_area: share of the picture that a crop covers, or less where its width or
+            height would be more than the picture's.
         aspect: a crop's width to height, beside the picture's, is between 1 / aspect and aspect.
         flip: probability of a mirrored view.
         jitter: probability of a colour jitter.

@@ -1,17 +1,19 @@
 """Unlabelled pictures, decoded once to small squares, and batches of them."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from captioning.cli import UserError
+from captioning.files import write_text
 from captioning.images.reading import UnreadableImage, squash
 from captioning.images.sources import decode, open_sources
 
@@ -42,11 +44,13 @@ def load_pictures(
     exclude: Iterable[str] = (),
     memory_limit: float = 8.0,
     spill: Path | None = None,
+    reuse: bool = False,
 ) -> Pictures:
     """Decode all pictures of `paths` (folders, zips, tars, HDF5 files) to squares of `size`.
 
     They stay in memory up to `memory_limit` GiB. Above it they go to the file `spill`, which is
-    then mapped: training streams from it, and the system caches what fits.
+    then mapped: training streams from it, and the system caches what fits. A record is kept beside
+    it, and with `reuse` nothing is decoded that is there already, of the same unchanged paths.
 
     A broken picture is left out and named in `unreadable`. `limit` takes the first so many, and
     `exclude` leaves out those that it names.
@@ -66,7 +70,12 @@ def load_pictures(
     elif spill is None:
         raise UserError(f"{total} pictures of {size} px do not fit in {memory_limit} GiB")
     else:
+        times = [[str(Path(path).absolute()), os.stat(path).st_mtime_ns] for path in paths]
+        wanted = {"paths": times, "size": size, "count": total, "exclude": sorted(exclude)}
+        if reuse and (kept := _kept(spill, wanted)):
+            return kept
         spill.parent.mkdir(parents=True, exist_ok=True)
+        record_of(spill).unlink(missing_ok=True)
         pixels = np.lib.format.open_memmap(spill, "w+", np.uint8, shape)
         _take_room(spill)
 
@@ -89,14 +98,30 @@ def load_pictures(
     classes = sorted(set(folders) - {""})
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number.get(folder, -1) for folder in folders], np.int32)
-    return Pictures(
-        pixels[: len(folders)],
-        labels,
-        np.array(sources),
-        classes,
-        unreadable,
-        digest.hexdigest(),
-    )
+    others = (labels, np.array(sources), classes, unreadable, digest.hexdigest())
+    if isinstance(pixels, np.memmap):
+        pixels.flush()
+        listed = dict(zip(Pictures._fields[1:], others, strict=True))
+        listed |= {name: listed[name].tolist() for name in ("labels", "sources")}
+        write_text(record_of(spill), json.dumps({"wanted": wanted, **listed}))
+    return Pictures(pixels[: len(folders)], *others)
+
+
+def record_of(spill: Path) -> Path:
+    """The file that says what is in `spill`, and is written when that is complete."""
+    return spill.with_suffix(".json")
+
+
+def _kept(spill: Path, wanted: dict[str, Any]) -> Pictures | None:
+    """The pictures that an earlier run has decoded, if they are those that are wanted."""
+    try:
+        record = json.loads(record_of(spill).read_text(encoding="utf-8"))
+        if record.pop("wanted") != wanted:
+            return None
+        record |= {name: np.array(record[name], np.int32) for name in ("labels", "sources")}
+        return Pictures(np.load(spill, mmap_mode="r")[: len(record["labels"])], **record)
+    except (OSError, ValueError, LookupError, TypeError):  # none, or damaged
+        return None
 
 
 def _take_room(path: Path) -> None:

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Pretext stage: photographs without labels to an encoder's weights, by SimCLR, MoCo or BYOL."""
 
-import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -124,7 +123,8 @@ def parse_arguments():
     add("--stop-minutes", type=positive_float, help="stop after so long; --resume goes on")
     add(
         "--memory-limit", type=positive_float, default=8,
-        help="GiB of pictures to hold in memory; more are streamed from a file in --output",
+        help="GiB of pictures to hold in memory; more are streamed from pictures.npy in --output, "
+        "which is removed when the run has ended",
     )  # fmt: skip
     add(
         "--probe-images",
@@ -181,20 +181,31 @@ def main() -> None:
     output = Path(args.output)
 
     # 1. Pictures as uint8 squares.
+    import_keras()
     import numpy as np
 
     from captioning.datasets import read_captions, read_split
+    from captioning.distribution import use_all_devices
     from captioning.files import hold
-    from contrastive.data import load_pictures
+    from contrastive.data import load_pictures, record_of
 
+    share = use_all_devices()
+    if args.batch_size % share.devices:
+        raise UserError(
+            f"--batch-size {args.batch_size} does not divide among {share.devices} devices; "
+            f"make it a multiple of {share.devices}"
+        )
+    if share.processes > 1 and args.stop_minutes:
+        raise UserError("--stop-minutes is for one process: several would stop at odds")
     output.mkdir(parents=True, exist_ok=True)
-    if os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0":
+    if share.process == 0:
         hold(output)
+    spill = output / f"pictures{share.process or ''}.npy"
     exclude = {name for file in args.exclude for name in read_split(file)}
     pictures = load_pictures(
         args.images, stored_size, limit=args.limit, exclude=exclude,
         memory_limit=args.memory_limit,
-        spill=output / f"pictures{os.environ.get('KERAS_DISTRIBUTION_PROCESS_ID', '')}.npy",
+        spill=spill, reuse=args.resume,
     )  # fmt: skip
     for message in pictures.unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
@@ -214,8 +225,6 @@ def main() -> None:
         steps = max(1, args.pictures_seen // args.batch_size)
 
     # 2. The method around the encoder.
-    import_keras()
-    from captioning.distribution import use_all_devices
     from captioning.encoders.loading import load_encoder
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
@@ -232,12 +241,6 @@ def main() -> None:
         decoupled=args.decoupled,
     )  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
-    share = use_all_devices()
-    if args.batch_size % share.devices:
-        raise UserError(
-            f"--batch-size {args.batch_size} does not divide among {share.devices} devices; "
-            f"make it a multiple of {share.devices}"
-        )
     if args.weights:
         begun = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
         encoder, preprocessing = begun.network, begun.preprocessing
@@ -257,8 +260,7 @@ def main() -> None:
 
     probe = None
     if share.processes > 1:
-        if args.stop_minutes:
-            raise UserError("--stop-minutes is for one process: several would stop at odds")
+        pass  # a probe is computed by one
     elif args.probe_images:
         captions = read_captions(args.probe_captions)
         probe = caption_probe(args.probe_images, captions, feature_size, exclude)
@@ -290,6 +292,9 @@ def main() -> None:
         print(f"goes on after step {this_run.step} of {steps}")
     this_run.train()
     print(f"{this_run.step} of {steps} steps done")
+    if this_run.step >= steps:
+        for path in (spill, record_of(spill)):
+            path.unlink(missing_ok=True)
     if this_run.history:
         print(training.summary(this_run.history))
         print(f"{output / name}: for 1_data_preprocessor.py --encoder {args.encoder} --weights")

@@ -138,11 +138,13 @@ class PretextRun(Run):
             y_label="pretext loss",
             right={"probe": [row["probe"] for row in self.history]},
         )
+        # A row in the making counts where a run has stopped in it.
+        rows = [*self.history, self.part] if self.part["steps"] else self.history
         recipe = {
             **self.recipe,
             "pictures_seen": self.seen_before + self.step * self.batch_size,
-            "loss": self.history[-1]["loss"],
-            "hours": round(sum(row["seconds"] for row in self.history) / 3600, 2),
+            "loss": rows[-1]["loss"],
+            "hours": round(sum(row["seconds"] for row in rows) / 3600, 2),
         }
         save_encoder(self.model.encoder, self.output / self.weights_name, recipe)
 

@@ -145,6 +145,17 @@ def test_crops_have_every_aspect_up_to_the_one_asked_for_and_lie_anywhere():
     assert abs(np.corrcoef(left, top)[0, 1]) < 0.2
 
 
+def test_a_crop_wider_than_the_picture_is_cut_off_there():
+    ramp = np.broadcast_to(np.arange(0, 256, 2, dtype=np.uint8)[None, :, None], (128, 128, 3))
+    settings = {**OFF, "min_area": 0.9, "max_area": 0.9, "aspect": 2.0}
+
+    views = views_of(np.repeat(ramp[None], 200, axis=0), 32, **settings)
+
+    width = (views[:, 0, -1, 0] - views[:, 0, 0, 0]) / 254 * 32 / 31
+    assert 0.3 < np.mean(width > 0.99) < 0.7
+    assert width.min() == pytest.approx(np.sqrt(0.9 / 2), abs=0.05)
+
+
 def test_hue_turns_by_the_part_of_a_circle_asked_for():
     grey, red = np.full((1, 8, 8, 3), 110), np.array([40, -10, -10])
     pictures = np.repeat((grey + red).astype(np.uint8), 400, axis=0)

@@ -167,6 +167,36 @@ def test_larger_than_memory_streams_from_a_file(tmp_path):
     )
 
 
+def test_pictures_in_a_file_are_decoded_once(members, tmp_path, monkeypatch):
+    path = make_zip(tmp_path / "some.zip", members | {"broken.png": b"broken"})
+    options = {"memory_limit": 1e-9, "spill": tmp_path / "pictures.npy"}
+    first = load_pictures([path], 16, **options)
+    monkeypatch.delattr("contrastive.data.decode")
+
+    again = load_pictures([path], 16, **options, reuse=True)
+
+    np.testing.assert_array_equal(again.pixels, first.pixels)
+    for found, wanted in zip(again[1:], first[1:], strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("change", ["another file", "excluded", "not asked", "no record"])
+def test_other_pictures_are_decoded_anew(change, members, tmp_path):
+    path = make_zip(tmp_path / "some.zip", members)
+    options = {"memory_limit": 1e-9, "spill": tmp_path / "pictures.npy"}
+    load_pictures([path], 16, **options)
+    np.load(tmp_path / "pictures.npy", mmap_mode="r+")[:] = 7
+    if change == "another file":
+        make_zip(path, members)
+    elif change == "no record":
+        (tmp_path / "pictures.json").unlink()
+    exclude = {"05"} if change == "excluded" else ()
+
+    again = load_pictures([path], 16, **options, exclude=exclude, reuse=change != "not asked")
+
+    np.testing.assert_array_equal(again.pixels, patterns(6, 16)[: len(again.pixels)])
+
+
 def test_mostly_broken_fails(members, tmp_path):
     broken = {f"x{n}.jpg": b"broken" for n in range(7)}
     with pytest.raises(UserError, match="7 of 13"):

@@ -139,6 +139,27 @@ def test_mistakes_end_in_one_line(arguments, parts, pictures, tmp_path):
     assert_refused(result, *parts)
 
 
+def test_a_wrong_process_number_is_found_before_any_picture_is_read(tmp_path):
+    job = {"NUM_PROCESSES": "2", "PROCESS_ID": "2", "JOB_ADDRESSES": "127.0.0.1:1"}
+    environment = {f"KERAS_DISTRIBUTION_{name}": value for name, value in job.items()}
+    result = run_script(SCRIPT, "--images", "nowhere", cwd=tmp_path, **environment)
+    assert_refused(result, "PROCESS_ID=2: processes count from 0 to 1")
+
+
+def test_pictures_beyond_memory_stay_until_the_run_has_ended(pictures, tmp_path):
+    command = (SCRIPT, "--images", pictures, "--memory-limit", 1e-6, "--output", "run", *SMALL)
+
+    stopped = run_script(*command, "--stop-minutes", 1e-9, cwd=tmp_path)
+    assert stopped.returncode == 0, stopped.stderr
+    kept = (tmp_path / "run" / "pictures.npy").stat()
+    resumed = run_script(*command, "--resume", cwd=tmp_path)
+
+    assert kept.st_size > 20 * 48 * 48 * 3
+    assert resumed.returncode == 0, resumed.stderr
+    assert "pictures:" not in resumed.stderr  # no bar: nothing was decoded
+    assert not list((tmp_path / "run").glob("pictures*"))
+
+
 def test_one_broken_picture_in_a_zip_is_skipped(tmp_path):
     path = tmp_path / "some.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -111,6 +111,27 @@ def test_stop_minutes_stops_in_an_epoch_and_resumes(tmp_path):
     assert len(resumed.history) == 3
 
 
+def test_what_a_run_that_stopped_in_a_row_says_of_itself_is_of_all_its_steps(tmp_path, monkeypatch):
+    """The second row's first step, which took an hour."""
+    run = make_run("simclr", tmp_path)
+    after_step = run.after_step
+
+    def stop_after_six(*arguments) -> bool:
+        after_step(*arguments)
+        if run.step == 6:
+            run.part["seconds"], run.part["loss"] = 3600.0, 12.5
+            run.stop_at = 0.0
+        return run.step == 6
+
+    monkeypatch.setattr(run, "after_step", stop_after_six)
+    run.train()
+
+    recipe = read_recipe(tmp_path / "tiny.weights.h5")
+    assert recipe["pictures_seen"] == 48
+    assert recipe["loss"] == 12.5
+    assert recipe["hours"] == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize("steps", [9, 21])
 def test_a_run_on_its_way_may_be_made_shorter_or_longer(steps, tmp_path):
     """The learning rate then follows the new length: at its end it is 0."""
