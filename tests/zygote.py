@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -27,23 +28,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # What scripts import besides TensorFlow.
 IMPORTED = (
-    "PIL.Image", "h5py", "html", "matplotlib.pyplot", "multiprocessing.pool",
-    "nltk.translate.bleu_score", "scipy.linalg", "tqdm",
-)  # fmt: skip
+    "PIL.Image",
+    "h5py",
+    "html",
+    "matplotlib.pyplot",
+    "multiprocessing.pool",
+    "nltk.translate.bleu_score",
+    "tqdm",
+)
 
 
 def run(
     arguments: Sequence[str], cwd: str | Path, timeout: float = 300
 ) -> subprocess.CompletedProcess:
-    """Run `python ARGUMENTS` (a script's path, or -m and a module) in a folder."""
+    """Run `python ARGUMENTS` (a script's path, or -m and a module) in a folder.
+
+    Raises:
+        RuntimeError: the process that forks has ended, or hangs.
+    """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
-        task = {"arguments": list(arguments), "cwd": str(cwd), "timeout": timeout,
-                "streams": streams}  # fmt: skip
-        zygote = _zygote()
-        zygote.stdin.write(json.dumps(task) + "\n")
-        zygote.stdin.flush()
-        status = json.loads(zygote.stdout.readline())
+        task = {"arguments": [*arguments], "cwd": str(cwd), "timeout": timeout, "streams": streams}
+        status = _answer(task, timeout + 120)  # which begins with the import of TensorFlow
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -51,12 +57,27 @@ def run(
     return subprocess.CompletedProcess([sys.executable, *arguments], status, *texts)
 
 
+def _answer(task: dict, timeout: float) -> int:
+    """The exit status of a task."""
+    zygote = _zygote()
+    with contextlib.suppress(BrokenPipeError):  # it has ended, and says so below
+        zygote.stdin.write(json.dumps(task) + "\n")
+        zygote.stdin.flush()
+    answer = ""
+    if select.select([zygote.stdout], [], [], timeout)[0]:
+        answer = zygote.stdout.readline()
+    if not answer:
+        zygote.kill()
+        _zygote.cache_clear()
+        raise RuntimeError(f"{__file__} hung, or ended with status {zygote.wait()}: see stderr")
+    return json.loads(answer)
+
+
 @cache
 def _zygote() -> subprocess.Popen:
-    zygote = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    zygote = subprocess.Popen([sys.executable, __file__], cwd=ROOT, env=environment, **pipes)
     atexit.register(zygote.kill)
     return zygote
 
