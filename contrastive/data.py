@@ -2,36 +2,32 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.files import write_text
-from captioning.images.reading import UnreadableImage, squash
+from captioning.files import atomic_path, write_text
+from captioning.images.reading import UnreadableImage
 from captioning.images.sources import decode, open_sources
-
-SAMPLE, SAMPLE_BATCH = 2000, 100  # pictures that say enough of all, and how many at a time
 
 
 class Pictures(NamedTuple):
-    """Pixels (N, S, S, 3), uint8, in memory or mapped from a file; a class a picture, or -1.
+    """Pixels (N, S, S, 3), uint8, in memory or mapped from a file, and where they are from.
 
-    `classes` names them: the folders that the pictures lay in, where there were several.
-    `sources` has the number of the path that each is from, `digest` tells other pictures, or
-    others in between, from these.
+    `sources` has the number of the path that each is from, `unreadable` a message for each that was
+    left out. `digest` tells other pictures, or others in between, from these.
     """
 
     pixels: np.ndarray
-    labels: np.ndarray
     sources: np.ndarray
-    classes: list[str]
     unreadable: list[str]
     digest: str
 
@@ -48,63 +44,58 @@ def load_pictures(
 ) -> Pictures:
     """Decode all pictures of `paths` (folders, zips, tars, HDF5 files) to squares of `size`.
 
-    They stay in memory up to `memory_limit` GiB. Above it they go to the file `spill`, which is
-    then mapped: training streams from it, and the system caches what fits. A record is kept beside
-    it, and with `reuse` nothing is decoded that is there already, of the same unchanged paths.
+    They stay in memory up to `memory_limit` GiB. Above it they go to the file `spill`, if one is
+    given, which is then mapped: training streams from it, and the system caches what fits. A record
+    is kept beside it, and with `reuse` nothing is decoded that is there already, of the same
+    unchanged paths.
 
     A broken picture is left out and named in `unreadable`. `limit` takes the first so many, and
     `exclude` leaves out those that it names.
 
     Raises:
         UserError: a path is missing or holds no picture, more pictures were unreadable than read,
-            they are too large for memory and there is no `spill`, or `exclude` names pictures and
-            an HDF5 file does not.
+            or `exclude` names pictures and an HDF5 file does not.
     """
     opened = [open_sources([path], exclude) for path in paths]
     items = chain.from_iterable(source.items for source in opened)
-    number_of_source = np.repeat(np.arange(len(opened)), [source.count for source in opened])
-    total = min(len(number_of_source), limit or len(number_of_source))
-    shape = (total, size, size, 3)
-    if np.prod(shape, dtype=float) <= memory_limit * 2**30:
-        pixels = np.empty(shape, np.uint8)
-    elif spill is None:
-        raise UserError(f"{total} pictures of {size} px do not fit in {memory_limit} GiB")
-    else:
+    source_of = np.repeat(np.arange(len(opened)), [source.count for source in opened])[:limit]
+    shape = (len(source_of), size, size, 3)
+    spills = spill is not None and math.prod(shape) > memory_limit * 2**30
+    if spills:
         times = [[str(Path(path).absolute()), os.stat(path).st_mtime_ns] for path in paths]
-        wanted = {"paths": times, "size": size, "count": total, "exclude": sorted(exclude)}
-        if reuse and (kept := _kept(spill, wanted)):
-            return kept
-        spill.parent.mkdir(parents=True, exist_ok=True)
+        wanted = {"paths": times, "shape": [*shape], "exclude": sorted(exclude)}
+        if reuse and (saved := _saved(spill, wanted)):
+            return saved
         record_of(spill).unlink(missing_ok=True)
-        pixels = np.lib.format.open_memmap(spill, "w+", np.uint8, shape)
-        _take_room(spill)
 
-    folders, sources, unreadable, digest = [], [], [], hashlib.sha256()
-    with tqdm(total=total, unit="image", desc="pictures") as bar:
-        decoded = decode(islice(items, total), size)
-        for source, (item, square) in zip(number_of_source, decoded, strict=False):
+    sources, unreadable, digest = [], [], hashlib.sha256()
+    decoded = decode(islice(items, shape[0]), size)
+    bar = tqdm(decoded, total=shape[0], unit="image", desc="pictures")
+    with ExitStack() as stack:
+        if spills:
+            file = stack.enter_context(open(stack.enter_context(atomic_path(spill)), "wb"))
+        else:
+            pixels = np.empty(shape, np.uint8)
+        for source, (_, square) in zip(source_of.tolist(), bar, strict=True):
             if isinstance(square, UnreadableImage):
                 unreadable.append(str(square))
+                continue
+            if spills:
+                file.write(square.tobytes())
             else:
-                pixels[len(folders)] = square
-                digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
-                folders.append(item.folder)
-                sources.append(source)
-            bar.update()
-    if len(unreadable) > len(folders):
-        raise UserError(
-            f"{len(unreadable)} of {total} pictures could not be read, the first: {unreadable[0]}"
-        )
-    classes = sorted(set(folders) - {""})
-    number = {name: label for label, name in enumerate(classes)}
-    labels = np.array([number.get(folder, -1) for folder in folders], np.int32)
-    others = (labels, np.array(sources), classes, unreadable, digest.hexdigest())
-    if isinstance(pixels, np.memmap):
-        pixels.flush()
-        listed = dict(zip(Pictures._fields[1:], others, strict=True))
-        listed |= {name: listed[name].tolist() for name in ("labels", "sources")}
-        write_text(record_of(spill), json.dumps({"wanted": wanted, **listed}))
-    return Pictures(pixels[: len(folders)], *others)
+                pixels[len(sources)] = square
+            digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
+            sources.append(source)
+        if len(unreadable) > len(sources):
+            raise UserError(
+                f"{len(unreadable)} of {shape[0]} pictures could not be read, the first: "
+                f"{unreadable[0]}"
+            )
+    if spills:
+        record = [wanted, sources, unreadable, digest.hexdigest()]
+        write_text(record_of(spill), json.dumps(record))
+        return _saved(spill, wanted)
+    return Pictures(pixels[: len(sources)], np.array(sources), unreadable, digest.hexdigest())
 
 
 def record_of(spill: Path) -> Path:
@@ -112,44 +103,14 @@ def record_of(spill: Path) -> Path:
     return spill.with_suffix(".json")
 
 
-def _kept(spill: Path, wanted: dict[str, Any]) -> Pictures | None:
-    """The pictures that an earlier run has decoded, if they are those that are wanted."""
+def _saved(spill: Path, wanted: dict[str, Any]) -> Pictures | None:
+    """The pictures that `spill` holds, if they are those that are wanted."""
     try:
-        record = json.loads(record_of(spill).read_text(encoding="utf-8"))
-        if record.pop("wanted") != wanted:
-            return None
-        record |= {name: np.array(record[name], np.int32) for name in ("labels", "sources")}
-        return Pictures(np.load(spill, mmap_mode="r")[: len(record["labels"])], **record)
-    except (OSError, ValueError, LookupError, TypeError):  # none, or damaged
+        made_of, sources, unreadable, digest = json.loads(record_of(spill).read_text("utf-8"))
+        pixels = np.memmap(spill, np.uint8, "r", shape=(len(sources), *wanted["shape"][1:]))
+    except (OSError, ValueError, TypeError):  # none, or damaged
         return None
-
-
-def _take_room(path: Path) -> None:
-    """Have the disk give a sparse file all of its room now.
-
-    A mapped file that finds the disk full later ends the process, and no error is raised.
-    """
-    if not hasattr(os, "posix_fallocate"):  # not on macOS and Windows
-        return
-    with open(path, "r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            path.unlink()
-            raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def whole_pictures(
-    pixels: np.ndarray, size: int, *, seed: int, weights: np.ndarray | None = None
-) -> Iterator[np.ndarray]:
-    """A sample of `SAMPLE` uint8 pictures as squares of `size`, in batches (n, size, size, 3).
-
-    It is drawn as an epoch is, see `epoch_order`.
-    """
-    rows = epoch_order(len(pixels), seed, 0, weights)[:SAMPLE]
-    for chosen in np.array_split(rows, max(1, len(rows) // SAMPLE_BATCH)):
-        pictures = [Image.fromarray(pixels[row]) for row in chosen]
-        yield np.stack([np.asarray(squash(picture, size)) for picture in pictures])
+    return Pictures(pixels, np.array(sources), unreadable, digest) if made_of == wanted else None
 
 
 def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""A pretext run: what is kept of it besides the state."""
+"""A pretext run: what is saved of it besides the state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,18 @@ from captioning.encoders.networks.batch_norm import estimate_statistics
 from captioning.encoders.weights import save_encoder
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
-from contrastive.data import batches, whole_pictures
+from contrastive.augment import Augmentation
+from contrastive.data import batches
+from contrastive.presets import View
 
-COLUMNS = (
-    "pictures_seen", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds",
-)  # fmt: skip
+COLUMNS = "pictures_seen loss spread probe learning_rate pictures_per_second seconds".split()
 # What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
 # The rate falls along a cosine over `steps`, whose end may be moved while the run is under way.
-# BYOL's momentum goes by the length, where none is given.
-# Small views first, then larger ones, see more pictures in the same time than large ones alone.
-# What the last pictures are of decides what an encoder knows best.
+# BYOL's momentum goes by the length, where none is given. Small views first, then larger ones, see
+# more pictures in the same time than large ones alone. The last pictures are remembered best.
 MAY_CHANGE = (
-    "learning_rate", "weight_decay", "temperature", "momentum", "steps", "image_size",
-    "source_weights",
-)  # fmt: skip
+    "learning_rate weight_decay temperature momentum steps image_size source_weights".split()
+)
 
 
 class PretextRun(Run):
@@ -34,11 +33,11 @@ class PretextRun(Run):
     Args:
         model: compiled.
         pixels: uint8 pictures (N, S, S, 3).
-        settings: of a `Run`; among them `steps`, its length, `batch_size` and `seed`.
+        settings: of a `Run`; among them `steps`, its length, `batch_size` and `seed`, `encoder` and
+            `method`.
         recipe: goes into the encoder's weights file. Its `image_size` is that of the pictures that
             features are taken of. Its `pictures_seen_before`, if there is such, were seen by the
             encoder that the run began from.
-        weights_name: of that file.
         row_steps: steps between two rows of the history; default: a pass over the pictures.
         probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
         portion: which part of every batch this process computes, see `data.batches`.
@@ -53,7 +52,6 @@ class PretextRun(Run):
         output: Path,
         settings: dict[str, Any],
         recipe: dict[str, Any],
-        weights_name: str,
         row_steps: int | None = None,
         probe: Callable[[keras.Model], float] | None = None,
         probe_every: int = 5,
@@ -61,17 +59,17 @@ class PretextRun(Run):
         picture_weights: np.ndarray | None = None,
         **options: float | None,
     ) -> None:
-        super().__init__(
-            model, output, settings, columns=COLUMNS, means=("loss", "spread"),
-            may_change=MAY_CHANGE, writes=portion[0] == 0,
-            advice="lower --learning-rate (or raise --temperature) and go on with --resume",
-            **options,
-        )  # fmt: skip
-        self.pixels, self.recipe, self.weights_name = pixels, recipe, weights_name
-        self.seen_before = recipe.get("pictures_seen_before", 0)
-        self.probe, self.probe_every, self.portion = probe, probe_every, portion
-        self.picture_weights = picture_weights
-        self.batch_size, self.steps = settings["batch_size"], settings["steps"]
+        advice = "lower --learning-rate (or raise --temperature) and go on with --resume"
+        means, writes = ("loss", "spread"), portion[0] == 0
+        options |= {"columns": COLUMNS, "means": means, "may_change": MAY_CHANGE, "writes": writes}
+        super().__init__(model, output, settings, advice=advice, **options)
+        self.pixels, self.picture_weights, self.portion = pixels, picture_weights, portion
+        self.recipe = recipe
+        self.weights_path = output / f"{settings['encoder']}-{settings['method']}.weights.h5"
+        self.probe, self.probe_every = probe, probe_every
+        self.batch_size, self.steps, self.seed = (
+            settings[name] for name in ("batch_size", "steps", "seed")
+        )
         self.row_steps = row_steps or len(pixels) // self.batch_size
 
     def train(self) -> None:
@@ -80,51 +78,60 @@ class PretextRun(Run):
         Raises:
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
-        row_steps = self.row_steps
         self.save_results()  # of a run that was killed after its last row's state and before these
         while self.step < self.steps and not self.stopped:
             # The first row may be begun already, the last may be short.
-            left = max(1, min(row_steps - self.part["steps"], self.steps - self.step))
+            left = max(1, min(self.row_steps - self.part["steps"], self.steps - self.step))
             stream = batches(
-                self.pixels, self.batch_size, seed=self.settings["seed"], step=self.step,
-                portion=self.portion, weights=self.picture_weights,
-            )  # fmt: skip
+                self.pixels,
+                self.batch_size,
+                seed=self.seed,
+                step=self.step,
+                portion=self.portion,
+                weights=self.picture_weights,
+            )
             complete = self.fit(
-                stream, f"row {len(self.history) + 1}", steps=self.part["steps"] + left,
-                count=self.batch_size, epochs=1, steps_per_epoch=left,
-            )  # fmt: skip
+                stream,
+                f"row {len(self.history) + 1}",
+                steps=self.part["steps"] + left,
+                count=self.batch_size,
+                epochs=1,
+                steps_per_epoch=left,
+            )
+            if self.step == self.steps:
+                self.estimate_statistics()
             if complete:
                 self._finish_row()
             self.save_results()
 
+    def estimate_statistics(self) -> None:
+        """Batch statistics of 2,000 whole pictures, of which features are taken, not of crops.
+
+        A longer run loses nothing: in training a network goes by each batch's own.
+        """
+        whole = Augmentation(View(self.recipe["image_size"]))
+        size = min(100, len(self.pixels))
+        stream = batches(self.pixels, size, seed=self.seed, weights=self.picture_weights)
+        sample = islice(stream, min(20, len(self.pixels) // size))
+        estimate_statistics(self.model.encoder, (whole(pixels) for (pixels,) in sample))
+
     def _finish_row(self) -> None:
         part, seconds = self.part, max(self.part["seconds"], 1e-9)
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        due = self.step == self.steps or (len(self.history) + 1) % self.probe_every == 0
         row = {
             "pictures_seen": self.step * self.batch_size,
-            "loss": part["loss"], "spread": part["spread"], "probe": "",
-            "learning_rate": rate, "seconds": round(seconds, 1),
+            "loss": part["loss"],
+            "spread": part["spread"],
+            "probe": self.probe(self.model.encoder) if self.probe and due else "",
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "seconds": round(seconds, 1),
             "pictures_per_second": round(part["steps"] * self.batch_size / seconds, 1),
-        }  # fmt: skip
-        last = self.step == self.steps
-        if last:
-            self.estimate_statistics()
-        if self.probe and (last or (len(self.history) + 1) % self.probe_every == 0):
-            row["probe"] = self.probe(self.model.encoder)
+        }
         self.end_row(row)
         if self.writes:
-            tqdm.write(summary(self.history))
-
-    def estimate_statistics(self) -> None:
-        """Batch statistics of whole pictures, of which features are taken, instead of crops.
-
-        In training a network goes by each batch's own, so nothing is lost for a longer run.
-        """
-        sample = whole_pictures(
-            self.pixels, self.recipe["image_size"], seed=self.settings["seed"],
-            weights=self.picture_weights,
-        )  # fmt: skip
-        estimate_statistics(self.model.encoder, sample)
+            probe = f", probe {row['probe']:.4f}" if row["probe"] != "" else ""
+            what = f"loss {row['loss']:.4f}, spread {row['spread']:.3f}{probe}"
+            tqdm.write(f"{row['pictures_seen']} pictures seen: {what}")
 
     def save_results(self) -> None:
         """Write the history's plot and the encoder with its recipe."""
@@ -140,18 +147,10 @@ class PretextRun(Run):
         )
         # A row in the making counts where a run has stopped in it.
         rows = [*self.history, self.part] if self.part["steps"] else self.history
-        recipe = {
-            **self.recipe,
-            "pictures_seen": self.seen_before + self.step * self.batch_size,
+        before = self.recipe.get("pictures_seen_before", 0)
+        progress = {
+            "pictures_seen": before + self.step * self.batch_size,
             "loss": rows[-1]["loss"],
             "hours": round(sum(row["seconds"] for row in rows) / 3600, 2),
         }
-        save_encoder(self.model.encoder, self.output / self.weights_name, recipe)
-
-
-def summary(history: Sequence[dict[str, Any]]) -> str:
-    """One line on the last row."""
-    row = history[-1]
-    probe = f", probe {row['probe']:.4f}" if row["probe"] != "" else ""
-    seen, loss, spread = row["pictures_seen"], row["loss"], row["spread"]
-    return f"{seen} pictures seen: loss {loss:.4f}, spread {spread:.3f}{probe}"
+        save_encoder(self.model.encoder, self.weights_path, self.recipe | progress)

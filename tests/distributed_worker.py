@@ -9,30 +9,25 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.distribution import use_all_devices
-from contrastive.methods import build_method
-from contrastive.presets import settings_for
+from contrastive.presets import build_method, settings_for, views_for
 from contrastive.training import PretextRun
-from tests.pretext_tools import patterns, tiny_encoder, views
+from tests.pretext_tools import patterns, tiny_encoder
 
 
 def main() -> None:
     output, methods = Path(sys.argv[1]), sys.argv[2:]
     portion = use_all_devices()[:2]
+    given = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "queue_size": 32}
+    run = {"batch_size": 16, "steps": 12, "seed": 0, "encoder": "tiny"}
     for method in methods:
         folder = output / method
         folder.mkdir(parents=True, exist_ok=True)
-        chosen = settings_for(
-            method, batch_size=16, pictures=64, epochs=3, optimizer="sgd", learning_rate=0.05,
-            momentum=0.9, queue_size=32,
-        )  # fmt: skip
-        model = build_method(
-            chosen, tiny_encoder(), views(16, method), steps=12, batch_size=16, seed=0
-        )
-        settings = {**chosen._asdict(), "batch_size": 16, "steps": 12, "seed": 0}
-        run = PretextRun(
-            model, patterns(64), folder, settings, {"image_size": 24}, "tiny.weights.h5", portion=portion
-        )
-        run.train()
+        settings = settings_for(given | {"method": method}, batch_size=16, pictures=64, epochs=3)
+        settings |= run
+        model = build_method(settings, tiny_encoder(), views_for(method, 16))
+        PretextRun(
+            model, patterns(64), folder, settings, {"image_size": 24}, portion=portion
+        ).train()
 
 
 if __name__ == "__main__":

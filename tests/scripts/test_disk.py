@@ -68,7 +68,7 @@ def jobs(pipeline) -> dict[str, list]:
         ("extraction", "50k", "features.pkl"),
         ("training", "2m", "checkpoints/best_model.keras"),
         ("pretext", "10m", "resnet18-simclr.weights.h5"),
-        ("streaming", "50k", "pictures.npy"),
+        ("streaming", "50k", "pictures.raw"),
         ("HDF5", "1m", "pictures.hdf5"),
     ],
 )
