@@ -3,6 +3,7 @@
 
 import sys
 from argparse import ArgumentTypeError
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -119,7 +120,7 @@ def main() -> None:
     from captioning.encoders.weights import read_recipe
     from captioning.files import hold
     from contrastive import presets
-    from contrastive.data import load_pictures, record_of
+    from contrastive.data import batches, load_pictures, record_of
     from contrastive.probe import caption_probe
     from contrastive.training import PretextRun
 
@@ -155,8 +156,7 @@ def main() -> None:
         raise UserError(f"--batch-size {batch_size} is larger than the {count} pictures; lower it")
     if batch_size % share.devices:
         raise UserError(
-            f"--batch-size {batch_size} does not divide among {share.devices} devices; "
-            f"make it a multiple of {share.devices}"
+            f"--batch-size {batch_size}: give a multiple of {share.devices}, one part a device"
         )
 
     # 2. The method around the encoder.
@@ -165,8 +165,7 @@ def main() -> None:
         steps = max(1, args.pictures_seen // batch_size)
     length = {"batch_size": batch_size, "pictures": count, "epochs": steps * batch_size / count}
     chosen = presets.settings_for(vars(args), **length)
-    other = {"temperature", "momentum", "queue_size", "decoupled"}
-    unused = other.difference(presets.TABLE[args.method].arguments)
+    unused = set(presets.SOME_TAKE).difference(presets.TABLE[args.method].arguments)
     print(", ".join(f"{name} {value}" for name, value in chosen.items() if name not in unused))
     recipe = {}
     if args.weights:
@@ -206,7 +205,7 @@ def main() -> None:
     }
     this_run = PretextRun(
         presets.build_method(settings, encoder, views),
-        pictures.pixels,
+        partial(batches, pictures.pixels, seed=args.seed, weights=weights),
         output,
         settings,
         recipe,
@@ -214,7 +213,6 @@ def main() -> None:
         probe=probe,
         probe_every=args.probe_every,
         portion=share[:2],
-        picture_weights=weights,
         save_minutes=args.save_minutes,
         stop_minutes=args.stop_minutes,
     )

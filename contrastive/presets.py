@@ -93,6 +93,7 @@ TABLE = {
     ),
 }
 METHODS = tuple(TABLE)
+SOME_TAKE = ("temperature", "momentum", "queue_size", "decoupled")
 OPTIMIZERS = {
     "lars": "contrastive.optimizers:LARS",
     "sgd": "contrastive.optimizers:SGD",
@@ -114,15 +115,10 @@ def settings_for(
 ) -> dict[str, Any]:
     """What a method and its optimizer are set to: as given, or the paper's where that is None.
 
-    Of the last four, `TABLE` has which the method takes.
-
-    - SimCLR: LARS, 0.075 x sqrt(batch), decay 1e-6, temperature 0.2: the paper has 0.1 with 8192
-      pictures a batch and finds higher ones better with fewer.
-    - MoCo v2: SGD, 0.03 x batch / 256, decay 1e-4, temperature 0.2, momentum 0.999, queue 65536,
-      but at most a quarter of the pictures, so that no picture meets itself there.
-    - BYOL: LARS, rate x batch / 256, decay and momentum of the official run whose number of epochs
-      is nearest: 40, 100, 300 or 1,000.
-    - AdamW, with any of them: 1e-3 x sqrt(batch / 256), decay 1e-2.
+    Not every method takes `SOME_TAKE`. SimCLR's temperature is 0.1 in the paper, with 8192
+    pictures a batch, which finds higher ones better with fewer. MoCo's queue has at most a quarter
+    of the pictures, so that no picture meets itself there. BYOL goes by the official run whose
+    number of epochs is nearest. AdamW is of no paper.
 
     Args:
         given: `method`, and any of what is returned; what else is in it does not count.

@@ -1,12 +1,11 @@
 """A pretext run: what is saved of it besides the state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from tqdm import tqdm
 
 from captioning.encoders.networks.batch_norm import estimate_statistics
@@ -14,7 +13,6 @@ from captioning.encoders.weights import save_encoder
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
 from contrastive.augment import Augmentation
-from contrastive.data import batches
 from contrastive.presets import View
 
 COLUMNS = "pictures_seen loss spread probe learning_rate pictures_per_second seconds".split()
@@ -25,6 +23,7 @@ COLUMNS = "pictures_seen loss spread probe learning_rate pictures_per_second sec
 MAY_CHANGE = (
     "learning_rate weight_decay temperature momentum steps image_size source_weights".split()
 )
+SAMPLE, SAMPLE_BATCH = 2000, 100  # pictures for batch statistics, and at a time
 
 
 class PretextRun(Run):
@@ -32,23 +31,22 @@ class PretextRun(Run):
 
     Args:
         model: compiled.
-        pixels: uint8 pictures (N, S, S, 3).
-        settings: of a `Run`; among them `steps`, its length, `batch_size` and `seed`, `encoder` and
-            `method`.
+        batches: `data.batches`, but for its batch size, `step` and `portion`.
+        settings: of a `Run`; among them `encoder`, `method`, `pictures`, their number, `batch_size`
+            and `steps`, the run's length.
         recipe: goes into the encoder's weights file. Its `image_size` is that of the pictures that
             features are taken of. Its `pictures_seen_before`, if there is such, were seen by the
             encoder that the run began from.
         row_steps: steps between two rows of the history; default: a pass over the pictures.
         probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
-        portion: which part of every batch this process computes, see `data.batches`.
-        picture_weights: how often each picture comes (N,), see `data.epoch_order`; default: once.
+        portion: which part of every batch this process computes.
         options: `save_minutes` and `stop_minutes` of a `Run`.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        pixels: np.ndarray,
+        batches: Callable[..., Iterator],
         output: Path,
         settings: dict[str, Any],
         recipe: dict[str, Any],
@@ -56,21 +54,17 @@ class PretextRun(Run):
         probe: Callable[[keras.Model], float] | None = None,
         probe_every: int = 5,
         portion: tuple[int, int] = (0, 1),
-        picture_weights: np.ndarray | None = None,
         **options: float | None,
     ) -> None:
         advice = "lower --learning-rate (or raise --temperature) and go on with --resume"
         means, writes = ("loss", "spread"), portion[0] == 0
         options |= {"columns": COLUMNS, "means": means, "may_change": MAY_CHANGE, "writes": writes}
         super().__init__(model, output, settings, advice=advice, **options)
-        self.pixels, self.picture_weights, self.portion = pixels, picture_weights, portion
-        self.recipe = recipe
-        self.weights_path = output / f"{settings['encoder']}-{settings['method']}.weights.h5"
+        self.batches, self.portion, self.recipe = batches, portion, recipe
         self.probe, self.probe_every = probe, probe_every
-        self.batch_size, self.steps, self.seed = (
-            settings[name] for name in ("batch_size", "steps", "seed")
-        )
-        self.row_steps = row_steps or len(pixels) // self.batch_size
+        self.batch_size, self.steps = settings["batch_size"], settings["steps"]
+        self.row_steps = row_steps or settings["pictures"] // self.batch_size
+        self.weights_path = output / f"{settings['encoder']}-{settings['method']}.weights.h5"
 
     def train(self) -> None:
         """Train to the last step, or until time is up.
@@ -82,42 +76,31 @@ class PretextRun(Run):
         while self.step < self.steps and not self.stopped:
             # The first row may be begun already, the last may be short.
             left = max(1, min(self.row_steps - self.part["steps"], self.steps - self.step))
-            stream = batches(
-                self.pixels,
-                self.batch_size,
-                seed=self.seed,
-                step=self.step,
-                portion=self.portion,
-                weights=self.picture_weights,
-            )
             complete = self.fit(
-                stream,
+                self.batches(self.batch_size, step=self.step, portion=self.portion),
                 f"row {len(self.history) + 1}",
                 steps=self.part["steps"] + left,
                 count=self.batch_size,
                 epochs=1,
                 steps_per_epoch=left,
             )
-            if self.step == self.steps:
-                self.estimate_statistics()
             if complete:
                 self._finish_row()
             self.save_results()
 
-    def estimate_statistics(self) -> None:
-        """Batch statistics of 2,000 whole pictures, of which features are taken, not of crops.
-
-        A longer run loses nothing: in training a network goes by each batch's own.
-        """
+    def _whole_pictures(self) -> Iterator:
+        """About 2,000 of the pictures, in batches, as features are taken of them: not crops."""
         whole = Augmentation(View(self.recipe["image_size"]))
-        size = min(100, len(self.pixels))
-        stream = batches(self.pixels, size, seed=self.seed, weights=self.picture_weights)
-        sample = islice(stream, min(20, len(self.pixels) // size))
-        estimate_statistics(self.model.encoder, (whole(pixels) for (pixels,) in sample))
+        size = min(SAMPLE_BATCH, self.settings["pictures"])
+        count = min(SAMPLE, self.settings["pictures"]) // size
+        return (whole(pixels) for (pixels,) in islice(self.batches(size), count))
 
     def _finish_row(self) -> None:
         part, seconds = self.part, max(self.part["seconds"], 1e-9)
-        due = self.step == self.steps or (len(self.history) + 1) % self.probe_every == 0
+        last = self.step == self.steps
+        if last:  # in a longer run nothing is lost: training goes by each batch's own statistics
+            estimate_statistics(self.model.encoder, self._whole_pictures())
+        due = last or (len(self.history) + 1) % self.probe_every == 0
         row = {
             "pictures_seen": self.step * self.batch_size,
             "loss": part["loss"],

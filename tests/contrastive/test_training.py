@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ import pytest
 
 from captioning.cli import UserError
 from captioning.encoders.weights import read_recipe
+from contrastive.data import batches
 from contrastive.presets import build_method, settings_for, views_for
 from contrastive.training import PretextRun
 from tests.pretext_tools import patterns, tiny_encoder, weights_of
@@ -25,10 +27,12 @@ def make_run(output: Path, method="simclr", steps=15, size=16, stop_minutes=None
     output.mkdir(exist_ok=True)
     given = {"method": method, **GIVEN, **given}
     run = {"encoder": "tiny", "batch_size": 8, "steps": steps, "seed": 4, "image_size": size}
+    run["pictures"] = 40
     settings = settings_for(given, batch_size=8, pictures=40, epochs=3) | run
     model = build_method(settings, tiny_encoder(), views_for(method, size))
     recipe = {"encoder": "tiny", "image_size": 24}
-    return PretextRun(model, patterns(40), output, settings, recipe, stop_minutes=stop_minutes)
+    stream = partial(batches, patterns(40), seed=4)
+    return PretextRun(model, stream, output, settings, recipe, stop_minutes=stop_minutes)
 
 
 def stop_after_a_step(output: Path, **options) -> None:
