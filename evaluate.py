@@ -139,6 +139,7 @@ def caption_by_models(
     from captioning.evaluation.confidence import confidence
     from captioning.evaluation.figures import Candidate
     from captioning.files import sha256
+    from captioning.images.names import find_ids
 
     # Grids are gigabytes, so only for a record that is kept.
     digests = {
@@ -147,7 +148,8 @@ def caption_by_models(
     }
     candidates = []
     for path, model, source, features in models:
-        found = dict(zip(ids, generate(model, features.of(ids), search), strict=True))
+        rows = features.of(find_ids(ids, features, source).values())
+        found = dict(zip(ids, generate(model, rows, search), strict=True))
         captions = {image_id: hypothesis.caption for image_id, hypothesis in found.items()}
         confidences = {image_id: confidence(*hypothesis) for image_id, hypothesis in found.items()}
         origin = {
@@ -179,6 +181,7 @@ def main() -> None:
     from captioning.evaluation.figures import Candidate, baselines, record, spread, table
     from captioning.evaluation.predictions import choose, read_predictions
     from captioning.files import check_writable, sha256, write_json
+    from captioning.images.names import find_ids
     from captioning.output.evaluation_page import GOOD, pictures_of, write_page
 
     # 1. Which images, against which references. Mistakes come to light before the work.
@@ -199,8 +202,7 @@ def main() -> None:
     }
     models = load_models(args, search) if args.model_path or not predictions else []
     for *_, features in models:
-        advice = "give --images and --captions of every data set, and write it with its folder"
-        ids = select(ids, split=split_name, advice=advice, features=features)
+        ids = select(ids, split=split_name, features=find_ids(ids, features, split_name))
     predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
     if args.report and not pictures:
         pictures = pictures_of(args.images[0], ids, dataset.files)

@@ -103,7 +103,7 @@ def caption_probe(
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
     read, squares = [], []
-    for good, pixels, _ in decode_batches(rest + out, size, BATCH):
+    for good, pixels, _ in decode_batches([(p, p) for p in rest + out], size, BATCH):
         read += good
         squares.append(pixels)
     fitted = len(set(read) & set(rest))

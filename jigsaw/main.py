@@ -16,7 +16,7 @@ from captioning.cli import (
     run,
     seed,
 )
-from captioning.encoders.table import trained_by
+from captioning.encoders.table import preprocessing_of, trained_by
 
 SHOWN = 4  # solved and unsolved puzzles in the picture
 
@@ -134,6 +134,7 @@ def main() -> None:
     }  # fmt: skip
     recipe = {
         **settings, "method": "jigsaw", "image_size": picture_size, "tiles": args.tiles,
+        "preprocessing": str(preprocessing_of(args.encoder).resized(picture_size)),
         "permutations": len(permutations), "dataset": Path(args.dataset).name,
     }  # fmt: skip
     this_run = training.JigsawRun(

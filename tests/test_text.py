@@ -97,12 +97,6 @@ def test_decoding_stops_at_the_end_word():
     assert vocabulary.decode([1, 3, 4, 2, 3]) == "dog runs"
 
 
-def test_a_vocabulary_of_rules_by_their_old_name_is_that_of_the_new_one():
-    words = ("startseq", "endseq", "dog")
-    assert Vocabulary(words, 5, "seed") == Vocabulary(words, 5, "original")
-    assert Vocabulary(words, 5, "seed").text_rules == "original"
-
-
 def test_a_vocabulary_without_end_word_is_refused():
     with pytest.raises(UserError, match="endseq"):
         Vocabulary(("startseq", "dog"), 5)

@@ -20,43 +20,49 @@ class Entry(NamedTuple):
             first; what is before them is the stem. Fine-tuning lets some of the last ones learn.
         layout: of public checkpoints, see `load_encoder`; None: it takes files of our own only.
         pretext: which pretext stages can train it.
-        supervised: `module:function` that gives the weights that it has without `--weights`, by
-            Keras layer name, and their digest; None: it has none.
+        supervised: `module:function` that gives the file of the weights that it has without
+            `--weights`; None: it has none.
     """
 
     network: str
     preprocessing: str
     stages: tuple[str, ...]
-    layout: str | None
+    layout: str | None = None
     pretext: tuple[str, ...] = ("contrastive",)
     supervised: str | None = None
 
 
 _NETWORKS = "captioning.encoders.networks"
-_RESNET_STAGES = ("stage1_", "stage2_", "stage3_", "stage4_")
+_RESNET50 = Entry(
+    f"{_NETWORKS}.resnet:resnet50",
+    "squash(224)|imagenet",
+    ("stage1_", "stage2_", "stage3_", "stage4_"),
+    layout="resnet",
+    pretext=("contrastive", "jigsaw"),
+)
 TABLE = {
     "efficientnet_lite0": Entry(
-        f"{_NETWORKS}.efficientnet:efficientnet_lite0", "squash(224)|centred",
-        ("blocks_1_", "blocks_3_", "blocks_5_", "blocks_8_", "blocks_11_"), "efficientnet",
-        supervised=f"{_NETWORKS}.efficientnet:supervised",
+        f"{_NETWORKS}.efficientnet:efficientnet_lite0",
+        "squash(224)|centred",
+        ("blocks_1_", "blocks_3_", "blocks_5_", "blocks_8_", "blocks_11_"),
+        layout="efficientnet",
+        supervised=f"{_NETWORKS}.efficientnet:supervised_weights",
     ),
-    "resnet18": Entry(
-        f"{_NETWORKS}.resnet:resnet18", "squash(224)|imagenet", _RESNET_STAGES, "resnet",
-        ("contrastive", "jigsaw"),
-    ),
-    "resnet50": Entry(
-        f"{_NETWORKS}.resnet:resnet50", "squash(224)|imagenet", _RESNET_STAGES, "resnet",
-        ("contrastive", "jigsaw"),
-    ),
+    "resnet18": _RESNET50._replace(network=f"{_NETWORKS}.resnet:resnet18"),
+    "resnet50": _RESNET50,
     "vit_small": Entry(
-        f"{_NETWORKS}.vit:vit_small", "squash(224)|imagenet",
-        ("block0_", "block3_", "block6_", "block9_"), "vit",
+        f"{_NETWORKS}.vit:vit_small",
+        "squash(224)|imagenet",
+        ("block0_", "block3_", "block6_", "block9_"),
+        layout="vit",
     ),
     "alexnet": Entry(
-        f"{_NETWORKS}.alexnet:alexnet", "squash(224)|imagenet",
-        ("conv1", "conv2", "conv3", "conv4"), None, ("jigsaw",),
+        f"{_NETWORKS}.alexnet:alexnet",
+        "squash(224)|imagenet",
+        ("conv1", "conv2", "conv3", "conv4"),
+        pretext=("jigsaw",),
     ),
-}  # fmt: skip
+}
 # A puzzle solver is a whole model in a file of its own, with other ways: `jigsaw_solver.py`.
 ENCODERS = (*TABLE, "jigsaw")
 

@@ -21,7 +21,8 @@ SCALES: dict[str, tuple[Channels, Channels]] = {
 }
 FORM = (
     "squash(SIZE) or resize(SIDE)|crop(SIZE), then |imagenet, |unit (pixels from 0 to 1), |centred "
-    "or |mean(R,G,B)|deviation(R,G,B) of pixels from 0 to 255"
+    "or |mean(R,G,B)|deviation(R,G,B) of pixels from 0 to 255, deviations above 0; sizes are "
+    "from 8 to 4096 pixels, SIZE no more than SIDE"
 )
 _PARTS = re.compile(
     r"(?:squash\((?P<squash>\d{1,5})\)|resize\((?P<resize>\d{1,5})\)\|crop\((?P<crop>\d{1,5})\))"
@@ -83,30 +84,20 @@ def parse(text: str, default: Preprocessing) -> Preprocessing:
         UserError: the text is of another form, or its numbers cannot be.
     """
     found = _PARTS.fullmatch(text)
-    if found is None:
-        raise UserError(f"preprocessing {text!r:.60}: must be {FORM}")
-    size = int(found["squash"] or found["crop"])
-    resize = int(found["resize"]) if found["resize"] else None
-    mean, deviation = default.mean, default.deviation
-    if found["scale"]:
-        if found["scale"] not in SCALES:
-            raise UserError(f"preprocessing {text!r:.60}: must be {FORM}")
-        mean, deviation = SCALES[found["scale"]]
-    elif found["mean"]:
-        mean, deviation = _channels(found["mean"], text), _channels(found["deviation"], text)
-    if not 8 <= size <= 4096 or not size <= (resize or size) <= 4096 or min(deviation) <= 0:
-        raise UserError(
-            f"preprocessing {text!r:.60}: cannot be; pictures have 8 to 4096 pixels a side, a crop "
-            "no more than there are, and deviations are above 0"
-        )
-    return Preprocessing(size, resize, mean, deviation)
-
-
-def _channels(text: str, whole: str) -> Channels:
     try:
-        numbers = tuple(map(float, text.split(",")))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise UserError(f"preprocessing {whole!r:.60}: mean and deviation have three numbers each")
-    return numbers
+        size = int(found["squash"] or found["crop"])
+        resize = int(found["resize"]) if found["resize"] else None
+        mean, deviation = default.mean, default.deviation
+        if found["scale"]:
+            mean, deviation = SCALES[found["scale"]]
+        elif found["mean"]:
+            mean, deviation = (
+                tuple(map(float, found[name].split(","))) for name in ("mean", "deviation")
+            )
+        finite = all(map(math.isfinite, mean + deviation))
+        normalizes = len(mean) == len(deviation) == 3 and finite and min(deviation) > 0
+        if not normalizes or not 8 <= size <= (resize or size) <= 4096:
+            raise ValueError
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"preprocessing {text!r:.60}: must be {FORM}") from error
+    return Preprocessing(size, resize, mean, deviation)

@@ -52,10 +52,9 @@ def batches(
     """
     random = np.random.default_rng((seed, epoch))
     colour = np.random.default_rng((seed, epoch, 1))
-    owner = {path: image_id for image_id, path in images.items()}
-    paths = [path for path, one in owner.items() for _ in range(times[one] if times else 1)]
-    random.shuffle(paths)
-    looks = iter(random.integers(1 if whole else 3, size=len(paths)))  # 0: the whole
+    shown = [one for one in images.items() for _ in range(times[one[0]] if times else 1)]
+    random.shuffle(shown)
+    looks = iter(random.integers(1 if whole else 3, size=len(shown)))  # 0: the whole
     seen: Counter[Path] = Counter()
 
     def square_of(path: Path):
@@ -65,12 +64,12 @@ def batches(
         return view(number, path.name, preprocessing.square, least_area)
 
     for read, pixels, errors in decode_batches(
-        paths, preprocessing.size, batch_size, square_of=square_of
+        shown, preprocessing.size, batch_size, square_of=square_of
     ):
         unreadable += map(str, errors)
         chosen: list[list[int]] = []
-        for path in read:
-            own = captions[owner[path]]
+        for image_id in read:
+            own = captions[image_id]
             chosen += [own[n] for n in np.resize(random.permutation(len(own)), count)]
         if chosen:
             longest = max(map(len, chosen)) - 1
@@ -84,18 +83,19 @@ def batches(
 
 def judge(encoder, decoder, pictures: Mapping[str, Path], captions, *, keep_unknown: bool) -> float:
     """The decoder's loss a word on pictures as they are encoded now, whose features fit memory."""
-    owner, wanted = {path: image_id for image_id, path in pictures.items()}, encoder.preprocessing
+    wanted = encoder.preprocessing
     ids: list[str] = []
     rows = []
-    together = min(JUDGED, len(owner))
+    together = min(JUDGED, len(pictures))
     for read, pixels, _ in decode_batches(
-        list(owner), wanted.size, together, square_of=lambda path: wanted.square
+        list(pictures.items()), wanted.size, together, square_of=lambda path: wanted.square
     ):
         if read:
-            ids += [owner[path] for path in read]
+            ids += read
             rows.append(encoder.encode(pixels, together, grid=decoder.grid))
     if not rows:
-        raise UserError(f"{next(iter(owner))}: like all pictures that judge, it cannot be read")
+        first = next(iter(pictures.values()))
+        raise UserError(f"{first}: like all pictures that judge, it cannot be read")
     features = Features(ids, np.concatenate(rows), encoder.info)
     judged = CaptionBatches(
         features, captions, ids, decoder.vocabulary, batch_size=128, keep_unknown=keep_unknown

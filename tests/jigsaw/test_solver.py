@@ -98,7 +98,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         ({"dtype": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {}}}, "names"),
         ({"permutations": [list(range(16))]}, "its network has"),
         ({"encoder": "resnet50"}, "its network has"),
-        ({"encoder": "elsewhere"}, "cannot be loaded"),
+        ({"encoder": "elsewhere"}, "not the file of"),
         ({"picture_size": 10**9}, "which cannot be"),
         ({"crop_size": "42"}, "which cannot be"),
         ({"tile_size": 15}, "do not fit cells"),

@@ -48,7 +48,8 @@ def make_run(
         for split in ("train", "val")
     ]
     return training.JigsawRun(
-        solver, *puzzles, output, dict(solver.settings), {"encoder": "alexnet", "image_size": 32},
+        solver, *puzzles, output, dict(solver.settings),
+        {"encoder": "alexnet", "preprocessing": "squash(32)|imagenet"},
         epochs=epochs, learning_rate=learning_rate, **options,
     )  # fmt: skip
 

@@ -57,7 +57,7 @@ def test_killed_extraction_resumes_with_the_same_features(dataset, tmp_path):
 
 @pytest.mark.slow
 def test_killed_training_resumes_with_the_same_history(pipeline, tmp_path):
-    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
+    for name in ("features.pkl", "descriptions.txt", "descriptions.txt.json"):
         shutil.copy(pipeline.work / name, tmp_path)
     arguments = ["--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev,
                  "--epochs", 8, "--batch-size", 4]  # fmt: skip

@@ -29,7 +29,7 @@ def train(data, cwd, *arguments):
 def views(pipeline, tmp_path_factory):
     """A folder with what stages 1 and 4 left and, beside the features, two views of them."""
     folder = tmp_path_factory.mktemp("views")
-    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
+    for name in ("features.pkl", "descriptions.txt", "descriptions.txt.json"):
         shutil.copy(pipeline.work / name, folder)
     for number in (1, 2):
         result = extract(pipeline.data, folder, "--view", number)
@@ -77,7 +77,9 @@ def test_views_are_taken_for_what_they_are(pipeline, views, tmp_path):
         "features.pkl",
         "a view should not replace",
     )
-    assert_refused(extract(data, views, "--view", 1, "--only", "captions"), "--view is of features")
+    assert_refused(
+        extract(data, views, "--view", 1, "--only", "captions"), "--view are of features"
+    )
 
 
 def test_rare_words_are_left_out_of_model_and_tokenizer_alike(pipeline, views, tmp_path):
@@ -93,12 +95,10 @@ def test_rare_words_are_left_out_of_model_and_tokenizer_alike(pipeline, views, t
     made = run_script(TOKENIZE, "--train-split", data.train, cwd=tmp_path)
     assert f"{len(words)} words of 7 uses or more" in made.stdout
     assert read_tokenizer(tmp_path / "tokenizer.pkl", 20).words == words
+    # The model carries its words: another tokenizer beside it does not stop it.
+    run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path)
     captioned = run_script(CAPTION, data.images / data.names[0], cwd=tmp_path)
     assert captioned.returncode == 0, captioned.stderr
-
-    run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path)
-    refused = run_script(CAPTION, data.images / data.names[0], cwd=tmp_path)
-    assert_refused(refused, "tokenizer.pkl", "--min-count")
 
 
 def test_resuming_with_other_views_is_refused(pipeline, views, tmp_path):

@@ -28,10 +28,14 @@ class BatchNormalization(layers.BatchNormalization):
 
         nothing = ops.zeros((0,))
         outputs, mean, variance, *_ = raw_ops.FusedBatchNormV3(
-            x=inputs, mean=nothing, variance=nothing, epsilon=self.epsilon, is_training=True,
+            x=inputs,
+            mean=nothing,
+            variance=nothing,
+            epsilon=self.epsilon,
+            is_training=True,
             scale=self.gamma if self.scale else ops.ones_like(self.moving_mean),
             offset=self.beta if self.center else ops.zeros_like(self.moving_mean),
-        )  # fmt: skip
+        )
         # The kernel's variance is divided by one less than the count; the layer's is not.
         count = ops.cast(ops.size(inputs) // ops.shape(inputs)[-1], "float32")
         variance = variance * (count - 1) / count
