@@ -7,6 +7,7 @@ from captioning.encoders.encoder import Encoder, NotFinite
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.networks.efficientnet import supervised_weights
 from captioning.encoders.table import build_network
+from captioning.features.extraction import extract
 from captioning.files import EXAMPLES
 from captioning.images.reading import load_rgb
 from captioning.untrusted.checkpoints import read_checkpoint
@@ -140,3 +141,14 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, name):
 def test_unknown_encoder_is_refused_and_known_ones_are_named():
     with pytest.raises(UserError, match="resnet50"):
         load_encoder("vgg16")
+
+
+def test_stage_1_stops_at_features_that_are_not_finite_and_names_picture_and_encoder(tmp_path):
+    paths = {"cat": EXAMPLES / "cat.jpg", "dog": EXAMPLES / "dog.jpg"}
+    pixels = keras.Input((None, None, 3))
+    encoder = Encoder(
+        keras.Model(pixels, {"pooled": pixels[:, 0, 0] * 1e38}), {"encoder": "made up"}
+    )
+    with pytest.raises(UserError, match=r"cat\.jpg: the encoder made up .*not finite"):
+        extract(encoder, paths, tmp_path / "features.pkl", batch_size=2, resume=False)
+    assert not (tmp_path / "features.pkl").exists()
