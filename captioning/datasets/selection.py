@@ -82,7 +82,7 @@ def select_for_training(
 
     Args:
         repeat: a number for each split of `train`; an image of several goes by the first.
-        limit: take the first so many of each training split only.
+        limit: take the first so many of each split only.
         sources: of features or pictures, which images must be in besides `descriptions`.
 
     Raises:
@@ -98,14 +98,18 @@ def select_for_training(
     captions = sum(len(descriptions[image_id]) for image_id in rest)
     report_skipped(f"images, with {captions} captions, that are in no split", rest)
     chosen, judging = (
-        select_each(splits, **sources, descriptions=descriptions) for splits in named
+        {
+            split: ids[:limit]
+            for split, ids in select_each(splits, **sources, descriptions=descriptions).items()
+        }
+        for splits in named
     )
     times: dict[str, int] = {}
     for split, count in zip(train, repeat or [1] * len(train), strict=True):
-        for image_id in chosen[split][:limit]:
+        for image_id in chosen[split]:
             times.setdefault(image_id, count)
         if len(train) > 1 or count > 1:
-            print(f"{split}: {len(chosen[split][:limit])} images, seen {count} x an epoch")
+            print(f"{split}: {len(chosen[split])} images, seen {count} x an epoch")
     dev_ids = every_id(judging)
     if both := [image_id for image_id in dev_ids if image_id in times]:
         print(f"{len(both)} images judge and are trained on, which flatters: {first_ten(both)}")

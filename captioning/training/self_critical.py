@@ -96,15 +96,14 @@ def steps(
 
 
 def train_epoch(
-    run: Run, features, ids: Sequence[str], reward: CiderD, *,
-    samples: int, batch_size: int, seed: int,
-) -> None:  # fmt: skip
-    """One pass of training, a row of the run, whose `reward` is the mean of all that was drawn."""
-    epoch, total = len(run.history), 0.0
-    passed = steps(
-        run.model, features, ids, reward,
-        samples=samples, batch_size=batch_size, seed=seed, epoch=epoch,
-    )  # fmt: skip
+    run: Run, features, ids: Sequence[str], reward: CiderD, epoch: int, batch_size: int, **options
+) -> None:
+    """One pass of training, a row of the run, whose `reward` is the mean of all that was drawn.
+
+    `options` are `samples` and `seed` of `steps`.
+    """
+    passed = steps(run.model, features, ids, reward, epoch=epoch, batch_size=batch_size, **options)
+    total = 0.0
     with run.row(f"epoch {epoch + 1}", -(-len(ids) // batch_size), len(ids)):
         for number, mean in enumerate(passed, start=1):
             total += mean

@@ -44,7 +44,7 @@ for file in map(Path, left):
         file.write_text(json.dumps({**about, "rows": rows}))
 """
 SCRIPTS = ("1_data_preprocessor.py", "2_train_IC_model.py", "evaluate.py", "contrastive/main.py",
-           "captioning/fine_tuning.py")  # fmt: skip
+           "tools/fine_tuning.py")  # fmt: skip
 
 
 def with_stubs(folder: Path) -> Path:

@@ -1,8 +1,5 @@
 """Self-critical training: draws, advantages, and that what is rewarded becomes more probable."""
 
-import csv
-import subprocess
-
 import keras
 import numpy as np
 import pytest
@@ -10,14 +7,7 @@ import pytest
 from captioning.evaluation.cider import CiderD
 from captioning.features.reading import Features
 from captioning.training.self_critical import advantages, draw, judge, scorer, steps, words_of
-from tests import zygote
-from tests.conftest import ROOT, assert_refused, run_script
 from tests.decoder_tools import NAMES, features_for, tiny
-
-
-def run_module(*arguments) -> subprocess.CompletedProcess:
-    return zygote.run([*map(str, arguments)], ROOT)
-
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
 
@@ -84,29 +74,3 @@ def test_the_end_word_is_scored():
     assert isinstance(reward, CiderD)
     assert reward.score("x", ["a", "b", "c", "endseq"]) == pytest.approx(10)
     assert reward.score("x", ["a", "b", "c"]) < 9
-
-
-@pytest.mark.slow
-def test_a_trained_model_goes_on_as_a_user_runs_it(pipeline, tmp_path):
-    data, work = pipeline.data, pipeline.work
-    command = [
-        "-m", "captioning.self_critical",
-        "--model", work / "checkpoints" / "best_model.keras",
-        "--features", work / "features.pkl", "--descriptions", work / "descriptions.txt",
-        "--train-split", data.train, "--dev-split", data.dev, "--batch-size", 4,
-        "--output-dir", tmp_path / "out",
-    ]  # fmt: skip
-    assert_refused(run_module(*command, "--samples", 1), "--samples 1")
-    (tmp_path / "one.txt").write_text(data.names[0])
-    assert_refused(run_module(*command, "--dev-split", tmp_path / "one.txt"), "two or more")
-    for epochs, more in ((1, []), (2, ["--resume"])):
-        result = run_module(*command, "--epochs", epochs, *more)
-        assert result.returncode == 0, result.stderr
-    with open(tmp_path / "out" / "history.csv", newline="") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
-    captioned = run_script(
-        "5_test.py", data.images / data.names[0], "--model",
-        tmp_path / "out" / "checkpoints" / "best_model.keras",
-        "--tokenizer", work / "tokenizer.pkl", cwd=tmp_path,
-    )  # fmt: skip
-    assert captioned.returncode == 0, captioned.stderr
