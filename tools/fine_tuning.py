@@ -96,17 +96,9 @@ def main() -> None:
         one: [decoder.vocabulary.encode(text, unknown) for text in data.descriptions[one]]
         for one in train
     }
-    batches = ImageBatches(
-        train,
-        captions,
-        encoder.preprocessing,
-        args.batch_size,
-        args.captions,
-        args.seed,
-        repeats=data.repeats,
-        least_area=args.least_area,
-        colour_jitter=args.colour_jitter,
-    )
+    of = (encoder.preprocessing, args.batch_size, args.captions, args.seed)
+    views = {"least_area": args.least_area, "colour_jitter": args.colour_jitter}
+    batches = ImageBatches(train, captions, *of, repeats=data.repeats, **views)
     depths = end_to_end.thaw(encoder.network, encoder.info["encoder"], args.stages)
     model = end_to_end.EndToEnd(encoder.network, decoder, args.captions)
     optimizer = AdamW(

@@ -25,23 +25,15 @@ class ImageBatches:
 
     Two images of three are seen in part, of `least_area` or more (`captioning.images.views`); with
     `colour_jitter` brightness, contrast and saturation are drawn anew, too.
-
-    Args:
-        images: paths by `image_id`.
-        captions: of each image, as numbers of words.
-        preprocessing: the encoder's.
-        batch_size: images.
-        per_image: captions of an image in a batch.
-        repeats: how often an epoch has each image, each time in a view of its own; default: once.
     """
 
-    images: Mapping[str, Path]
-    captions: Mapping[str, Sequence[list[int]]]
-    preprocessing: Preprocessing
-    batch_size: int
-    per_image: int
+    images: Mapping[str, Path]  # by `image_id`
+    captions: Mapping[str, Sequence[list[int]]]  # of each image, as numbers of words
+    preprocessing: Preprocessing  # the encoder's
+    batch_size: int  # images
+    per_image: int  # captions of an image in a batch
     seed: int = 0
-    repeats: Mapping[str, int] | None = None
+    repeats: Mapping[str, int] | None = None  # an image's in an epoch, each in a view of its own
     least_area: float = LEAST_AREA
     colour_jitter: bool = False
 

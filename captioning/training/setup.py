@@ -2,9 +2,8 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from captioning.datasets import described, find_all_pictures, fingerprint, select_for_training
 from captioning.datasets.descriptions import read_descriptions
@@ -12,32 +11,21 @@ from captioning.features.reading import read_features
 from captioning.files import check_writable
 from captioning.text import Vocabulary, build_vocabulary
 
-# What a resumed run may be given anew; files may lie elsewhere, and are known by what is in them.
-PATHS = ("descriptions", "features", "images", "model", "weights", "output_dir")
-MAY_CHANGE = {*PATHS, "patience", "repeat", "resume"}  # `repeat` is in the described splits
+# Of a resumed run. Files may lie elsewhere, and are known by what is in them.
+MAY_CHANGE = {"descriptions", "features", "images", "model", "weights", "output_dir"}
+MAY_CHANGE |= {"patience", "resume", "repeat"}  # the last of which is in `described` splits
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What a script trains on.
+class TrainingData(NamedTuple):
+    """What a script trains on."""
 
-    Args:
-        descriptions: cleaned captions by `image_id`.
-        text_rules: by which they were cleaned.
-        source: `Features`, or the images' paths by `image_id`.
-        repeats: how often an epoch sees each training image.
-        dev_ids: the images that choose the best epoch.
-        vocabulary: of the training captions, if the script has a `--min-count`.
-        settings: what a run on these data depends on.
-    """
-
-    descriptions: dict[str, list[str]]
-    text_rules: str
-    source: Mapping[str, Any]
-    repeats: dict[str, int]
-    dev_ids: list[str]
-    vocabulary: Vocabulary | None
-    settings: dict[str, Any]
+    descriptions: dict[str, list[str]]  # cleaned captions by `image_id`
+    text_rules: str  # by which they were cleaned
+    source: Mapping[str, Any]  # `Features`, or the images' paths, by `image_id`
+    repeats: dict[str, int]  # how often an epoch sees each training image
+    dev_ids: list[str]  # the images that choose the best epoch
+    vocabulary: Vocabulary | None  # of the training captions, if the script has a --min-count
+    settings: dict[str, Any]  # what a run depends on
 
 
 def set_up(args: Namespace) -> TrainingData:

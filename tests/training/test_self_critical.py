@@ -6,7 +6,15 @@ import pytest
 
 from captioning.evaluation.cider import CiderD
 from captioning.features.reading import Features
-from captioning.training.self_critical import advantages, draw, judge, scorer, steps, words_of
+from captioning.training.run import Run
+from captioning.training.self_critical import (
+    advantages,
+    draw,
+    judge,
+    scorer,
+    train_epoch,
+    words_of,
+)
 from tests.decoder_tools import NAMES, features_for, tiny
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -57,15 +65,16 @@ def test_advantage_is_the_reward_less_the_mean_of_the_others():
 
 
 @pytest.mark.slow
-def test_rewarded_captions_become_more_probable():
+def test_rewarded_captions_become_more_probable(tmp_path):
     model = tiny("merge", WORDS, 7)
     ids = ["x", "y"]
     features = Features(ids, np.eye(2, model.feature_size, dtype=np.float32), {})
     reward = scorer({"x": ["a b c"], "y": ["d e f"]}, ids)
     model.compile(optimizer=keras.optimizers.Adam(0.02), jit_compile=False)
+    run = Run(model, tmp_path, {}, means=("reward",))
     before = judge(model, features, ids, reward)
     for epoch in range(60):
-        list(steps(model, features, ids, reward, samples=20, batch_size=2, seed=0, epoch=epoch))
+        train_epoch(run, features, ids, reward, epoch, samples=20, batch_size=2, seed=0)
     assert judge(model, features, ids, reward) > before + 2
 
 
