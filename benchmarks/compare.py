@@ -65,7 +65,7 @@ ON_CAPTIONS = """
     --seed {seed} --output-dir {own}/frozen -> {own}/frozen/checkpoints/best_model.keras
 evaluate.py --model-path {own}/frozen/checkpoints/best_model.keras --beam-width 3
     --features {shared}/whole.h5 --output {own}/frozen.json -> {own}/frozen.json
--m captioning.fine_tuning --model {own}/frozen/checkpoints/best_model.keras {given}
+tools/fine_tuning.py --model {own}/frozen/checkpoints/best_model.keras {given}
     {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt --seed {seed}
     --output-dir {own}/fine-tuned -> {own}/fine-tuned/checkpoints/best_model.keras
 1_data_preprocessor.py {extract} --features {own}/fine-tuned.h5
