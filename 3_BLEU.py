@@ -75,15 +75,10 @@ def main() -> None:
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
     import_keras()
-    from captioning.captioners.loading import (
-        check_features,
-        find_captioner,
-        load_captioner,
-        tokenizer_for,
-    )
+    from captioning.captioners.loading import check_features, find_captioner, load_captioner
 
     model_path = Path(args.model) if args.model else find_captioner()
-    model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
+    model = load_captioner(model_path, args.tokenizer)
     features_path = args.features or find_features(model.grid)
     features = read_features(features_path)
     check_features(model, model_path, features, features_path)

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from captioning.captioners.original import load_original
-from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.ensemble import Ensemble
@@ -49,40 +48,25 @@ def find_captioner() -> Path:
     return (added or found)[0]
 
 
-def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | None:
-    """The tokenizer that is given; else, where the model has no words of its own, the one found."""
-    if given is None and model_path.suffix in (".h5", ".hdf5"):
-        return find_artifact("tokenizer.pkl")
-    return given
-
-
-def tokenizer_beside(model_path: Path) -> Path | None:
-    """The tokenizer that stage 4 left where stage 2 left the model, to be checked against it."""
-    folder = model_path.parent
-    path = (folder.parent if folder.name == "checkpoints" else folder) / "tokenizer.pkl"
-    return path if path.is_file() else None
-
-
 def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
-    """Load a decoder. A `.keras` file carries its vocabulary; an `.h5` needs the tokenizer's.
+    """Load a decoder. Nothing from the file is executed.
 
-    Nothing from the file is executed. A tokenizer that is given must match the vocabulary.
+    Args:
+        tokenizer: the vocabulary of an `.h5` model; by default `tokenizer.pkl` here or in
+            `Pre-trained/`. A `.keras` model carries its own.
 
     Raises:
         UserError: no such file, damaged, not a decoder of this project, or another vocabulary.
     """
     path = existing_file(path, "model", "train one with 2_train_IC_model.py")
     if path.suffix in (".h5", ".hdf5"):
+        tokenizer = tokenizer or find_artifact("tokenizer.pkl")
         if tokenizer is None:
             raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
         return load_original(path, tokenizer)
     kinds = (Ensemble, *map(decoder_class, DECODERS))
     known = {f"captioning>{kind.__name__}" for kind in kinds}
-    model = load_keras_file(path, known=known, what="caption decoder")
-    if tokenizer is not None:
-        words = read_tokenizer(tokenizer, model.vocabulary.max_length).words
-        _check_vocabulary(path, model.vocabulary.words, tokenizer, words)
-    return model
+    return load_keras_file(path, known=known, what="caption decoder")
 
 
 def load_trained(path: str | Path, output: Path) -> Decoder:
@@ -156,21 +140,6 @@ def check_encoder(
 def _name(encoder: Mapping[str, Any]) -> str:
     digest = str(encoder.get("weights_sha256") or "none")[:12]
     return f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest})"
-
-
-def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tuple[str, ...]):
-    if len(words) != len(others):
-        raise UserError(
-            f"{tokenizer}: has {len(others)} words, but {model_path} was trained with "
-            f"{len(words)}; make the tokenizer from the descriptions that trained the model, with "
-            "the --min-count that it was trained with"
-        )
-    for number, (word, other) in enumerate(zip(words, others, strict=True), start=1):
-        if word != other:
-            raise UserError(
-                f"{tokenizer}: both have {len(words)} words, but word {number} is '{other}' "
-                f"and in {model_path} it is '{word}'; they come from different captions"
-            )
 
 
 def encoder_of(

@@ -111,7 +111,7 @@ def test_stage_5_captions_pictures_in_every_format(pipeline):
         cwd=pipeline.work,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("model checkpoints/best_model.keras, tokenizer tokenizer.pkl")
+    assert result.stdout.startswith("model checkpoints/best_model.keras, your own")
     captions = json.loads((pipeline.work / "captions.json").read_text())
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
@@ -209,8 +209,6 @@ def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
     assert record["beside"] == {model.stem: other}
     assert f"<b>{model.stem}:</b> {other}" in (tmp_path / "c.html").read_text()
     assert f"{record['confidence']:.2f}" == row["confidence"]
-    plain = 16 + 240 + 66 + 16
-    assert Image.open(tmp_path / "c.png").height == plain + 66
 
 
 @pytest.fixture(scope="module")
@@ -237,9 +235,7 @@ def test_grids_train_a_decoder_that_captions_pictures(pipeline, grids, tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     picture = data.images / data.names[0]
-    captioned = run_script(
-        SCRIPTS[4], picture, "--tokenizer", pipeline.work / "tokenizer.pkl", cwd=tmp_path
-    )
+    captioned = run_script(SCRIPTS[4], picture, cwd=tmp_path)
     assert captioned.returncode == 0, captioned.stderr
     caption = captioned.stdout.splitlines()[-1]
     assert caption.startswith(f"{picture}: ")

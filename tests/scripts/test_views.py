@@ -93,12 +93,10 @@ def test_rare_words_are_left_out_of_model_and_tokenizer_alike(pipeline, views, t
     made = run_script(TOKENIZE, "--train-split", data.train, cwd=tmp_path)
     assert f"{len(words)} words of 7 uses or more" in made.stdout
     assert read_tokenizer(tmp_path / "tokenizer.pkl", 20).words == words
+    # The model carries its words: another tokenizer beside it does not stop it.
+    run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path)
     captioned = run_script(CAPTION, data.images / data.names[0], cwd=tmp_path)
     assert captioned.returncode == 0, captioned.stderr
-
-    run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path)
-    refused = run_script(CAPTION, data.images / data.names[0], cwd=tmp_path)
-    assert_refused(refused, "tokenizer.pkl", "--min-count")
 
 
 def test_resuming_with_other_views_is_refused(pipeline, views, tmp_path):

@@ -106,7 +106,6 @@ def test_a_trained_model_goes_on_as_a_user_runs_it(pipeline, tmp_path):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     captioned = run_script(
         "5_test.py", data.images / data.names[0], "--model",
-        tmp_path / "out" / "checkpoints" / "best_model.keras",
-        "--tokenizer", work / "tokenizer.pkl", cwd=tmp_path,
+        tmp_path / "out" / "checkpoints" / "best_model.keras", cwd=tmp_path,
     )  # fmt: skip
     assert captioned.returncode == 0, captioned.stderr
