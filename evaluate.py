@@ -5,10 +5,16 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
+from captioning import datasets
 from captioning.arguments import positive_float, shared
 from captioning.cli import ArgumentParser, UserError, import_keras, run
-from captioning.datasets import DATASETS
 from captioning.decoders import search_settings
+from captioning.evaluation.coco_toolkit import CocoToolkit
+from captioning.evaluation.confidence import calibration, confidence
+from captioning.evaluation.figures import Candidate, baselines, record, spread, table
+from captioning.evaluation.predictions import choose, read_predictions
+from captioning.files import check_writable, sha256, write_json
+from captioning.output.evaluation_page import GOOD, write_page
 
 
 def parse_arguments():
@@ -39,7 +45,7 @@ def parse_arguments():
         '[{"image_id": ..., "caption": ...}]',
     )
     shared(parser, "--captions")
-    shared(parser, "--dataset", choices=DATASETS)
+    shared(parser, "--dataset", choices=datasets.DATASETS)
     shared(parser, "--split", "--split-seed")
     search_settings.add_arguments(parser, beam_width=3)
     add(
@@ -73,18 +79,22 @@ def load_models(args, search: search_settings.Search) -> list:
 
     paths = list(map(Path, args.model_path or [find_captioner()]))
     models = [load_captioner(path, args.tokenizer) for path in paths]
-    sources = list(map(Path, args.features or [find_features(model.grid) for model in models]))
-    if len(sources) not in (1, len(paths)):
+    sources = args.features or [find_features(model.grid) for model in models]
+    if len(sources) == 1:
+        sources = sources * len(paths)
+    if len(sources) != len(paths):
         raise UserError(
-            f"--features: {len(sources)} files for {len(paths)} models; give one for all, or one "
-            "each"
+            f"--features: {len(sources)} files for {len(paths)} models; give one, or one each"
         )
-    sources = sources * len(paths) if len(sources) == 1 else sources
-    files = {path: read_features(path) for path in dict.fromkeys(sources)}
-    for path, model, source in zip(paths, models, sources, strict=True):
-        check_features(model, path, files[source], source)
+    files = {source: read_features(source) for source in dict.fromkeys(map(Path, sources))}
+    rows = [
+        (path, model, Path(source), files[Path(source)])
+        for path, model, source in zip(paths, models, sources, strict=True)
+    ]
+    for path, model, source, features in rows:
+        check_features(model, path, features, source)
         search.check_length(model.vocabulary)
-    return [(*row, files[row[-1]]) for row in zip(paths, models, sources, strict=True)]
+    return rows
 
 
 def caption_by_models(
@@ -94,15 +104,12 @@ def caption_by_models(
     if not models:  # then nothing here needs TensorFlow
         return []
     from captioning.decoders.search import generate
-    from captioning.evaluation.confidence import confidence
-    from captioning.evaluation.figures import Candidate
-    from captioning.files import sha256
 
     candidates = []
     for path, model, source, features in models:
         found = dict(zip(ids, generate(model, features.of(ids), search), strict=True))
-        captions = {image_id: hypothesis.caption for image_id, hypothesis in found.items()}
-        confidences = {image_id: confidence(*hypothesis) for image_id, hypothesis in found.items()}
+        captions = {name: hypothesis.caption for name, hypothesis in found.items()}
+        confidences = {name: confidence(*hypothesis) for name, hypothesis in found.items()}
         # Grids are gigabytes, so only for a record that is kept.
         digest = sha256(source) if args.output and source.is_file() else None
         origin = {"model": str(path), "model_sha256": sha256(path), "features": str(source)}
@@ -118,46 +125,33 @@ def main() -> None:
         raise UserError("--spread: one model has none; give two or more with --model-path")
     if args.calibrate and args.predictions and not args.model_path:
         raise UserError("--calibrate: captions made elsewhere have no confidence; give a model")
-    from captioning.datasets import (
-        described,
-        every_id,
-        read_datasets,
-        read_splits,
-        read_with_pictures,
-        select,
-        select_each,
-    )
-    from captioning.evaluation.coco_toolkit import CocoToolkit
-    from captioning.evaluation.confidence import calibration
-    from captioning.evaluation.figures import Candidate, baselines, record, spread, table
-    from captioning.evaluation.predictions import choose, read_predictions
-    from captioning.files import check_writable, sha256, write_json
-    from captioning.output.evaluation_page import GOOD, write_page
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
     for output in filter(None, (args.output, args.report)):
         check_writable(output)
     if args.report or len(args.images) > 1:
-        dataset, pictures, *_ = read_with_pictures(args.images, args.captions, args.dataset)
+        dataset, pictures, *_ = datasets.read_with_pictures(
+            args.images, args.captions, args.dataset
+        )
     else:
-        dataset = read_datasets(args.captions, args.dataset)
+        dataset = datasets.read_datasets(args.captions, args.dataset)
     references = dataset.captions
-    splits = read_splits(args.split, references, seed=args.split_seed)
-    split, split_name = every_id(splits), described(args.split)
-    ids = every_id(select_each(splits, references=references))
-    predictions = {
+    splits = datasets.read_splits(args.split, references, seed=args.split_seed)
+    split, split_name = datasets.every_id(splits), datasets.described(args.split)
+    ids = datasets.every_id(datasets.select_each(splits, references=references))
+    elsewhere = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }
-    models = load_models(args, search) if args.model_path or not predictions else []
+    models = load_models(args, search) if args.model_path or not elsewhere else []
     for *_, features in models:
         advice = "give --images and --captions of every data set, and write it with its folder"
-        ids = select(ids, split=split_name, advice=advice, features=features)
-    predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
+        ids = datasets.select(ids, split=split_name, advice=advice, features=features)
+    elsewhere = {path: choose(ids, captions, path) for path, captions in elsewhere.items()}
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
     candidates = caption_by_models(args, search, models, ids, references)
-    for path, captions in predictions.items():
+    for path, captions in elsewhere.items():
         origin = {"predictions": path, "predictions_sha256": sha256(path)}
         candidates.append(Candidate(path, captions, references, origin))
     shown = len(candidates)
