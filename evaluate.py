@@ -148,6 +148,8 @@ def main() -> None:
         advice = "give --images and --captions of every data set, and write it with its folder"
         ids = datasets.select(ids, split=split_name, advice=advice, features=features)
     elsewhere = {path: choose(ids, captions, path) for path, captions in elsewhere.items()}
+    if args.calibrate and len(ids) < 2:
+        raise UserError("--calibrate: CIDEr-D needs two images or more")
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
     candidates = caption_by_models(args, search, models, ids, references)
@@ -167,6 +169,8 @@ def main() -> None:
     if toolkit.without_meteor:
         print(f"METEOR: n/a ({toolkit.without_meteor})")
         settings += f", METEOR n/a ({toolkit.without_meteor})"
+    if len(ids) < 2:
+        print("CIDEr-D: n/a (needs two images or more)")
     for candidate, scores in rows[: len(models)] if args.calibrate else ():
         values = candidate.confidences
         scored = [scores.cider[image_id] for image_id in values]

@@ -28,9 +28,10 @@ FIGURES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D
 class Scores(NamedTuple):
     """What one set of captions got."""
 
-    figures: dict[str, float | None]  # by `FIGURES`; None for METEOR where Java is not to be had
+    # By `FIGURES`; None: METEOR where Java is not to be had, CIDEr-D of a single image.
+    figures: dict[str, float | None]
     others: dict[str, float]  # by `metrics.METRICS`
-    cider: dict[str, float]  # CIDEr-D of each image's caption; their mean is the figure
+    cider: dict[str, float | None]  # of each image's caption; their mean is the figure
 
 
 class JavaFailed(Exception):
@@ -103,11 +104,14 @@ class CocoToolkit:
         bleu, _ = Bleu(4).compute_score(references, captions, verbose=0)
         rouge, _ = Rouge().compute_score(references, captions)
         cider, each = Cider().compute_score(references, captions)  # with CIDEr-D's sigma, clipping
-        found = [*map(float, bleu), meteor, float(rouge), float(cider)]
+        cider, each = float(cider), [float(one) for one in each]
+        if len(captions) == 1:  # then each n-gram is in every image, and says nothing of it
+            cider, each = None, [None]
+        found = [*map(float, bleu), meteor, float(rouge), cider]
         return Scores(
             dict(zip(FIGURES, found, strict=True)),
             {key: metric.value(references, captions) for key, metric in METRICS.items()},
-            dict(zip(captions, map(float, each), strict=True)),
+            dict(zip(captions, each, strict=True)),
         )
 
     def _tokenise(self, corpus: Texts) -> Texts:

@@ -31,7 +31,7 @@ def write_page(
         pictures: files by `image_id`.
     """
     first = shown[0][1].cider
-    ids = sorted(first, key=first.__getitem__, reverse=True)
+    ids = sorted(first, key=lambda image_id: first[image_id] or 0.0, reverse=True)
     cards = (
         _card(image_id, pictures.get(image_id), shown)
         for image_id in tqdm(ids, "report", unit=" pictures", leave=False)
@@ -40,8 +40,10 @@ def write_page(
     page.write_page(path, title, _intro(settings, rows, shown), cards)
 
 
-def grade(score: float) -> str:
-    """`good`, `fair` or `poor`: the colour of a caption."""
+def grade(score: float | None) -> str:
+    """`good`, `fair` or `poor`: the colour of a caption; `none` of one without a score."""
+    if score is None:
+        return "none"
     return "good" if score >= GOOD else "fair" if score >= FAIR else "poor"
 
 
@@ -51,14 +53,14 @@ def _card(image_id: str, picture: Path | None, shown: Rows) -> str:
         score = scores.cider[image_id]
         by = f" <small>{number}</small>" if len(shown) > 1 else ""
         captions.append(
-            f'<p class="{grade(score)}"><b>{score:.2f}</b> '
+            f'<p class="{grade(score)}"><b>{"n/a" if score is None else f"{score:.2f}"}</b> '
             f"<bdi>{text(candidate.captions[image_id]) or '<i>(empty)</i>'}</bdi>{by}</p>"
         )
     references = "".join(
         f"<li><bdi>{text(one)}</bdi></li>" for one in shown[0][0].references[image_id]
     )
     body = f"{''.join(captions)}\n<ul>{references}</ul><small>{text(image_id)}</small>"
-    every = " ".join(f"{scores.cider[image_id]:.6f}" for _, scores in shown)
+    every = " ".join(f"{scores.cider[image_id] or 0.0:.6f}" for _, scores in shown)
     return page.card(picture, f"photograph {image_id}", body, THUMBNAIL, every)
 
 

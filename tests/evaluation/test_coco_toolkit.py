@@ -130,6 +130,13 @@ def test_bleu_is_that_of_stage_3_if_no_caption_is_too_short():
     assert [scores.figures[f"BLEU-{n}"] for n in (1, 2, 3, 4)] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.usefixtures("no_java")
+def test_one_image_has_no_cider_because_it_would_be_0_for_a_perfect_caption():
+    scores = score({"1": ["a dog runs over grass"]}, {"1": "a dog runs over grass"})
+    assert scores.figures["CIDEr-D"] is None and scores.cider == {"1": None}
+    assert scores.figures["ROUGE-L"] == pytest.approx(1)
+
+
 def test_a_line_break_in_a_caption_shifts_nothing(fake_java):
     fake_java('case "$*" in *PTBTokenizer*) exec cat;; esac; exit 1')
     broken = {one: text.replace(" ", "\r\n\u2028", 1) for one, text in CAPTIONS.items()}
@@ -138,7 +145,7 @@ def test_a_line_break_in_a_caption_shifts_nothing(fake_java):
 
 @pytest.mark.usefixtures("no_java")
 def test_half_a_surrogate_pair_is_no_word_that_crashes():
-    assert score(REFERENCES, {"1": "a \ud800 dog"}).cider["1"] >= 0
+    assert score(REFERENCES, {**CAPTIONS, "1": "a \ud800 dog"}).cider["1"] >= 0
 
 
 @pytest.mark.usefixtures("no_java")

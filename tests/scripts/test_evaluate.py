@@ -182,6 +182,18 @@ def test_the_split_of_a_seed_is_the_one_that_is_scored(work):
     assert (found["split"], found["split_seed"], found["images"]) == ("train", 7, len(drawn))
 
 
+def test_cider_of_one_picture_is_not_available_in_table_json_and_report(work, tmp_path):
+    (tmp_path / "one.txt").write_text("red_left.jpg\n")
+    given = {"predictions": "elsewhere.json", "split": tmp_path / "one.txt", "output": "one.json"}
+
+    printed = succeed(evaluate(work, "--report", "one.html", "--images", work.data.images, **given))
+
+    assert [line.split()[6 + 1] for line in printed.splitlines() if "elsewhere" in line] == ["n/a"]
+    assert "CIDEr-D: n/a (needs two images or more)" in printed
+    assert [row["CIDEr-D"] for row in written(work, "one.json")["rows"]] == [None] * 3
+    assert '<p class="none"><b>n/a</b>' in (work.folder / "one.html").read_text()
+
+
 def test_java_that_hangs_costs_meteor_and_nothing_else(work, tmp_path):
     (tmp_path / "java").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "java").chmod(0o755)
