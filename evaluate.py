@@ -46,7 +46,7 @@ def parse_arguments():
     )
     shared(parser, "--captions")
     shared(parser, "--dataset", choices=datasets.DATASETS)
-    shared(parser, "--split", "--split-seed")
+    shared(parser, "--split", "--split-seed", "--limit")
     search_settings.add_arguments(parser, beam_width=3)
     add(
         "--spread",
@@ -139,7 +139,8 @@ def main() -> None:
     references = dataset.captions
     splits = datasets.read_splits(args.split, references, seed=args.split_seed)
     split, split_name = datasets.every_id(splits), datasets.described(args.split)
-    ids = datasets.every_id(datasets.select_each(splits, references=references))
+    chosen = datasets.select_each(splits, references=references)
+    ids = datasets.every_id({name: found[: args.limit] for name, found in chosen.items()})
     elsewhere = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }

@@ -51,5 +51,5 @@ METRICS = {
     "distinct": Metric("distinct", "d", distinct),
     "mean_length": Metric("words", ".1f", mean_length),
     "repeated_bigram": Metric("repeats", ".1%", repeated_bigram),
-    "vocabulary": Metric("vocabulary", "d", vocabulary),
+    "vocabulary": Metric("vocab.", "d", vocabulary),
 }

@@ -46,7 +46,17 @@ def test_human_row_is_the_first_caption_against_the_others():
 
 
 def test_constant_caption_has_not_seen_the_split():
-    references = {"a": ["a dog"], "b": ["two cats", "..."], "c": ["two cats"]}
-    [constant] = baselines(references, ["a"], ["a", "c"])  # and "a" has no second reference
+    """Not even the images of it that are not scored, here two of three."""
+    judged = {name: ["a dog"] for name in "abc"}  # which have no second reference
+    references = {**judged, "d": ["two cats", "..."], "e": ["two cats"]}
+    [constant] = baselines(references, ["a"], [*judged])
     assert constant.captions == {"a": "two cats"}
     assert constant.references is references
+
+
+def test_the_table_fits_a_terminal_of_100_columns_whatever_models_are_called():
+    long = "runs/attention-with-seed-17/checkpoints/best_model.keras"
+    lines = table([row(long), row("another.keras")]).splitlines()
+    assert max(map(len, lines[:3])) <= 100
+    assert [line.split()[0] for line in lines[1:3]] == ["(1)", "another.keras"]
+    assert lines[3:] == [f"(1) {long}"]

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from types import SimpleNamespace
 
 import keras
@@ -66,7 +67,7 @@ def test_a_row_for_each_model_and_the_rows_to_read_it_by(work):
     assert work.result.returncode == 0, work.result.stderr
     lines = work.result.stdout.splitlines()
     assert lines[0].startswith(f"protocol coco, split {work.data.dev}, 3 images")
-    names = [line.split("  ")[0] for line in lines[2:7]]
+    names = [re.split(" +[0-9]", line)[0] for line in lines[2:7]]
     assert names == [
         "narrow.keras", "wide.keras", "elsewhere.json", "constant caption", "human caption"
     ]  # fmt: skip
@@ -87,6 +88,11 @@ def test_figures_settings_and_digests_are_kept(work):
     assert elsewhere["BLEU-4"] == pytest.approx(1, abs=1e-6)
     assert elsewhere["METEOR"] is None
     assert (elsewhere["distinct"], elsewhere["mean_length"], elsewhere["vocabulary"]) == (3, 6, 8)
+
+
+def test_a_limit_scores_the_first_images_of_the_split(work):
+    printed = succeed(evaluate(work, "--limit", 2, predictions="elsewhere.json"))
+    assert "2 of 3 images" in printed.splitlines()[0]
 
 
 def test_neither_row_to_read_the_others_by_has_seen_what_it_is_scored_against(work):
