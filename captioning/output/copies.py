@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from captioning.cli import UserError, printable
@@ -83,15 +83,17 @@ def with_caption(path: str | os.PathLike, caption: str) -> bytes:
     """
     # Joiners stand within words of Persian and of Indian languages.
     caption = "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in caption)
-    with Image.open(path) as image:
+    try:
+        image = Image.open(path, formats=("JPEG", "PNG", "WEBP"))  # others may run programs
+    except UnidentifiedImageError as error:
+        raise ValueError("only JPEG, PNG and WebP take a caption") from error
+    with image:
         kind = "JPEG" if image.format == "MPO" else image.format  # that is several in one file
-        if kind not in ("JPEG", "PNG", "WEBP"):
-            raise ValueError("only JPEG, PNG and WebP take a caption")
         if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
             raise ValueError("is an animation, of which there would be one picture")
         image.load()
-        kept = {key: image.info[key] for key in ("dpi", "icc_profile", "progressive")
-                if key in image.info}  # fmt: skip
+        known = ("dpi", "icc_profile", "progressive")
+        kept = {key: value for key, value in image.info.items() if key in known}
         exif, xmp = _exif(image, caption), _xmp(image.info.get("xmp") or _EMPTY_XMP, caption)
         copy = io.BytesIO()
         if kind == "JPEG":
@@ -133,6 +135,8 @@ def _xmp(packet: bytes, caption: str) -> bytes:
         f'<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{escape(caption)}</rdf:li>'
         "</rdf:Alt></dc:description></rdf:Description>"
     )
+    if len(packet) > 1 << 16:  # in a JPEG there is no more room, and a search takes no long time
+        raise ValueError("its XMP has more than 64 KB")
     packet = re.sub(rb"<dc:description\b[^>]*?(/>|>.*?</dc:description>)", b"", packet, flags=re.S)
     packet = re.sub(rb"""\sdc:description=("[^"]*"|'[^']*')""", b"", packet)
     head, close, tail = packet.rpartition(b"</rdf:RDF>")

@@ -124,11 +124,15 @@ def test_what_cannot_be_copied_whole_is_refused(tmp_path):
     plain = Image.new("RGB", (16, 16))
     plain.save(tmp_path / "a.jpg")
     plain.save(tmp_path / "a.gif")
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", " " * 70_000)
+    plain.save(tmp_path / "long.png", pnginfo=texts)
     plain.save(tmp_path / "a.png", save_all=True, append_images=[Image.new("RGB", (16, 16), "red")])
     for name, caption, reason in (
         ("a.jpg", "dog " * 17000, "too long"),
         ("a.gif", CAPTION, "only JPEG, PNG and WebP"),
         ("a.png", CAPTION, "an animation"),
+        ("long.png", CAPTION, "more than 64 KB"),
     ):
         with pytest.raises(ValueError, match=reason):
             with_caption(tmp_path / name, caption)
