@@ -44,20 +44,6 @@ def find_captioner() -> Path:
     return found[0]
 
 
-def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | None:
-    """The tokenizer that is given; else, where the model has no words of its own, the one found."""
-    if given is None and model_path.suffix in (".h5", ".hdf5"):
-        return find_artifact("tokenizer.pkl")
-    return given
-
-
-def tokenizer_beside(model_path: Path) -> Path | None:
-    """The tokenizer that stage 4 left where stage 2 left the model, to be checked against it."""
-    folder = model_path.parent
-    path = (folder.parent if folder.name == "checkpoints" else folder) / "tokenizer.pkl"
-    return path if path.is_file() else None
-
-
 def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
     """Load a decoder. Nothing from the file is executed.
 

@@ -117,7 +117,7 @@ def train_epoch(
 ) -> None:
     """Train on what is `passed` of an epoch of `batches`, a row of the run."""
     run.model.reset_metrics()
-    with run.row(f"epoch {epoch + 1}", len(batches), len(batches.paths)):
+    with run.row(f"epoch {epoch + 1}", len(batches), len(batches.shown)):
         for number, (inputs, targets) in enumerate(passed, start=1):
             # The metrics are means since the reset.
             logs = run.model.train_on_batch(inputs, targets, return_dict=True)

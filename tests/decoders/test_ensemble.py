@@ -5,6 +5,8 @@ from keras import ops
 from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.ensemble import join
+from captioning.decoders.search import generate
+from captioning.decoders.search_settings import Search
 from tests.decoder_tools import features_for, tiny
 from tests.keras_files import tampered
 

@@ -109,7 +109,7 @@ def test_stage_5_captions_pictures_in_every_format(pipeline, tmp_path):
     outputs = [tmp_path / f"captions.{kind}" for kind in ("json", "csv", "html", "png")]
     search = ("--min-length", 7, "--no-repeat-ngram", 1)
     printed = succeed(caption(pipeline, pipeline.data.images, *search, "--output", *outputs))
-    assert printed.startswith("model checkpoints/best_model.keras, ")
+    assert printed.startswith("model checkpoints/best_model.keras, your own")
     captions = json.loads(outputs[0].read_text())
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
@@ -203,8 +203,6 @@ def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
     assert record["beside"] == {model.stem: other}
     assert f"<b>{model.stem}:</b> {other}" in (tmp_path / "c.html").read_text()
     assert f"{record['confidence']:.2f}" == row["confidence"]
-    plain = 16 + 240 + 66 + 16
-    assert Image.open(tmp_path / "c.png").height == plain + 66
 
 
 @pytest.fixture(scope="module")
