@@ -22,8 +22,8 @@ SCALES: dict[str, tuple[Channels, Channels] | tuple[None, None]] = {
     "standardized": (None, None),
 }
 FORM = (
-    "squash(SIZE) or resize(SIDE)|crop(SIZE), then |imagenet, |unit (pixels from 0 to 1), |centred, "
-    "|standardized (mean 0 and deviation 1 in each channel of an image) or "
+    "squash(SIZE) or resize(SIDE)|crop(SIZE), then |imagenet, |unit (pixels from 0 to 1), "
+    "|centred, |standardized (mean 0 and deviation 1 in each channel of an image) or "
     "|mean(R,G,B)|deviation(R,G,B) of pixels from 0 to 255, deviations above 0; sizes are "
     "from 8 to 4096 pixels, SIZE no more than SIDE"
 )
