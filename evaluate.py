@@ -14,6 +14,7 @@ from captioning.evaluation.confidence import calibration, confidence
 from captioning.evaluation.figures import Candidate, baselines, record, spread, table
 from captioning.evaluation.predictions import choose, read_predictions
 from captioning.files import check_writable, sha256, write_json
+from captioning.images.names import find_ids
 from captioning.output.evaluation_page import GOOD, write_page
 
 
