@@ -37,8 +37,8 @@ def parse_arguments():
         "--preprocessing",
         metavar="TEXT",
         help="how the encoder wants its images, if its weights do not say it: 'squash(224)' or "
-        "'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 to 1) or "
-        "'|mean(R,G,B)|deviation(R,G,B)'",
+        "'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 to 1), '|standardized' "
+        "(each image by itself) or '|mean(R,G,B)|deviation(R,G,B)'",
     )
     add(
         "--text-rules",

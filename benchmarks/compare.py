@@ -65,7 +65,7 @@ ON_CAPTIONS = """
     --seed {seed} --output-dir {own}/frozen -> {own}/frozen/checkpoints/best_model.keras
 evaluate.py --model-path {own}/frozen/checkpoints/best_model.keras --beam-width 3
     --features {shared}/whole.h5 --output {own}/frozen.json -> {own}/frozen.json
--m captioning.fine_tuning --model {own}/frozen/checkpoints/best_model.keras {given}
+tools/fine_tuning.py --model {own}/frozen/checkpoints/best_model.keras {given}
     {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt --seed {seed}
     --output-dir {own}/fine-tuned -> {own}/fine-tuned/checkpoints/best_model.keras
 1_data_preprocessor.py {extract} --features {own}/fine-tuned.h5
@@ -74,7 +74,8 @@ evaluate.py --model-path {own}/fine-tuned/checkpoints/best_model.keras --beam-wi
     --features {own}/fine-tuned.h5 --output {own}/fine-tuned.json -> {own}/fine-tuned.json"""
 PRETEXT = {**dict.fromkeys(METHODS, BY_VIEWS), "jigsaw": BY_PUZZLES}
 NAMES = ("random", *PRETEXT)
-NOT_RESUMED = ("evaluate.py", "jigsaw/maximal_hamming.py")  # they take a minute at most
+# They take a minute at most.
+NOT_RESUMED = ("evaluate.py", "jigsaw/maximal_hamming.py", "jigsaw/to_hdf5.py")
 
 
 class Row(NamedTuple):

@@ -72,9 +72,10 @@ def file_of(name: str) -> Path:
 
 
 HELP = """
-import runpy, sys
+import os, runpy, sys
 name = sys.argv[1]
 sys.argv = [name, "--help"]
+sys.path.insert(1, os.path.dirname(name))  # as Python has it for a script
 run = runpy.run_path if name.endswith(".py") else runpy.run_module
 try:
     run(name, run_name="__main__")

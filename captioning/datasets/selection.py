@@ -73,7 +73,7 @@ def select_for_training(
 
     Args:
         repeat: a number for each split of `train`; an image of several goes by the first.
-        limit: take the first so many of each training split only.
+        limit: take the first so many of each split only.
         sources: of features or pictures, which images must be in besides `descriptions`.
 
     Raises:
@@ -92,14 +92,18 @@ def select_for_training(
             "nor --dev-split names, such as a test split"
         )
     chosen, validating = (
-        select_each(splits, **sources, descriptions=descriptions) for splits in named
+        {
+            split: ids[:limit]
+            for split, ids in select_each(splits, **sources, descriptions=descriptions).items()
+        }
+        for splits in named
     )
     repeats: dict[str, int] = {}
     for split, count in zip(train, repeat or [1] * len(train), strict=True):
-        for image_id in chosen[split][:limit]:
+        for image_id in chosen[split]:
             repeats.setdefault(image_id, count)
         if len(train) > 1 or count > 1:
-            print(f"{split}: {len(chosen[split][:limit])} images, seen {count} x an epoch")
+            print(f"{split}: {len(chosen[split])} images, seen {count} x an epoch")
     dev_ids = every_id(validating)
     if both := [image_id for image_id in dev_ids if image_id in repeats]:
         print(f"{len(both)} images validate and are trained on, which flatters: {first_ten(both)}")

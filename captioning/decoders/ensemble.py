@@ -1,7 +1,7 @@
 """Several trained decoders as one, which says what they think likely together.
 
 Trained from other seeds, decoders make other mistakes, and the mean of their probabilities makes
-fewer. `captioning/join.py` makes a file of one, which is used as any other model is.
+fewer. `tools/export_model.py` makes a file of one, which is used as any other model is.
 """
 
 from typing import Any

@@ -82,14 +82,14 @@ def build_network(
     *,
     dtype: str = "float32",
     seed: int = 0,
-    scale: tuple[Channels, Channels] | None = None,
+    scale: tuple[Channels, Channels] | tuple[None, None] | None = None,
 ):
     """Build an encoder's network, a `keras.Model`, with random weights.
 
     In: pixels (B, H, W, 3), 0 to 255. Out: a dictionary of `pooled` (B, D) and `grid`
     (B, H/32, W/32, D), float32; `vit_small` has H/16 and W/16. `dtype` "bfloat16" computes in
     bfloat16 on float32 weights. `scale` is the pixels' mean and deviation, if not the encoder's
-    own.
+    own; see `Preprocessing`.
     """
     import keras
     from keras import layers
@@ -101,11 +101,15 @@ def build_network(
     try:
         mean, deviation = scale or preprocessing_of(name)[2:]
         pixels = keras.Input((None, None, 3), name="pixels")
-        scaled = layers.Rescaling(
-            scale=[1 / d for d in deviation],
-            offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
-            dtype="float32",
-        )(pixels)
+        if deviation is None:  # of each image's channels
+            scaling = layers.GroupNormalization(-1, center=False, scale=False, dtype="float32")
+        else:
+            scaling = layers.Rescaling(
+                scale=[1 / d for d in deviation],
+                offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
+                dtype="float32",
+            )
+        scaled = scaling(pixels)
         pooled, grid = None, pkgutil.resolve_name(TABLE[name].network)(scaled)
         if isinstance(grid, tuple):
             pooled, grid = grid

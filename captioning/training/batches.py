@@ -134,6 +134,3 @@ class CaptionBatches(keras.utils.PyDataset):
             seen = looks == number
             features[seen] = source[there[number, seen]]
         return features
-
-    def on_epoch_end(self) -> None:
-        self.start_epoch(self.epoch + 1)

@@ -1,15 +1,30 @@
-"""An encoder's network and a caption decoder as one model, to be trained together."""
+"""Fine-tuning: an encoder's network and a caption decoder as one model, trained together.
 
-from collections.abc import Iterator
+What an encoder was trained for is not what captions speak of. First the decoder alone, then both
+at a low learning rate, as Vinyals et al. do it (arXiv 1609.06647, section 5.1): from the start the
+gradients of a decoder that knows nothing would spoil the encoder.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
+from captioning.encoders.encoder import Encoder
 from captioning.encoders.table import TABLE
+from captioning.encoders.weights import save_encoder
+from captioning.features.reading import Features
+from captioning.files import atomic_path, sha256
+from captioning.images.reading import decode_batches
+from captioning.training.batches import CaptionBatches
+
+TOGETHER = 50  # images that are encoded together to validate
 
 
 class EndToEnd(keras.Model):
@@ -76,9 +91,9 @@ def thaw(network: keras.Model, encoder: str, stages: str = "last") -> dict[str, 
     if encoder not in TABLE:
         raise UserError(f"the encoder {encoder} cannot be fine-tuned; {', '.join(TABLE)} can")
     known = TABLE[encoder].stages
-    if stages != "all" and not 1 <= (count := 1 if stages == "last" else int(stages)) <= len(known):
+    count = {"last": 1, "all": len(known) + 1}.get(stages) or int(stages)
+    if stages != "all" and not 1 <= count <= len(known):
         raise UserError(f"--stages {count}: the encoder {encoder} has {len(known)}, and a stem")
-    count = len(known) + 1 if stages == "all" else count
     reached = 0  # stages, the stem not counted
     learning = {}
     for layer in network.layers:
@@ -88,3 +103,62 @@ def thaw(network: keras.Model, encoder: str, stages: str = "last") -> dict[str, 
         layer.trainable = depth < count
         learning |= {variable.path: depth for variable in layer.trainable_variables}
     return learning
+
+
+def validation_loss(
+    encoder: Encoder,
+    decoder: Decoder,
+    images: Mapping[str, Path],
+    captions: Mapping[str, Sequence[str]],
+    keep_unknown: bool,
+) -> float:
+    """The decoder's loss a word on images as they are encoded now, whose features fit memory.
+
+    Raises:
+        UserError: no image can be read.
+    """
+    wanted = encoder.preprocessing
+    ids: list[str] = []
+    rows = []
+    together = min(TOGETHER, len(images))
+    for read, pixels, _ in decode_batches(
+        list(images.items()), wanted.size, together, square_of=lambda path: wanted.square
+    ):
+        if read:
+            ids += read
+            rows.append(encoder.encode(pixels, together, grid=decoder.grid))
+    if not rows:
+        first = next(iter(images.values()))
+        raise UserError(f"{first}: like all images that validate, it cannot be read")
+    features = Features(ids, np.concatenate(rows), encoder.info)
+    batches = CaptionBatches(
+        features, captions, ids, decoder.vocabulary, batch_size=128, keep_unknown=keep_unknown
+    )
+    return float(decoder.evaluate(batches, verbose=0, return_dict=True)["token_loss"])
+
+
+def save_trained(encoder: Encoder, path: Path) -> None:
+    """Write an encoder's weights, and what they were trained from."""
+    recipe = {
+        "encoder": encoder.info["encoder"],
+        "image_size": encoder.preprocessing.size,
+        "preprocessing": str(encoder.preprocessing),
+        "from": encoder.info["weights"],
+    }
+    save_encoder(encoder.network, path, recipe)
+
+
+def save_both(folder: Path, encoder: Encoder, decoder: Decoder) -> None:
+    """Write encoder and decoder beside each other, the latter with a record of the former.
+
+    Both are complete before either takes the place of an older one: they go by a digest.
+    """
+    weights = folder / f"{encoder.info['encoder']}-captions.weights.h5"
+    finished = weights.with_name(f".{weights.name}")
+    save_trained(encoder, finished)
+    of_the_old_weights = ("weights_name", "weights_address")
+    record = {key: value for key, value in encoder.info.items() if key not in of_the_old_weights}
+    record |= {"dtype": "float32", "weights": weights.name, "weights_sha256": sha256(finished)}
+    with atomic_path(folder / "best_model.keras") as temporary:
+        decoder.copy_with(dtype="float32", encoder=record).save(temporary)
+        finished.replace(weights)

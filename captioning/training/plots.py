@@ -11,16 +11,12 @@ from captioning.files import atomic_path
 
 def plot_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Training and development loss by epoch, as a PNG; a line marks the best epoch."""
-    plot_curves(
-        path,
-        [row["epoch"] for row in history],
-        {
-            "training (dropout on)": [row["loss"] for row in history],
-            "development": [row["val_loss"] for row in history],
-        },
-        y_label="loss per word (nats)",
-        mark=int(np.argmin([row["val_loss"] for row in history])),
+    epochs, loss, val_loss = (
+        [row[key] for row in history] for key in ("epoch", "loss", "val_loss")
     )
+    curves = {"training (dropout on)": loss, "development": val_loss}
+    best = int(np.argmin(val_loss))
+    plot_curves(path, epochs, curves, y_label="loss per word (nats)", mark=best)
 
 
 def plot_curves(

@@ -1,14 +1,11 @@
-"""A training run in one folder: what is kept of it as it goes, and how it goes on after a kill.
+"""A training run in one folder: what is saved of it as it goes, and how it goes on after a kill.
 
 Every training here is one: pretext stages, stage 2, fine-tuning and self-critical training. Keras'
-own callbacks each do a part and not all of it. `BackupAndRestore` saves after so many batches but
-not minutes, knows no history and goes on under other settings without a word; `CSVLogger` writes a
-row twice after a kill; `ModelCheckpoint` keeps the optimizer, twice the model's size, with the best
-model; `TerminateOnNaN` does not say what to do.
+callbacks each do a part and not all of it. `BackupAndRestore` saves after so many batches but not
+minutes, knows no history and goes on under other settings without a word; `CSVLogger` writes a row
+twice after a kill; `ModelCheckpoint` keeps the optimizer, twice the model's size, with the model.
 """
 
-import csv
-import io
 import json
 import math
 import time
@@ -23,8 +20,13 @@ from tqdm import tqdm
 
 from captioning.cli import UserError
 from captioning.files import atomic_path, write_text
+from captioning.training.optimizers import is_exhausted
 
-LARGEST = 1e12  # of a weight or a moment in a run that has not diverged
+Row = dict[str, Any]  # of the history
+
+COLUMNS = ("epoch", "loss", "val_loss", "seconds")
+LARGEST = 1e12  # of a moment, or of a statistic, in a run that has not diverged
+LARGEST_KERNEL = float(np.finfo(np.float16).max)  # which are shipped in half precision
 
 
 class Run:
@@ -56,12 +58,12 @@ class Run:
         output: Path,
         settings: dict[str, Any],
         *,
-        columns: Sequence[str],
+        columns: Sequence[str] = COLUMNS,
         means: Sequence[str] = ("loss",),
         may_change: Collection[str] = (),
         by: str = "val_loss",
         sign: int = 1,
-        unit: str = "picture",
+        unit: str = "image",
         advice: str = "lower --learning-rate and go on with --resume",
         state: Path | None = None,
         save_minutes: float = math.inf,
@@ -78,7 +80,7 @@ class Run:
         self.stop_at: float | None = None  # from the first row on
         self.saved_at = time.monotonic()
         self.step = 0
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Row] = []
         self.part = self._nothing()  # of the row in the making
         # Else Keras does it in the first step, whose graph TensorFlow then makes a second time.
         model.optimizer.build(model.trainable_variables)
@@ -91,10 +93,56 @@ class Run:
         """Whether `stop_minutes` have passed."""
         return self.stop_at is not None and time.monotonic() >= self.stop_at
 
-    # ---- steps and rows ----------------------------------------------------------------------
+    @property
+    def best(self) -> Row | None:
+        """The best row so far, the first of equals."""
+        return min(self.history, key=self._value, default=None)
 
-    def begin_row(self, name: str, steps: int, total: int, done: int = 0) -> None:
-        """Begin a row of so many steps, or go on with it; its bar counts from `done` to `total`."""
+    def _value(self, row: Row) -> float:
+        """What is the lower, the better the row."""
+        return self.sign * row[self.by]
+
+    # ---- steps, rows and epochs --------------------------------------------------------------
+
+    def train(
+        self,
+        epochs: int,
+        train_epoch: Callable[[int], object],
+        validate: Callable[[], float],
+        save: Callable[[Row], None],
+        *,
+        patience: int = 0,
+    ) -> None:
+        """Train to the last epoch, or until `patience` epochs have brought nothing; 0: never.
+
+        Args:
+            train_epoch: trains an epoch, by its number from 0, as a row (`fit`, or `row`).
+            validate: gives the column `by` of the epoch.
+            save: writes the model of an epoch, by its row, if it is the best so far.
+
+        Raises:
+            UserError: the loss or the weights are no longer finite. What was saved before stays.
+        """
+        while len(self.history) < epochs:
+            if is_exhausted([*map(self._value, self.history)], patience):
+                break
+            epoch = len(self.history)
+            train_epoch(epoch)
+            began = time.monotonic()
+            value = validate()
+            self.check_number(value, self.by)
+            row = {
+                "epoch": epoch + 1,
+                **{_short(name): self.part[name] for name in self.means},
+                self.by: value,
+                "seconds": round(self.part["seconds"] + time.monotonic() - began, 1),
+            }
+            self._show(row)
+            self.end_row(row, lambda: save(row))  # noqa: B023 - it is called at once
+
+    @contextmanager
+    def row(self, name: str, steps: int, total: int, done: int = 0) -> Iterator[None]:
+        """A row of so many steps, or what is left of it; its bar counts from `done` to `total`."""
         self.before = dict(self.part)  # what an interrupted run had done of this row
         self.row_length, self.began = steps, time.monotonic()
         if self.stop_at is None:
@@ -102,16 +150,14 @@ class Run:
         self.bar = tqdm(
             total=total, initial=done, unit=self.unit, desc=name, disable=not self.writes
         )
-
-    @contextmanager
-    def row(self, name: str, steps: int, total: int) -> Iterator[None]:
-        """`begin_row` for a loop of one's own; the bar ends with the loop, or with its error."""
-        self.begin_row(name, steps, total)
-        with self.bar:  # so that what is said of the error has a line of its own
+        try:
             yield
+        except BaseException:
+            self.bar.close()  # so that what is said of the error has a line of its own
+            raise
 
     def after_step(self, steps: int, means: Mapping[str, float], count: int) -> bool:
-        """Account for a step that took `count` units, the row's `steps`th since `begin_row`.
+        """Account for a step that took `count` units, the row's `steps`th since it was begun.
 
         `means` are those of the steps since then. The state is saved if it is time.
 
@@ -129,15 +175,18 @@ class Run:
             part[name] = whole / part["steps"]
         now = time.monotonic()
         part["seconds"] = before["seconds"] + now - self.began
-        self.check_number(part[self.means[0]], self.means[0].removeprefix("token_"))
+        self.check_number(part[self.means[0]], _short(self.means[0]))
         self.bar.update(count)
-        shown = {name.removeprefix("token_"): f"{part[name]:.3f}" for name in self.means}
-        self.bar.set_postfix(shown, refresh=False)
+        self._show({_short(name): part[name] for name in self.means}, refresh=False)
         stops = self.stopped
         due = stops or now - self.saved_at >= self.save_seconds
         if due and part["steps"] < self.row_length:
             self.save_state()
         return stops
+
+    def _show(self, numbers: Mapping[str, float], refresh: bool = True) -> None:
+        shown = {k: f"{v:.3f}" for k, v in numbers.items() if k not in ("epoch", "seconds")}
+        self.bar.set_postfix(shown, refresh=refresh)
 
     def check_number(self, value: float, what: str) -> None:
         """Stop a run that has diverged.
@@ -164,60 +213,69 @@ class Run:
 
         A step takes `count` units, or those that it gives for the step's number; the row `total`.
         """
+
+        def after(batch: int, logs: Mapping[str, float]) -> None:
+            if self.after_step(batch + 1, logs, count(batch) if callable(count) else count):
+                self.model.stop_training = True
+
+        keeper = keras.callbacks.LambdaCallback(on_train_batch_end=after)
         done = 0 if callable(count) else self.part["steps"] * count
-        self.begin_row(name, steps, total or steps * count, done)
-        keeper = _AfterStep(self, count if callable(count) else lambda _: count)
-        try:
+        with self.row(name, steps, total or steps * count, done):
             self.model.fit(data, verbose=0, callbacks=[keeper, *callbacks], **options)
-        except BaseException:
-            self.bar.close()  # as `row` does
-            raise
         if self.part["steps"] < steps:
             self.bar.close()
             return False
         return True
 
-    @property
-    def best(self) -> dict[str, Any] | None:
-        """The best row so far, the first of equals."""
-        return best_row(self.history, self.by, self.sign)
-
-    def end_row(self, row: dict[str, Any], keep: Callable[[], None] | None = None) -> None:
+    def end_row(self, row: Row, keep: Callable[[], None] | None = None) -> None:
         """Add a row to the history, and write history and state.
 
         If it is the best so far, `keep` is called before that, and keeps what the row is of.
+
+        Raises:
+            UserError: as `save_state`, before anything is written.
         """
         self.bar.close()
-        if keep and best_row([*self.history, row], self.by, self.sign) is row:
+        self._arrays()
+        if keep and (not self.history or self._value(row) < self._value(self.best)):
             keep()
         self.history.append(row)
         self.part = self._nothing()
         if self.writes:
-            write_history(self.output / "history.csv", self.history, self.columns)
+            rows = [self.columns, *([row[name] for name in self.columns] for row in self.history)]
+            text = "".join(",".join(map(str, row)) + "\n" for row in rows)
+            write_text(self.output / "history.csv", text)
         self.save_state()
 
     # ---- the state ---------------------------------------------------------------------------
+
+    def _arrays(self) -> list[np.ndarray]:
+        """The values of all variables, finite in the precision of whatever is written of them."""
+        if hasattr(self.model, "jax_state_sync"):  # during `fit`, JAX has the variables elsewhere
+            self.model.jax_state_sync()
+        arrays = [keras.ops.convert_to_numpy(v.value) for v in _variables(self.model)]
+        for number, array in enumerate(arrays):
+            is_kernel = array.ndim > 1 and number < len(self.model.variables)
+            largest = LARGEST_KERNEL if is_kernel else LARGEST
+            if array.dtype.kind == "f" and not (np.abs(array) <= largest).all():
+                raise UserError(
+                    f"after {self.step} steps the weights are not finite, or grow without bound; "
+                    f"they are not saved, what was saved before stays; {self.advice}"
+                )
+        return arrays
 
     def save_state(self) -> None:
         """Write `state_path`, atomically.
 
         Raises:
-            UserError: a variable is not finite, or so large that the next step will not be; the
-                state of before stays.
+            UserError: a variable is not finite, so large that the next step will not be, or a
+                kernel that half precision does not hold; the state of before stays.
         """
         if not self.writes:
             return
-        if hasattr(self.model, "jax_state_sync"):  # during `fit`, JAX has the variables elsewhere
-            self.model.jax_state_sync()
-        arrays = [keras.ops.convert_to_numpy(v.value) for v in _variables(self.model)]
-        if not all((np.abs(array) < LARGEST).all() for array in arrays if array.dtype.kind == "f"):
-            raise UserError(
-                f"the weights grow without bound or are no longer numbers after {self.step} steps; "
-                f"{self.advice}"
-            )
-        record = {"settings": self.settings, "step": self.step,
-                  "history": self.history, "part": self.part}  # fmt: skip
-        named = {str(number): array for number, array in enumerate(arrays)}
+        record = {"settings": self.settings, "step": self.step}
+        record |= {"history": self.history, "part": self.part}
+        named = {str(number): array for number, array in enumerate(self._arrays())}
         with atomic_path(self.state_path) as temporary:
             np.savez(temporary, record=json.dumps(record), **named)
         self.saved_at = time.monotonic()
@@ -242,15 +300,10 @@ class Run:
         path = self.state_path
         record, arrays = _read_state(path)
         before = record["settings"]
-        if not self.settings.keys() <= before.keys():
-            raise UserError(
-                f"{path}: was left by an older version, whose runs cannot go on; what it has kept "
-                "is in the folder all the same. Start again in another one"
-            )
         changed = [
-            _change(name, before[name], value)
+            _change(name, before.get(name), value)
             for name, value in self.settings.items()
-            if name not in self.may_change and before[name] != value
+            if name not in self.may_change and before.get(name) != value
         ]
         if changed:
             raise UserError(f"{path}: {'; '.join(changed)}; give the same settings to --resume")
@@ -263,16 +316,9 @@ class Run:
         self.part, self.step = record["part"], record["step"]
 
 
-class _AfterStep(keras.callbacks.Callback):
-    """Tells a run of every step that Keras has done, and Keras when time is up."""
-
-    def __init__(self, run: Run, count: Callable[[int], int]) -> None:
-        super().__init__()
-        self.run, self.count = run, count
-
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
-        if self.run.after_step(batch + 1, logs, self.count(batch)):
-            self.run.model.stop_training = True
+def _short(name: str) -> str:
+    """A metric's name in the history and on the bar."""
+    return name.removeprefix("token_")
 
 
 def _change(name: str, before: Any, now: Any) -> str:
@@ -300,19 +346,3 @@ def _read_state(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             f"--resume ({error})"
         ) from error
     return record, arrays
-
-
-def best_row(
-    history: Sequence[dict[str, Any]], by: str = "val_loss", sign: int = 1
-) -> dict[str, Any] | None:
-    """The row with the least of a column, with `sign` -1 the largest; the first of equals."""
-    return min(history, key=lambda row: sign * row[by], default=None)
-
-
-def write_history(path: Path, history: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write a row an epoch as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())

@@ -6,10 +6,13 @@ those that are better than the others of their image become more probable: REINF
 arXiv 1612.00563) with the mean of an image's other samples as the baseline (Luo, arXiv 2003.09971).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
+from keras import ops, random
 
+from captioning.decoders.search import generate
 from captioning.evaluation.cider import CiderD
 from captioning.text import END
 from captioning.training.run import Run
@@ -22,8 +25,6 @@ def draw(model, features: np.ndarray, samples: int, seed) -> np.ndarray:
 
     The captions of an image are neighbours. `seed` is a `keras.random.SeedGenerator`.
     """
-    from keras import ops, random
-
     vocabulary = model.vocabulary
     never = np.zeros(model.outputs, np.float32)
     never[[0, vocabulary.start]] = -1e9
@@ -66,56 +67,44 @@ def scorer(descriptions: Mapping[str, Sequence[str]], ids: Sequence[str]) -> Cid
     )
 
 
-def steps(
-    model, features, ids: Sequence[str], reward: CiderD, *,
-    samples: int, batch_size: int, seed: int, epoch: int,
-) -> Iterator[float]:  # fmt: skip
-    """Train on one pass over `ids`; yield the mean reward of every step's captions."""
-    import keras
-
+def train_epoch(
+    run: Run,
+    features,
+    ids: Sequence[str],
+    reward: CiderD,
+    epoch: int,
+    *,
+    samples: int,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """One pass over `ids`, a row of the run, whose `reward` is the mean of all that was drawn."""
+    model, total = run.model, 0.0
     order = np.random.default_rng((seed, epoch)).permutation(len(ids))
     generator = keras.random.SeedGenerator((seed * 1000 + epoch) % 2**32)  # JAX takes 32 bits
-    start = model.vocabulary.start
-    for first in range(0, len(order), batch_size):
-        chosen = [ids[number] for number in order[first : first + batch_size]]
-        grids = features.of(chosen)[:]
-        drawn = draw(model, grids, samples, generator)
-        rewards = np.array(
-            [
-                reward.score(chosen[number // samples], words_of(model, row))
-                for number, row in enumerate(drawn)
+    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    with run.row(f"epoch {epoch + 1}", len(batches), len(ids)):
+        for number, batch in enumerate(batches, start=1):
+            chosen = [ids[one] for one in batch]
+            grids = features.of(chosen)[:]
+            drawn = draw(model, grids, samples, generator)
+            rewards = [
+                reward.score(chosen[row // samples], words_of(model, tokens))
+                for row, tokens in enumerate(drawn)
             ]
-        ).reshape(-1, samples)
-        # A new length is a new graph to compile, so there are few of them.
-        drawn = np.pad(drawn, ((0, 0), (0, -drawn.shape[1] % 4)))
-        before = np.pad(drawn[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-        weights = np.broadcast_to(advantages(rewards).reshape(-1, 1), drawn.shape)
-        inputs = {"features": np.repeat(grids, samples, axis=0), "tokens": before}
-        model.train_on_batch(inputs, drawn, sample_weight=weights.astype(np.float32))
-        yield float(rewards.mean())
-
-
-def train_epoch(
-    run: Run, features, ids: Sequence[str], reward: CiderD, *,
-    samples: int, batch_size: int, seed: int,
-) -> None:  # fmt: skip
-    """One pass of training, a row of the run, whose `reward` is the mean of all that was drawn."""
-    epoch, total = len(run.history), 0.0
-    passed = steps(
-        run.model, features, ids, reward,
-        samples=samples, batch_size=batch_size, seed=seed, epoch=epoch,
-    )  # fmt: skip
-    with run.row(f"epoch {epoch + 1}", -(-len(ids) // batch_size), len(ids)):
-        for number, mean in enumerate(passed, start=1):
-            total += mean
-            done = (number - 1) * batch_size
-            run.after_step(number, {"reward": total / number}, min(batch_size, len(ids) - done))
+            rewards = np.array(rewards).reshape(-1, samples)
+            # A new length is a new graph to compile, so there are few of them.
+            drawn = np.pad(drawn, ((0, 0), (0, -drawn.shape[1] % 4)))
+            before = np.pad(drawn[:, :-1], ((0, 0), (1, 0)), constant_values=model.vocabulary.start)
+            weights = np.broadcast_to(advantages(rewards).reshape(-1, 1), drawn.shape)
+            inputs = {"features": np.repeat(grids, samples, axis=0), "tokens": before}
+            model.train_on_batch(inputs, drawn, sample_weight=weights.astype(np.float32))
+            total += float(rewards.mean())
+            run.after_step(number, {"reward": total / number}, len(batch))
 
 
 def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:
     """Mean CIDEr-D of greedy captions."""
-    from captioning.decoders.search import generate
-
     found = generate(model, features.of(ids))
     pairs = zip(ids, found, strict=True)
     return float(

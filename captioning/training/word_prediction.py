@@ -5,7 +5,8 @@ language model that could guess most of them from the words before (Joulin et al
 features from large weakly supervised data", arXiv 1511.02251).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ LEAST_AREA = 0.35  # of a picture in a view: less than a decoder's, because no w
 
 
 class WordPrediction(keras.Model):
-    """Pixels (B, H, W, 3) to logits (B, V) of the words that captions of a picture have.
+    """`pixels` (B, H, W, 3) to logits (B, V) of the words that captions of a picture have.
 
     Other than in fine-tuning with a decoder, the network's batch normalisation learns: a batch
     here has pictures enough for that.
@@ -38,25 +39,11 @@ class WordPrediction(keras.Model):
         self.words.build((None, width))
         self.built = True
 
-    def call(self, pixels, training: bool = False):
+    def call(self, inputs: dict[str, Any], training: bool = False):
         """Logits (B, V)."""
-        vector = self.network(pixels, training=training)["pooled"]
+        vector = self.network(inputs["pixels"], training=training)["pooled"]
         vector = self.standard(vector, training=training)
         return self.words(self.dropout(vector, training=training))
-
-
-def jitter(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Pictures (B, H, W, 3), 0 to 255, of other brightness, contrast and saturation, each drawn."""
-    count = len(pixels)
-    brightness, contrast, saturation = (
-        random.uniform(least, most, count).astype(np.float32).reshape(count, 1, 1, 1)
-        for least, most in ((0.6, 1.4), (0.6, 1.4), (0.5, 1.5))
-    )
-    pixels = pixels.astype(np.float32) * brightness
-    for axes, factor in (((1, 2, 3), contrast), ((3,), saturation)):
-        mean = pixels.mean(axes, keepdims=True)
-        pixels = mean + factor * (pixels - mean)
-    return pixels.clip(0, 255).astype(np.uint8)
 
 
 def mix(
@@ -101,3 +88,23 @@ def word_shares(tokens: np.ndarray, pictures: int, weights: np.ndarray) -> np.nd
         shares[number * pictures // len(tokens), np.unique(caption)] += 1
     shares *= weights
     return shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+
+
+def batches_of_words(
+    passed: Iterable[tuple[dict[str, Any], np.ndarray]],
+    weights: np.ndarray,
+    *,
+    mixup: float = 0.0,
+    seed: Sequence[int] = (),
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """What is `passed` by `ImageBatches.epoch`, with shares of words instead of the next words.
+
+    With `mixup`, `mix`'s alpha, images are mixed in pairs that follow from the seed.
+    """
+    random = np.random.default_rng(seed)
+    for inputs, following in passed:
+        pixels = inputs["pixels"]
+        shares = word_shares(following, len(pixels), weights)
+        if mixup:
+            pixels, shares = mix(pixels, shares, random, mixup)
+        yield {"pixels": pixels}, shares

@@ -45,8 +45,8 @@ def why_not(path: str | Path, error: Exception) -> str:
         if os.access(path, os.R_OK):
             return "is open in another program, which is writing it; wait until that has closed it"
         return "may not be read; give yourself the permission"
-    if getattr(error, "errno", None):
-        return f"cannot be opened ({os.strerror(error.errno)})"
+    if getattr(error, "errno", None):  # the system's reason, such as too many open files
+        return f"cannot be read: {os.strerror(error.errno)}"
     told = str(error).lower()
     if "already open for write" in told or "swmr" in told or "consistency flag" in told:
         return (

@@ -4,12 +4,7 @@ from keras import ops
 
 from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
-from captioning.decoders.ensemble import Ensemble, join
-from captioning.decoders.search import generate
-from captioning.decoders.search_settings import Search
-from captioning.half_precision import halve_model
-from tests import zygote
-from tests.conftest import assert_refused, succeed
+from captioning.decoders.ensemble import join
 from tests.decoder_tools import features_for, tiny
 from tests.keras_files import tampered
 
@@ -64,40 +59,6 @@ def test_where_an_ensemble_looks_is_the_members_mean():
     inputs = {"features": features_for(parts[0], 2), "tokens": TOKENS}
     expected = np.mean([np.array(one.attention(inputs)) for one in parts], axis=0)
     np.testing.assert_allclose(join(parts).attention(inputs), expected, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_a_joined_file_captions_as_its_members_do_together(tmp_path):
-    parts = members("attention", "transformer")
-    paths = [tmp_path / f"{number}.keras" for number in range(2)]
-    for model, path in zip(parts, paths, strict=True):
-        model.save(path)
-
-    command = ["-m", "captioning.join", *map(str, paths), "--output", "both.keras"]
-    succeed(zygote.run(command, tmp_path))
-
-    loaded, features = load_captioner(tmp_path / "both.keras"), features_for(parts[0], 3)
-    assert generate(loaded, features) == generate(join(parts), features)
-    halve_model(tmp_path / "both.keras", tmp_path / "half.keras")
-    assert isinstance(load_captioner(tmp_path / "half.keras"), Ensemble)
-
-
-@pytest.mark.slow
-def test_models_that_do_not_fit_together_are_refused(tmp_path):
-    attention, merge = members("attention", "merge")
-    attention.save(tmp_path / "attention.keras")
-    merge.save(tmp_path / "merge.keras")
-    tiny("attention", [*WORDS, "bird"], LONGEST).save(tmp_path / "words.keras")
-    join([attention, attention]).save(tmp_path / "ensemble.keras")
-
-    def refused(*arguments: str, message: str) -> None:
-        command = ["-m", "captioning.join", *arguments, "--output", "out.keras"]
-        assert_refused(zygote.run(command, tmp_path), message)
-
-    refused("attention.keras", message="one model is no ensemble")
-    refused("attention.keras", "merge.keras", message="merge.keras: has other words or features")
-    refused("attention.keras", "words.keras", message="words.keras: has other words or features")
-    refused("attention.keras", "ensemble.keras", message="ensemble.keras: is an ensemble itself")
 
 
 def test_an_ensemble_that_claims_more_than_it_holds_is_refused(tmp_path):

@@ -6,7 +6,10 @@ from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder, NotFinite
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.networks.efficientnet import supervised_weights
+from captioning.encoders.networks.vit import SelfAttention
 from captioning.encoders.table import build_network
+from captioning.encoders.weights import save_encoder
+from captioning.features.extraction import extract
 from captioning.files import EXAMPLES
 from captioning.images.reading import load_rgb
 from captioning.untrusted.checkpoints import read_checkpoint
@@ -140,3 +143,35 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, name):
 def test_unknown_encoder_is_refused_and_known_ones_are_named():
     with pytest.raises(UserError, match="resnet50"):
         load_encoder("vgg16")
+
+
+def test_stage_1_stops_at_features_that_are_not_finite_and_names_picture_and_encoder(tmp_path):
+    paths = {"cat": EXAMPLES / "cat.jpg", "dog": EXAMPLES / "dog.jpg"}
+    pixels = keras.Input((None, None, 3))
+    encoder = Encoder(
+        keras.Model(pixels, {"pooled": pixels[:, 0, 0] * 1e38}), {"encoder": "made up"}
+    )
+    with pytest.raises(UserError, match=r"cat\.jpg: the encoder made up .*not finite"):
+        extract(encoder, paths, tmp_path / "features.pkl", batch_size=2, resume=False)
+    assert not (tmp_path / "features.pkl").exists()
+
+
+def test_an_encoder_takes_pictures_of_another_size():
+    encoder = load_encoder("resnet18")
+    assert encoder.places == 49
+    encoder.resize(96)
+    assert (encoder.places, encoder.info["preprocessing"]) == (9, "squash(96)|imagenet")
+
+
+def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path):
+    network = build_network("vit_small")
+    network.set_weights([weight.astype("f2") for weight in network.get_weights()])
+    for layer in network.layers:
+        if isinstance(layer, SelfAttention):
+            layer.heads = 12  # as in MoCo v3's checkpoints
+
+    save_encoder(network, tmp_path / "vit.weights.h5", {"encoder": "vit_small"})
+
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
+    loaded = load_encoder("vit_small", tmp_path / "vit.weights.h5").network
+    np.testing.assert_allclose(loaded(pixels)["pooled"], network(pixels)["pooled"], atol=1e-5)

@@ -22,7 +22,7 @@ USUAL = Preprocessing()
 @pytest.mark.parametrize(
     "text",
     ["squash(224)|imagenet", "resize(256)|crop(224)|unit", "squash(64)|centred",
-     "squash(96)|mean(1,2.5,3)|deviation(4,5,6.25)"],
+     "resize(72)|crop(64)|standardized", "squash(96)|mean(1,2.5,3)|deviation(4,5,6.25)"],
 )  # fmt: skip
 def test_text_round_trip(text):
     assert str(parse(text, USUAL)) == text
@@ -61,6 +61,16 @@ def test_pixels_from_0_to_1_without_normalisation():
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
     scaled = keras.Model(network.input, network.layers[1].output)(pixels)
     np.testing.assert_allclose(scaled, pixels / 255, atol=1e-6)
+
+
+def test_standardized_images_have_mean_0_and_deviation_1_a_channel():
+    network = build_network("resnet18", scale=parse("squash(224)|standardized", USUAL)[2:])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    pixels[1, ..., 2] = 7  # flat
+    scaled = keras.Model(network.input, network.layers[1].output)(pixels)
+    expected = pixels - pixels.mean(axis=(1, 2), keepdims=True)
+    expected /= pixels.std(axis=(1, 2), keepdims=True) + 1e-9
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
 
 
 def test_weights_say_what_they_want(tmp_path):

@@ -11,7 +11,8 @@ from captioning.features.extraction import extract
 from captioning.images.preprocessing import Preprocessing
 from captioning.output.caption_pictures import caption_pictures
 from captioning.output.heatmaps import attend
-from captioning.training.fine_tuning import batches, judge
+from captioning.training.end_to_end import validation_loss
+from captioning.training.image_batches import ImageBatches
 from tests.decoder_tools import features_for, tiny
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -48,15 +49,12 @@ def judging(encoder, path) -> None:
         grid=True, vocabulary=encoder.decoder.vocabulary,
         evaluate=lambda judged, **_: {"token_loss": 1.0},
     )  # fmt: skip
-    judge(encoder, decoder, {"a": path}, {"a": ["a b"]}, keep_unknown=False)
+    validation_loss(encoder, decoder, {"a": path}, {"a": ["a b"]}, keep_unknown=False)
 
 
 def fine_tuning(encoder, path) -> None:
-    passed = batches(
-        {"a": path}, {"a": [[0, 2, 1]]}, WANTED, batch_size=1, count=1, seed=0, epoch=0,
-        unreadable=[], whole=True,
-    )  # fmt: skip
-    encoder.seen += [inputs["pixels"][0] for inputs, _ in passed]
+    batches = ImageBatches({"a": path}, {"a": [[0, 2, 1]]}, WANTED, batch_size=1, per_image=1)
+    encoder.seen += [inputs["pixels"][0] for inputs, _ in batches.epoch(0, whole=True)]
 
 
 STAGES = {

@@ -47,7 +47,7 @@ for file in map(Path, left):
         about = {"protocol": "coco", "split": "dev.txt", "images": 5}
         file.write_text(json.dumps({**about, "rows": rows}))
 """
-STUBS = "1_data_preprocessor 2_train_IC_model evaluate contrastive/main captioning/fine_tuning"
+STUBS = "1_data_preprocessor 2_train_IC_model evaluate contrastive/main tools/fine_tuning"
 
 
 def with_stubs(folder: Path) -> Path:

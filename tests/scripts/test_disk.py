@@ -62,7 +62,7 @@ def jobs(pipeline) -> dict[str, list]:
     [
         ("extraction", "50k", "features.pkl"),
         ("training", "2m", "checkpoints/best_model.keras"),
-        ("streaming", "50k", "pictures.npy"),
+        ("streaming", "50k", "pictures.raw"),
         ("HDF5", "1m", "pictures.hdf5"),
     ],
 )

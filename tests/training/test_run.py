@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from captioning.cli import UserError
-from captioning.training.run import Run, best_row
+from captioning.training.run import Run
 
 PIXELS, TARGETS = np.eye(4, dtype="f4"), np.arange(4, dtype="f4")[:, None]
 
@@ -17,18 +17,25 @@ def make_run(folder: Path, settings=None, learning_rate=0.1, units=1, **options)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(learning_rate), "mse", jit_compile=False)
-    return Run(model, folder, settings or {"seed": 1}, columns=("row", "loss"), **options)
+    options = {"columns": ("row", "loss"), **options}
+    return Run(model, folder, settings or {"seed": 1}, **options)
+
+
+def one_step(run: Run, loss: float = 1.0) -> None:
+    """A row of one step that trains nothing."""
+    with run.row("row", steps=1, total=1):
+        run.after_step(1, {"loss": loss}, 1)
 
 
 def train_rows(run: Run, rows: int) -> None:
     """Rows of two steps, of two pictures each."""
     while len(run.history) < rows:
-        run.begin_row("row", steps=2, total=4, done=2 * run.part["steps"])
         run.model.reset_metrics()
-        for number in range(run.part["steps"], 2):
-            part = slice(2 * number, 2 * number + 2)
-            logs = run.model.train_on_batch(PIXELS[part], TARGETS[part], return_dict=True)
-            run.after_step(number + 1 - run.before["steps"], logs, 2)
+        with run.row("row", steps=2, total=4, done=2 * run.part["steps"]):
+            for number in range(run.part["steps"], 2):
+                part = slice(2 * number, 2 * number + 2)
+                logs = run.model.train_on_batch(PIXELS[part], TARGETS[part], return_dict=True)
+                run.after_step(number + 1 - run.before["steps"], logs, 2)
         run.end_row({"row": len(run.history) + 1, "loss": run.part["loss"]})
 
 
@@ -58,9 +65,9 @@ def test_without_resume_an_earlier_state_is_forgotten(tmp_path):
 
 def test_a_row_saved_half_way_goes_on_there(tmp_path):
     run = make_run(tmp_path, save_minutes=1e-9)
-    run.begin_row("row", steps=2, total=4)
     logs = run.model.train_on_batch(PIXELS[:2], TARGETS[:2], return_dict=True)
-    run.after_step(1, logs, 2)
+    with run.row("row", steps=2, total=4):
+        run.after_step(1, logs, 2)
     resumed = make_run(tmp_path)
     resumed.start(resume=True)
     assert resumed.part["steps"] == 1
@@ -70,9 +77,9 @@ def test_a_row_saved_half_way_goes_on_there(tmp_path):
 def test_the_mean_of_a_row_counts_both_of_its_parts(tmp_path):
     run = make_run(tmp_path)
     run.part = {"loss": 3.0, "steps": 2, "seconds": 5.0}
-    run.begin_row("row", steps=5, total=5)
-    run.after_step(1, {"loss": 9.0}, 1)
-    run.after_step(2, {"loss": 8.0}, 1)  # of both steps since then
+    with run.row("row", steps=5, total=5):
+        run.after_step(1, {"loss": 9.0}, 1)
+        run.after_step(2, {"loss": 8.0}, 1)  # of both steps since then
     assert run.part["loss"] == pytest.approx((3 * 2 + 8 * 2) / 4)
     assert run.part["seconds"] >= 5
 
@@ -80,26 +87,38 @@ def test_the_mean_of_a_row_counts_both_of_its_parts(tmp_path):
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_ends_the_run(loss, tmp_path):
     run = make_run(tmp_path)
-    run.begin_row("row", steps=2, total=4)
     with pytest.raises(UserError, match="after 1 steps; lower --learning-rate"):
-        run.after_step(1, {"loss": loss}, 2)
-
-
-def test_an_error_in_a_row_ends_its_bar(tmp_path):
-    run = make_run(tmp_path)
-    with pytest.raises(UserError), run.row("row", steps=2, total=4):
-        raise UserError("the disk is full")
+        one_step(run, loss)
     assert run.bar.disable  # as tqdm marks one that is closed
 
 
-def test_weights_that_grow_without_bound_are_not_kept(tmp_path):
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("kernel", 65_600), ("kernel", np.nan), ("bias", 1e13), ("moment", np.inf)],
+)
+def test_weights_that_half_precision_cannot_hold_are_not_saved(tmp_path, part, value):
     run = make_run(tmp_path)
+    train_rows(run, 1)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    [moment] = [v for v in run.model.optimizer.variables if "kernel_momentum" in v.path][:1]
+    variable = moment if part == "moment" else getattr(run.model.layers[0], part)
+    variable.assign(np.full(variable.shape, value))
+
+    message = "weights are not finite, or grow without bound; .* what was saved before stays"
+    with pytest.raises(UserError, match=message):
+        run.end_row({"row": 2, "loss": 0.0}, keep=lambda: pytest.fail("saved all the same"))
+
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(("part", "value"), [("bias", 1e6), ("moment", 1e6), ("kernel", 65_504)])
+def test_variances_and_moments_may_be_larger_than_kernels(tmp_path, part, value):
+    run = make_run(tmp_path)
+    [moment] = [v for v in run.model.optimizer.variables if "kernel_velocity" in v.path][:1]
+    variable = moment if part == "moment" else getattr(run.model.layers[0], part)
+    variable.assign(np.full(variable.shape, value))
     run.save_state()
-    before = run.state_path.read_bytes()
-    run.model.layers[0].kernel.assign(np.full((4, 1), 1e13))
-    with pytest.raises(UserError, match="grow without bound"):
-        run.save_state()
-    assert run.state_path.read_bytes() == before
+    assert run.state_path.exists()
 
 
 def test_other_settings_are_refused_but_for_those_that_may_change(tmp_path):
@@ -116,12 +135,6 @@ def test_digests_are_named_and_not_shown(tmp_path):
     assert "0a1b" not in str(refused.value)
 
 
-def test_a_run_of_a_version_that_knew_fewer_settings_is_refused(tmp_path):
-    make_run(tmp_path, {"seed": 1}).save_state()
-    with pytest.raises(UserError, match="was left by an older version"):
-        make_run(tmp_path, {"seed": 1, "views": 2}).resume()
-
-
 def test_the_state_of_another_model_is_refused(tmp_path):
     make_run(tmp_path).save_state()
     with pytest.raises(UserError, match="belongs to another model"):
@@ -136,19 +149,37 @@ def test_a_damaged_state_is_refused(content, tmp_path):
         run.resume()
 
 
-@pytest.mark.parametrize(("sign", "kept"), [(1, [1, 2]), (-1, [1, 4])])
-def test_what_the_best_row_is_of_is_kept_and_nothing_after_it(tmp_path, sign, kept):
-    run = make_run(tmp_path, by="loss", sign=sign)
-    found = []
-    for number, loss in enumerate((1.0, 0.5, 0.9, 1.2, 0.5), start=1):
-        run.begin_row("row", steps=1, total=1)
-        run.end_row({"row": number, "loss": loss}, keep=lambda number=number: found.append(number))
-    assert found == kept
-    assert run.best["row"] == kept[-1]
+@pytest.mark.parametrize(
+    ("sign", "patience", "saved", "epochs"),
+    [(1, 0, [1, 2], 5), (-1, 0, [1, 4], 5), (1, 2, [1, 2], 4), (-1, 2, [1], 3)],
+)
+def test_training_saves_the_best_epochs_and_ends_by_its_patience(
+    tmp_path, sign, patience, saved, epochs
+):
+    run = make_run(tmp_path, columns=("epoch", "loss", "score", "seconds"), by="score", sign=sign)
+    scores, found = [1.0, 0.5, 0.9, 1.2, 0.5], []
+
+    run.train(
+        5,
+        lambda epoch: one_step(run, epoch / 2),
+        lambda: scores[len(run.history)],
+        lambda row: found.append(row["epoch"]),
+        patience=patience,
+    )
+
+    assert found == saved
+    assert run.best["epoch"] == saved[-1]
+    expected = [(n + 1, n / 2, scores[n]) for n in range(epochs)]
+    assert [(row["epoch"], row["loss"], row["score"]) for row in run.history] == expected
 
 
-def test_best_row():
-    history = [{"epoch": n, "val_loss": v} for n, v in enumerate([3.0, 1.0, 2.0, 1.0])]
-    assert best_row(history) is history[1]
-    assert best_row(history, sign=-1) is history[0]
-    assert best_row([]) is None
+def test_a_validation_that_is_no_number_ends_the_run_before_anything_is_saved(tmp_path):
+    run = make_run(tmp_path)
+    with pytest.raises(UserError, match="the val_loss is nan after 1 steps"):
+        run.train(
+            2,
+            lambda epoch: one_step(run),
+            lambda: float("nan"),
+            lambda row: pytest.fail("saved all the same"),
+        )
+    assert not run.state_path.exists()

@@ -1,23 +1,21 @@
 """Self-critical training: draws, advantages, and that what is rewarded becomes more probable."""
 
-import csv
-import subprocess
-
 import keras
 import numpy as np
 import pytest
 
 from captioning.evaluation.cider import CiderD
 from captioning.features.reading import Features
-from captioning.training.self_critical import advantages, draw, judge, scorer, steps, words_of
-from tests import zygote
-from tests.conftest import ROOT, assert_refused, run_script
+from captioning.training.run import Run
+from captioning.training.self_critical import (
+    advantages,
+    draw,
+    judge,
+    scorer,
+    train_epoch,
+    words_of,
+)
 from tests.decoder_tools import NAMES, features_for, tiny
-
-
-def run_module(*arguments) -> subprocess.CompletedProcess:
-    return zygote.run([*map(str, arguments)], ROOT)
-
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
 
@@ -67,15 +65,16 @@ def test_advantage_is_the_reward_less_the_mean_of_the_others():
 
 
 @pytest.mark.slow
-def test_rewarded_captions_become_more_probable():
+def test_rewarded_captions_become_more_probable(tmp_path):
     model = tiny("merge", WORDS, 7)
     ids = ["x", "y"]
     features = Features(ids, np.eye(2, model.feature_size, dtype=np.float32), {})
     reward = scorer({"x": ["a b c"], "y": ["d e f"]}, ids)
     model.compile(optimizer=keras.optimizers.Adam(0.02), jit_compile=False)
+    run = Run(model, tmp_path, {}, means=("reward",))
     before = judge(model, features, ids, reward)
     for epoch in range(60):
-        list(steps(model, features, ids, reward, samples=20, batch_size=2, seed=0, epoch=epoch))
+        train_epoch(run, features, ids, reward, epoch, samples=20, batch_size=2, seed=0)
     assert judge(model, features, ids, reward) > before + 2
 
 
@@ -84,29 +83,3 @@ def test_the_end_word_is_scored():
     assert isinstance(reward, CiderD)
     assert reward.score("x", ["a", "b", "c", "endseq"]) == pytest.approx(10)
     assert reward.score("x", ["a", "b", "c"]) < 9
-
-
-@pytest.mark.slow
-def test_a_trained_model_goes_on_as_a_user_runs_it(pipeline, tmp_path):
-    data, work = pipeline.data, pipeline.work
-    command = [
-        "-m", "captioning.self_critical",
-        "--model", work / "checkpoints" / "best_model.keras",
-        "--features", work / "features.pkl", "--descriptions", work / "descriptions.txt",
-        "--train-split", data.train, "--dev-split", data.dev, "--batch-size", 4,
-        "--output-dir", tmp_path / "out",
-    ]  # fmt: skip
-    assert_refused(run_module(*command, "--samples", 1), "--samples 1")
-    (tmp_path / "one.txt").write_text(data.names[0])
-    assert_refused(run_module(*command, "--dev-split", tmp_path / "one.txt"), "two or more")
-    for epochs, more in ((1, []), (2, ["--resume"])):
-        result = run_module(*command, "--epochs", epochs, *more)
-        assert result.returncode == 0, result.stderr
-    with open(tmp_path / "out" / "history.csv", newline="") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
-    captioned = run_script(
-        "5_test.py", data.images / data.names[0], "--model",
-        tmp_path / "out" / "checkpoints" / "best_model.keras",
-        "--tokenizer", work / "tokenizer.pkl", cwd=tmp_path,
-    )  # fmt: skip
-    assert captioned.returncode == 0, captioned.stderr

@@ -9,11 +9,11 @@ import pytest
 from keras.src.backend.common import global_state
 
 from captioning.captioners.loading import load_captioner
+from captioning.captioners.saving import save_half
 from captioning.cli import UserError
 from captioning.decoders.attention import AttentionDecoder
 from captioning.decoders.merge import MergeDecoder
 from captioning.decoders.transformer import TransformerDecoder
-from captioning.half_precision import halve_model
 from tests.keras_files import WEIGHTS, tampered
 
 
@@ -41,7 +41,7 @@ def no_keras(monkeypatch):
 def test_untampered_files_load(model_file, tmp_path):
     assert load_captioner(model_file).vocabulary.words == ("startseq", "endseq", "dog")
     assert load_captioner(model_file).feature_size > 0
-    halve_model(model_file, tmp_path / "half.keras")
+    save_half(load_captioner(model_file), tmp_path / "half.keras")
     load_captioner(tmp_path / "half.keras")
     load_captioner(tampered(model_file, tmp_path / "copy.keras"))
 

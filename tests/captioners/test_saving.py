@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from captioning.captioners.loading import load_captioner
-from captioning.half_precision import halve_model
+from captioning.captioners.saving import save_half
+from captioning.cli import UserError
 from tests.decoder_tools import NAMES, features_for, tiny
 
 WORDS = ["startseq", "endseq", *(f"word{n}" for n in range(2000))]
@@ -14,7 +15,7 @@ def test_halved_model_is_half_the_size_and_says_nearly_the_same(name, tmp_path):
     model = tiny(name, WORDS, 9, **size)
     model.save(tmp_path / "full.keras")
 
-    halve_model(tmp_path / "full.keras", tmp_path / "half.keras")
+    save_half(model, tmp_path / "half.keras")
 
     halved = load_captioner(tmp_path / "half.keras")
     sizes = [(tmp_path / name).stat().st_size for name in ("full.keras", "half.keras")]
@@ -22,3 +23,17 @@ def test_halved_model_is_half_the_size_and_says_nearly_the_same(name, tmp_path):
     assert halved.output_dense.kernel.dtype == "float32"
     inputs = {"features": features_for(model, 2), "tokens": np.array([[1, 3], [1, 4]])}
     np.testing.assert_allclose(halved.next_words(inputs), model.next_words(inputs), atol=2e-2)
+
+
+@pytest.mark.parametrize("value", [65_600, float("nan")])
+def test_what_half_precision_cannot_hold_is_not_written(value, tmp_path):
+    model = tiny("merge", WORDS[:5], 9)
+    path = tmp_path / "half.keras"
+    save_half(model, path)
+    before = path.read_bytes()
+    model.output_dense.kernel.assign(np.full(model.output_dense.kernel.shape, value))
+
+    with pytest.raises(UserError, match=r"half\.keras: .*half precision"):
+        save_half(model, path)
+
+    assert path.read_bytes() == before

@@ -1,0 +1,65 @@
+"""What every training on captions begins with: captions, splits, images or features, a folder."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from captioning.datasets import described, find_all_pictures, fingerprint, select_for_training
+from captioning.datasets.descriptions import read_descriptions
+from captioning.features.reading import read_features
+from captioning.files import check_writable
+from captioning.text import Vocabulary, build_vocabulary
+
+# Of a resumed run. Files may lie elsewhere, and are known by what is in them.
+MAY_CHANGE = {"descriptions", "features", "images", "model", "weights", "output_dir"}
+MAY_CHANGE |= {"patience", "resume", "repeat"}  # the last of which is in `described` splits
+
+
+class TrainingData(NamedTuple):
+    """What a script trains on."""
+
+    descriptions: dict[str, list[str]]  # cleaned captions by `image_id`
+    text_rules: str  # by which they were cleaned
+    source: Mapping[str, Any]  # `Features`, or the images' paths, by `image_id`
+    repeats: dict[str, int]  # how often an epoch sees each training image
+    dev_ids: list[str]  # the images that choose the best epoch
+    vocabulary: Vocabulary | None  # of the training captions, if the script has a --min-count
+    settings: dict[str, Any]  # what a run depends on
+
+
+def set_up(args: Namespace) -> TrainingData:
+    """Read what a script's arguments name, and make its output folder.
+
+    Raises:
+        UserError: some file is missing, damaged or does not fit, or the folder cannot be written.
+    """
+    given = vars(args)
+    repeat, limit = given.get("repeat"), given.get("limit")
+    descriptions, rules = read_descriptions(args.descriptions)
+    if "images" in args:
+        of = {"pictures": find_all_pictures(args.images, descriptions)}
+    else:
+        of = {"features": read_features(args.features)}
+    splits = (args.train_split, args.dev_split)
+    repeats, dev_ids = select_for_training(
+        *splits, descriptions, seed=args.split_seed, repeat=repeat, limit=limit, **of
+    )
+    settings = {name: value for name, value in given.items() if name not in MAY_CHANGE}
+    settings |= {
+        "train_split": described(args.train_split, repeat),
+        "dev_split": described(args.dev_split),
+        "text_rules": rules,
+        "captions_of_splits_sha256": fingerprint(repeats, dev_ids, descriptions),
+    }
+    if "features" in of:
+        settings["features_of"] = of["features"].origin
+    vocabulary = None
+    if "min_count" in args:
+        vocabulary = build_vocabulary(descriptions, repeats, rules, args.min_count)
+    output = Path(args.output_dir)
+    (output / "checkpoints").mkdir(parents=True, exist_ok=True)
+    check_writable(output / "history.csv")
+    print(f"descriptions {args.descriptions}")
+    [source] = of.values()
+    return TrainingData(descriptions, rules, source, repeats, dev_ids, vocabulary, settings)

@@ -1,0 +1,90 @@
+import csv
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, assert_refused, run_script, succeed
+
+
+def command(pipeline, output) -> list:
+    data, work = pipeline.data, pipeline.work
+    return [
+        *("--model", work / "checkpoints" / "best_model.keras", "--images", data.images),
+        *("--descriptions", work / "descriptions.txt", "--train-split", data.train),
+        *("--dev-split", data.dev, "--output-dir", output),
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
+    data, work = pipeline.data, pipeline.work
+    settings = ["--batch-size", 3, "--captions", 2, "--epochs", 2, "--learning-rate", 1e-4]
+    settings += ["--ema", 0.9, "--colour-jitter", "--least-area", 0.5]
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    copying = tmp_path / "copying.py"
+    copying.write_text(COPYING.format(pieces=pieces))
+    given = [*command(pipeline, whole), *settings]
+    succeed(run_script(copying, *given, cwd=tmp_path))
+    (tmp_path / "one.txt").write_text(data.dev.read_text().splitlines()[0])
+    resumes = [*command(pipeline, pieces), *settings, "--resume"]
+    others = ("--seed", 1, "--dev-split", tmp_path / "one.txt")
+    refused = run_script("tools/fine_tuning.py", *resumes, *others, cwd=tmp_path)
+    assert_refused(refused, "seed was 0, not 1", "it had other captions of splits")
+    succeed(run_script("tools/fine_tuning.py", *resumes, cwd=tmp_path))
+
+    losses, states = [], []
+    for folder in (whole, pieces):
+        with open(folder / "history.csv", newline="") as file:
+            losses.append([row["val_loss"] for row in csv.DictReader(file)])
+        with np.load(folder / "state.npz") as state:
+            states.append([state[str(n)] for n in range(len(state.files) - 1)])
+    assert len(losses[0]) == 2
+    assert losses[0] == losses[1]
+    for one, other in zip(*states, strict=True):  # weights and moments
+        np.testing.assert_array_equal(one, other)
+    weights = whole / "checkpoints" / "efficientnet_lite0-captions.weights.h5"
+    with h5py.File(weights) as file:
+        assert "recipe" in file.attrs
+    model = ("--model", whole / "checkpoints" / "best_model.keras")
+    succeed(run_script("5_test.py", data.images / data.names[0], *model, cwd=tmp_path))
+    given = ("--images", data.images, "--captions", data.captions, "--only", "features")
+    succeed(run_script("1_data_preprocessor.py", *given, "--weights", weights, cwd=tmp_path))
+    given = ("--split", data.dev, "--descriptions", work / "descriptions.txt")
+    succeed(run_script("3_BLEU.py", *model, *given, cwd=tmp_path))
+
+
+# Copies what a kill would leave when the state of the first epoch is written.
+COPYING = f"""
+import runpy, shutil, sys
+sys.path.insert(0, {str(ROOT)!r})
+from captioning.cli import import_keras
+import_keras()
+from captioning.training.run import Run
+save = Run.save_state
+def save_and_copy(run):
+    save(run)
+    if len(run.history) == 1:
+        shutil.copytree(run.output, "{{pieces}}")
+Run.save_state = save_and_copy
+runpy.run_path({str(ROOT / "tools" / "fine_tuning.py")!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--images", "nowhere"), ("nowhere", "not a folder")),
+        (("--model", ROOT / "Pre-trained" / "model-ensemble.keras"), ("ensemble", "members")),
+        (("--model", "model.h5"), ("model.h5", ".keras")),
+        (("--descriptions", "other.txt"), ("other.txt", "by the rules original", "ptb")),
+        (("--output-dir", "its own"), ("best_model.keras", "overwritten")),
+    ],
+)
+def test_mistakes(pipeline, arguments, parts, tmp_path):
+    text = (pipeline.work / "descriptions.txt").read_text()
+    (tmp_path / "other.txt").write_text(text)  # without a record: by the original's rules
+    arguments = [pipeline.work if one == "its own" else one for one in arguments]
+    given = [*command(pipeline, tmp_path), *arguments]
+    assert_refused(run_script("tools/fine_tuning.py", *given, cwd=tmp_path), *parts)

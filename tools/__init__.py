@@ -1,0 +1,1 @@
+"""Commands beside the pipeline: fine-tuning of encoders, and models for shipping."""

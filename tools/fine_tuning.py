@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Fine-tuning: an encoder learns along with a decoder that stage 2 has trained on it.
+
+    python tools/fine_tuning.py --model checkpoints/best_model.keras
+
+It takes the model, the images and descriptions.txt, and leaves the decoder with the encoder's
+weights, which are for `1_data_preprocessor.py --weights` and for any decoder.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from captioning.arguments import fraction, positive_float, positive_int, shared
+from captioning.cli import ArgumentParser, UserError, import_keras, run
+from captioning.images.views import LEAST_AREA
+
+
+def stages(text: str) -> str:
+    """An argparse type: `last`, `all` or a number of stages."""
+    return text if text in ("last", "all") else str(positive_int(text))
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__.split("\n")[0])
+    add = parser.add_argument
+    shared(parser, "--model", required=True, help="a decoder that stage 2 has trained")
+    shared(parser, "--images", "--weights", "--descriptions", "--train-split", "--dev-split")
+    shared(parser, "--repeat", "--split-seed", "--seed", "--limit", "--dtype", "--resume")
+    shared(parser, "--epochs", default=5)
+    shared(parser, "--batch-size", default=32)
+    shared(parser, "--learning-rate", default=3e-4)
+    shared(parser, "--output-dir", default="fine_tuned")
+    what = "captions of each image in a step; lower it where the decoder is slower than the encoder"
+    add("--captions", type=positive_int, default=5, help=what)
+    what = "which stages of the encoder to train: last, a number of the last ones, or all with the "
+    what += "stem, as an encoder that never saw a label needs it"
+    add("--stages", type=stages, default="last", help=what)
+    what = "what the learning rate of a stage is multiplied by for each stage after it"
+    add("--stage-decay", type=positive_float, default=1.0, help=what)
+    what = "side of the images; default: the encoder's. A decoder of grids must have been trained "
+    what += "on grids of as many positions"
+    add("--image-size", type=positive_int, metavar="PIXELS", help=what)
+    what = "share of an image that a training view shows at least; lower it in longer runs"
+    add("--least-area", type=fraction, default=LEAST_AREA, help=what)
+    what = "training views have brightness, contrast and saturation drawn anew"
+    add("--colour-jitter", action="store_true", help=what)
+    what = (
+        "validate and save an exponential moving average of the weights, such as 0.999; default: "
+    )
+    what += "the weights themselves"
+    add("--ema", type=fraction, default=0.0, metavar="MOMENTUM", help=what)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+
+    # 1. Images, captions, and which of them train and which validate.
+    from captioning.files import hold, sha256
+    from captioning.training.setup import set_up
+
+    data = set_up(args)
+    output = Path(args.output_dir)
+    hold(output)
+    train, dev = ({one: data.source[one] for one in ids} for ids in (data.repeats, data.dev_ids))
+
+    # 2. The encoder that the decoder was trained on, and both as one model.
+    keras = import_keras()
+    from captioning.captioners.loading import check_text_rules, encoder_of, load_trained
+    from captioning.training import end_to_end
+    from captioning.training.image_batches import ImageBatches, train_epoch
+    from captioning.training.optimizers import AdamW, learning_rate_schedule
+    from captioning.training.run import Run
+
+    trained = load_trained(args.model, output)
+    check_text_rules(trained, args.model, data.text_rules, args.descriptions)
+    encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
+    if args.image_size:
+        encoder.resize(args.image_size)
+    if trained.grid and encoder.places != trained.positions:
+        raise UserError(
+            f"--image-size {encoder.preprocessing.size}: gives grids of {encoder.places} "
+            f"positions, but {args.model} takes {trained.positions}; extract features at that "
+            "size, and train a decoder on them"
+        )
+    keras.utils.set_random_seed(args.seed)  # which its dropout draws from
+    on_xla = keras.backend.backend() != "tensorflow"
+    decoder = trained.copy_with(dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32")
+    decoder.compile(jit_compile=on_xla)
+    # Words that the decoder does not know are read, and not learned.
+    said = {word for one in train for text in data.descriptions[one] for word in text.split()}
+    unknown = not said <= {*decoder.vocabulary.words}
+    captions = {
+        one: [decoder.vocabulary.encode(text, unknown) for text in data.descriptions[one]]
+        for one in train
+    }
+    of = (encoder.preprocessing, args.batch_size, args.captions, args.seed)
+    views = {"least_area": args.least_area, "colour_jitter": args.colour_jitter}
+    batches = ImageBatches(train, captions, *of, repeats=data.repeats, **views)
+    depths = end_to_end.thaw(encoder.network, encoder.info["encoder"], args.stages)
+    model = end_to_end.EndToEnd(encoder.network, decoder, args.captions)
+    optimizer = AdamW(
+        learning_rate_schedule(args.learning_rate, args.epochs * len(batches)),
+        weight_decay=0.01,
+        factors={path: args.stage_decay**depth for path, depth in depths.items()},
+        global_clipnorm=1.0,
+        use_ema=args.ema > 0,
+        ema_momentum=args.ema or 0.99,
+    )
+    model.compile(optimizer, jit_compile=on_xla)
+    settings = {**data.settings, "weights_sha256": encoder.info["weights_sha256"]}
+    settings["model_sha256"] = sha256(args.model)
+    advice = "lower --learning-rate and start again"
+    this_run = Run(model, output, settings, means=("token_loss",), advice=advice)
+    this_run.start(resume=args.resume)
+
+    # 3. Train; validate by the decoder's loss on the development images as they are now encoded.
+    def loss() -> float:
+        return end_to_end.validation_loss(encoder, decoder, dev, data.descriptions, unknown)
+
+    def validate() -> float:
+        with end_to_end.averaged(model):
+            return loss()
+
+    def save(_row) -> None:
+        with end_to_end.averaged(model):
+            end_to_end.save_both(output / "checkpoints", encoder, decoder)
+
+    print(f"{len(train)} images; {len(this_run.history)} epochs already trained")
+    if not this_run.history:
+        print(f"development loss {loss():.3f} before the first epoch")
+    this_run.train(
+        args.epochs,
+        lambda epoch: train_epoch(this_run, batches, epoch, batches.epoch(epoch)),
+        validate,
+        save,
+    )
+    print(f"best epoch {this_run.best['epoch']}: {output / 'checkpoints'}")
+
+
+if __name__ == "__main__":
+    run(main)

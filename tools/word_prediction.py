@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Word prediction: an encoder learns from the training captions which words an image calls for.
+
+    python tools/word_prediction.py --encoder resnet18 --weights FILE
+
+It is a first, cheap fine-tuning, without a decoder, of all stages of an encoder that never saw a
+label. It leaves the encoder's weights, which are for `1_data_preprocessor.py --weights`.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from captioning.arguments import not_negative, positive_int, shared
+from captioning.cli import ArgumentParser, import_keras, run
+from captioning.encoders.table import TABLE
+
+
+def parse_arguments():
+    parser = ArgumentParser(__doc__.split("\n")[0])
+    add = parser.add_argument
+    shared(parser, "--encoder", choices=TABLE, default="resnet18", help="which network to train")
+    what = "weights to begin from, such as contrastive/main.py's; default: random"
+    shared(parser, "--weights", help=what)
+    shared(parser, "--images", "--descriptions", "--train-split", "--dev-split", "--repeat")
+    shared(parser, "--split-seed", "--seed", "--limit", "--dtype", "--resume")
+    shared(parser, "--epochs", default=20)
+    shared(parser, "--batch-size", default=64)
+    shared(parser, "--learning-rate", default=1e-3)
+    shared(parser, "--output-dir", default="word_prediction")
+    what = "side of the images; default: the encoder's"
+    add("--image-size", type=positive_int, metavar="PIXELS", help=what)
+    what = "leave out words that the training captions have fewer times"
+    add("--min-count", type=positive_int, default=5, help=what)
+    what = "alpha of the Beta distribution by which images are mixed in pairs; 0: no mixing"
+    add("--mixup", type=not_negative, default=0.4, help=what)
+    args = parser.parse_args()
+    if args.batch_size < 2:
+        parser.error("--batch-size 1: features are standardised over a batch; give more")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+
+    # 1. Images, captions, and which of them train and which validate.
+    from captioning.files import hold
+    from captioning.training.setup import set_up
+
+    data = set_up(args)
+    output = Path(args.output_dir)
+    hold(output)
+
+    # 2. The encoder, with a layer that says the words.
+    keras = import_keras()
+    from captioning.encoders.loading import load_encoder
+    from captioning.training import word_prediction as words
+    from captioning.training.end_to_end import save_trained, thaw
+    from captioning.training.image_batches import ImageBatches, train_epoch
+    from captioning.training.optimizers import AdamW, learning_rate_schedule
+    from captioning.training.run import Run
+
+    encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
+    if args.image_size:
+        encoder.resize(args.image_size)
+    keras.utils.set_random_seed(args.seed)
+    thaw(encoder.network, args.encoder, "all")
+    train, dev = ({one: data.source[one] for one in ids} for ids in (data.repeats, data.dev_ids))
+    captions = {
+        one: [data.vocabulary.encode(text) for text in data.descriptions[one]]
+        for one in (*train, *dev)
+    }
+    most = max(map(len, captions.values()))
+    of = (encoder.preprocessing, args.batch_size, most, args.seed)
+    views = {"least_area": words.LEAST_AREA, "colour_jitter": True}
+    batches = ImageBatches(train, captions, *of, repeats=data.repeats, **views)
+    dev_batches = ImageBatches(dev, captions, *of)
+    weights = words.word_weights(
+        (caption for one in train for caption in captions[one]), len(data.vocabulary) + 1
+    )
+    model = words.WordPrediction(encoder.network, len(weights))
+    rate = learning_rate_schedule(args.learning_rate, args.epochs * len(batches))
+    model.compile(
+        AdamW(rate, weight_decay=0.05, global_clipnorm=1.0),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        jit_compile=keras.backend.backend() != "tensorflow",
+    )
+    settings = {**data.settings, "weights_sha256": encoder.info["weights_sha256"]}
+    this_run = Run(model, output, settings, advice="lower --learning-rate and start again")
+    this_run.start(resume=args.resume)
+
+    # 3. Train; validate by the words of the development images.
+    path = output / f"{args.encoder}-words.weights.h5"
+
+    def train_words(epoch: int) -> None:
+        passed = words.batches_of_words(
+            batches.epoch(epoch), weights, mixup=args.mixup, seed=(args.seed, epoch, 1)
+        )
+        train_epoch(this_run, batches, epoch, passed)
+
+    def validate() -> float:
+        model.reset_metrics()
+        for batch in words.batches_of_words(dev_batches.epoch(0, whole=True), weights):
+            logs = model.test_on_batch(*batch, return_dict=True)
+        return float(logs["loss"])
+
+    already = f"{len(this_run.history)} epochs already trained"
+    print(f"{len(train)} images; {len(weights) - 1} words; {already}")
+    this_run.train(args.epochs, train_words, validate, lambda _row: save_trained(encoder, path))
+    print(f"best epoch {this_run.best['epoch']}: {path}")
+
+
+if __name__ == "__main__":
+    run(main)
