@@ -21,6 +21,8 @@ _JSON = re.compile(r"\s*(?:\{|\[\s*\{)")  # how an object, or a list of them, be
 
 def read_file(path: str | Path, what: str, dataset: str = "auto") -> Captions | str:
     """What a file holds by the reader that knows it, or by the one named; else just its text."""
+    if dataset not in DATASETS:
+        raise UserError(f"--dataset {dataset}: give {', '.join(DATASETS[:-1])} or {DATASETS[-1]}")
     path = existing_file(path, what, "see data/README.md")
     text = read_text(path, what)
     content = parse_json(path, text) if _JSON.match(text) else text

@@ -74,6 +74,12 @@ def test_what_is_no_utf_8_text_is_refused(tmp_path, content):
         read_captions(tmp_path / "captions.txt")
 
 
+def test_a_reader_that_is_none_is_refused(tmp_path):
+    formats.write_kaggle_csv(tmp_path / "captions.txt", CAPTIONS)
+    with pytest.raises(UserError, match="--dataset flickr8k: give auto, coco or table"):
+        read_datasets([tmp_path / "captions.txt"], "flickr8k")
+
+
 # ---- tables ----------------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ def score(pipeline, **changes):
     [
         ({"images": "nowhere"}, ["nowhere", "not a folder"]),
         ({"captions": "none.txt"}, ["none.txt", "does not exist"]),
-        ({"captions": "notes.txt"}, ["notes.txt", "Flickr8k.token.txt"]),
+        ({"captions": "notes.txt"}, ["notes.txt", "must name the columns", "'some notes'"]),
         ({"captions": "other.txt"}, ["none of the pictures"]),
         ({"features": "notes.txt/features.pkl"}, ["notes.txt/features.pkl", "cannot write"]),
     ],
@@ -99,10 +99,10 @@ def test_full_disk_at_the_tokenizer(pipeline, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_split_that_names_nothing_in_the_features(pipeline, tmp_path):
+def test_split_that_names_none_of_the_images(pipeline, tmp_path):
     (tmp_path / "other.txt").write_text("elsewhere.jpg\n")
     result = score(pipeline, split=tmp_path / "other.txt")
-    assert_refused(result, "other.txt", "features", "same data set")
+    assert_refused(result, "other.txt", "it names 'elsewhere', they 'red_left'", "same data set")
 
 
 def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):
