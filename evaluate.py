@@ -105,7 +105,6 @@ def caption_by_models(
     if not models:  # then nothing here needs TensorFlow
         return []
     from captioning.decoders.search import generate
-    from captioning.images.names import find_ids
 
     candidates = []
     for path, model, source, features in models:
@@ -128,7 +127,6 @@ def main() -> None:
         raise UserError("--spread: one model has none; give two or more with --model-path")
     if args.calibrate and args.predictions and not args.model_path:
         raise UserError("--calibrate: captions made elsewhere have no confidence; give a model")
-    from captioning.images.names import find_ids
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
