@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 """A caption for any picture, by a model of your choice: the same as 5_test.py."""
 
-from captioning.caption_script import main
+from captioning.caption_script import caption_images
 from captioning.cli import run
 
+
+def main() -> None:
+    caption_images(__doc__)
+
+
 if __name__ == "__main__":
-    run(lambda: main(__doc__))
+    run(main)

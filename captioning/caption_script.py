@@ -15,6 +15,7 @@ USELESS = 0.1  # confidence below which every caption of a model that has learne
 
 
 def parse_arguments(description: str) -> Namespace:
+    """What the command line says."""
     parser = ArgumentParser(description)
     add = parser.add_argument
     picture = "IMAGE_OR_FOLDER"
@@ -113,7 +114,8 @@ def stay(args: Namespace, search: Search) -> None:
         staying.answer(model, encoder, names, search)
 
 
-def main(description: str) -> None:
+def caption_images(description: str) -> None:
+    """Caption what the command line names, and write what it asks for."""
     args = parse_arguments(description)
     search = search_settings.from_arguments(args)
     given = [*args.images, *args.image_path]

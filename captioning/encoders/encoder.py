@@ -84,7 +84,7 @@ class Encoder:
         return self._features({name: outputs[name][:count] for name in outputs}, grid)
 
     def _features(self, outputs: dict[str, np.ndarray], grid: bool) -> np.ndarray:
-        encoder = f"the encoder {self.info['encoder']} ({self.info.get('weights')})"
+        encoder = f"the encoder {self.info.get('encoder')} ({self.info.get('weights')})"
         if grid and "grid" not in outputs:
             raise UserError(f"{encoder} gives one vector a picture, and no grid")
         features = outputs["grid" if grid else "pooled"]

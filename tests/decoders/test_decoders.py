@@ -238,9 +238,13 @@ def test_saved_model_comes_back_with_its_vocabulary(name, tied, tmp_path):
 @pytest.mark.parametrize(
     "reader, shape, message",
     [
-        ("merge", (4, 5), "features.pkl with 1_data_preprocessor.py without --grid"),
-        ("attention", (5,), "features.h5 with 1_data_preprocessor.py --grid"),
-        ("transformer", (5,), "features.h5 with 1_data_preprocessor.py --grid"),
+        (
+            "merge",
+            (4, 5),
+            "make the right ones with: python 1_data_preprocessor.py --only features",
+        ),
+        ("attention", (5,), "python 1_data_preprocessor.py --grid --only features"),
+        ("transformer", (5,), "python 1_data_preprocessor.py --grid --only features"),
         ("transformer", (9, 5), "grids have 9 x 5 numbers, but .* takes 4 x 5"),
     ],
 )

@@ -206,7 +206,7 @@ def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
     shown = [line for line in lines if "--images pictures" in line]
     assert len(shown) == 3  # SimCLR twice, and once the file of puzzles
     assert all("--exclude dev.txt" in line for line in shown)
-    trains = "contrastive/main|jigsaw/main|2_train|fine_tuning --model"
+    trains = "contrastive/main|jigsaw/main|2_train|fine_tuning.py --model"
     trained = [line for line in lines if re.search(trains, line)]
     assert len(trained) == 2 * (3 + 3 + 2)  # the supervised encoder is there already
     for line in trained:

@@ -108,6 +108,6 @@ def test_stages_2_and_4_take_what_lies_in_pre_trained(pipeline, tmp_path):
     trained = succeed(run_afresh(*train, cwd=project)).splitlines()
     tokenized = succeed(run_afresh("4_tokenizer.py", *split, cwd=project))
 
-    assert trained[0] == "features Pre-trained/features.pkl"
-    assert trained[1] == "descriptions Pre-trained/descriptions.txt"
+    assert "features Pre-trained/features.pkl" in trained
+    assert "descriptions Pre-trained/descriptions.txt" in trained
     assert "descriptions Pre-trained/descriptions.txt" in tokenized

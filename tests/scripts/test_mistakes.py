@@ -114,7 +114,9 @@ def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):
 
 def test_training_on_features_of_the_wrong_kind(pipeline, tmp_path):
     given = ("--decoder", "attention", "--features", pipeline.work / "features.pkl")
-    result = run_script("2_train_IC_model.py", *given, cwd=tmp_path)
+    given += ("--descriptions", pipeline.work / "descriptions.txt")
+    splits = ("--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev)
+    result = run_script("2_train_IC_model.py", *given, *splits, cwd=tmp_path)
     parts = ("features.pkl", "the attention decoder looks at a grid", "1_data_preprocessor.py")
     assert_refused(result, *parts)
 

@@ -69,7 +69,7 @@ def test_views_are_taken_for_what_they_are(pipeline, views, tmp_path):
         (train(data, views, "--features", view), (view, "parts of the pictures", "--views")),
         (train(data, views, "--views", "features.pkl"), ("features.pkl", "whole pictures")),
         (extract(data, views, "--view", 1, *whole), ("features.pkl", "view should not replace")),
-        (extract(data, views, "--view", 1, "--only", "captions"), ("--view is of features",)),
+        (extract(data, views, "--view", 1, "--only", "captions"), ("--view are of features",)),
     ):
         assert_refused(result, *parts)
 

@@ -106,5 +106,5 @@ def test_captions_of_the_corpus(folder, tmp_path):
     assert all(any(f"/{name}: " in line for line in skipped) for name in bad)
     assert "\\x1b[31mescape.png: " in result.stdout
     assert "line\\nbreak.png: " in result.stdout
-    assert (tmp_path / "captions.html").read_text().count("<figure>") == len(captions)
+    assert (tmp_path / "captions.html").read_text().count("<article") == len(captions)
     assert result.memory < 1.2  # 1.01 on as many clean pictures: TensorFlow and the encoder
