@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from captioning import cli
-from captioning.cli import UserError, positive_int
+from captioning.arguments import positive_int
+from captioning.cli import UserError
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, preprocessing_of, trained_by
 from captioning.evaluation.coco_toolkit import CocoToolkit

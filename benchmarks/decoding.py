@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.arguments import positive_int
+from captioning.cli import ArgumentParser, import_keras, run
 from captioning.decoders.search_settings import Search
 from captioning.features.reading import Features, read_features
 

@@ -30,7 +30,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from captioning.cli import ArgumentParser, UserError, positive_int, run
+from captioning.arguments import positive_int
+from captioning.cli import ArgumentParser, UserError, run
 
 WORDS = "a the red green blue small large dog cat boat tree runs sits stands by under near".split()
 

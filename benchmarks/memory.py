@@ -25,7 +25,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.arguments import positive_int
+from captioning.cli import ArgumentParser, import_keras, run
 
 PLACES, SIZE = 49, 1280  # efficientnet_lite0's grid
 WORDS = [f"word{number}" for number in range(5000)]

@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.arguments import positive_int
+from captioning.cli import ArgumentParser, import_keras, run
 from captioning.datasets import read_captions, read_split
 from captioning.features.reading import Features
 from captioning.images.folders import list_images

@@ -7,7 +7,6 @@ import errno
 import gc
 import io
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -36,60 +35,6 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def positive_int(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return int(text)
-
-
-def natural(text: str) -> int:
-    """An argparse type: a whole number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
-    return int(text)
-
-
-def seed(text: str) -> int:
-    """An argparse type: what random generators start from."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to 2**32 - 1")
-    return int(text)
-
-
-def positive_float(text: str) -> float:
-    """An argparse type: a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """An argparse type: a finite number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of at least 0")
-    return value
-
-
-def fraction(text: str) -> float:
-    """An argparse type: a number from 0 up to, but not, 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value < 1.0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to below 1")
-    return value
 
 
 def printable(text: object) -> str:
@@ -125,16 +70,11 @@ def run(main: Callable[[], None]) -> NoReturn:
     except UserError as error:
         message = printable(" ".join(str(error).split()))
     except OSError as error:
-        if error.errno is None and error.filename is None and not error.args:
-            raise
         if error.errno == errno.EPIPE:  # `script | head`: the reader has left, nothing to say
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         reason = " ".join((error.strerror or str(error)).split())
         message = f"{error.filename}: {reason}" if error.filename else reason
-        # HDF5 tells everything that it knows, the reason somewhere in it.
-        if told := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
-            message = ": ".join(told.groups())
         message = printable(message)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
@@ -170,7 +110,7 @@ def import_keras():
     """Import Keras as this project needs it, whatever the user's environment says.
 
     Notebooks set a plot backend that exists in them only, and `~/.keras/keras.json` may ask for
-    another layout, precision or backend: what is kept of all that is `KERAS_BACKEND`.
+    another layout, precision or backend: only `KERAS_BACKEND` counts.
 
     The notices that TensorFlow prints while it loads are written to the file descriptor before any
     logging level applies, so the descriptor is turned aside for the import, and shown only if the
@@ -182,8 +122,7 @@ def import_keras():
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if backend not in BACKENDS:
         raise UserError(
-            f"KERAS_BACKEND={backend}: is not supported; set it to {' or '.join(BACKENDS)}, or to "
-            "nothing"
+            f"KERAS_BACKEND={backend}: is not supported; set it to {' or '.join(BACKENDS)}"
         )
     os.environ["KERAS_BACKEND"], os.environ["MPLBACKEND"] = backend, "Agg"
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
@@ -205,9 +144,9 @@ def import_keras():
         try:
             import keras
         except ModuleNotFoundError as error:
-            if error.name not in (backend, "keras"):
+            if error.name != backend:
                 raise
-            raise UserError(f"{error.name} is not installed: pip install {error.name}") from error
+            raise UserError(f"{backend} is not installed: pip install {backend}") from error
         except BaseException:
             notices.seek(0)
             os.write(kept, notices.read())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from captioning.captioners.tokenizer import read_tokenizer, write_tokenizer
-from captioning.cli import UserError, run
+from captioning.cli import UserError
 from captioning.datasets.descriptions import read_descriptions, write_descriptions
 from captioning.features.files import write_features
 from captioning.features.reading import read_features
@@ -301,17 +301,3 @@ def test_a_name_of_the_greatest_length_is_written(tmp_path, letter):
         temporary.write_bytes(b"whole")
 
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-@pytest.mark.parametrize("called", ["filename", "name"])
-def test_what_hdf5_says_is_cut_to_the_file_and_the_reason(called, capsys):
-    def main() -> None:
-        raise OSError(
-            24,
-            f"Unable to synchronously create file (unable to open file: {called} = 'x.h5', errno = "
-            "24, error message = 'Too many open files', flags = 13, o_flags = 242)",
-        )
-
-    with pytest.raises(SystemExit):
-        run(main)
-    assert capsys.readouterr().err.endswith(": x.h5: Too many open files\n")

@@ -35,6 +35,11 @@ KERAS_JSON = {
 }
 
 
+def test_outside_of_the_environment_the_packages_and_the_way_in_are_named(tmp_path):
+    result = run_afresh("-S", ROOT / "5_test.py", cwd=tmp_path)  # without any package
+    assert_refused(result, "5_test.py: ", "PIL", "source .venv/bin/activate", "make demo")
+
+
 def test_a_notebooks_environment_and_a_keras_json_change_nothing(tmp_path):
     home = tmp_path / ".keras"
     home.mkdir()
