@@ -3,129 +3,85 @@
 
 from pathlib import Path
 
-from captioning.cli import (
-    ArgumentParser,
-    UserError,
-    import_keras,
-    positive_int,
-    report_skipped,
-    run,
-    seed,
-    shard,
-)
-from captioning.datasets import DATASETS
+from captioning.arguments import seed, shard, shared
+from captioning.cli import ArgumentParser, UserError, import_keras, report_skipped, run
 from captioning.encoders.table import ENCODERS
-from captioning.text import TEXT_RULES, canonical
+from captioning.text import TEXT_RULES
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
-    add(
-        "--images",
-        nargs="+",
-        default=["data/flickr8k/Flicker8k_Dataset"],
-        metavar="FOLDER",
-        help="folder of pictures, which may lie in sub-folders such as COCO's; of several data "
-        "sets a folder for each file of --captions, in the same order",
-    )
-    add(
-        "--captions",
-        nargs="+",
-        default=["data/flickr8k/Flickr8k_text/Flickr8k.token.txt"],
-        metavar="FILE",
-        help="the data set's own: Flickr8k's or Flickr30k's token file or csv, COCO's "
-        "captions_*.json (give training and validation together), Karpathy's dataset_*.json; each "
-        "is read in its own format",
-    )
-    add(
-        "--dataset",
-        choices=DATASETS,
-        default="auto",
-        help="whose captions these are; auto goes by what is in the file",
-    )
-    add(
+    shared(parser, "--images", "--captions", "--dataset")
+    shared(
+        parser,
         "--encoder",
-        help=f"{', '.join(ENCODERS)}; random unless --weights is given, but for "
-        "efficientnet_lite0, which is supervised; jigsaw is a puzzle solver of jigsaw/main.py; "
-        "default: efficientnet_lite0, or the one of the public checkpoint that --weights names",
+        help=f"{', '.join(ENCODERS)}; default: efficientnet_lite0, which comes with supervised "
+        "weights, or the encoder of the public checkpoint that --weights names; others are random "
+        "without --weights",
     )
-    add(
+    shared(
+        parser,
         "--weights",
         metavar="FILE_OR_NAME",
-        help="encoder weights: *.weights.h5 from contrastive/main.py or jigsaw/main.py, the "
-        "latter's .keras for the encoder jigsaw, or a public checkpoint "
-        "(PyTorch's, .safetensors, .npz) as torchvision, Lightning Bolts, MoCo, SimSiam, VISSL, "
-        "lightly, solo-learn, DINO or timm lay it out; or the name of one, such as dino or swav, "
-        "if there is no file of that name: it is fetched once from its authors (into the folder "
-        "CAPTIONING_CACHE if that is set; never with CAPTIONING_OFFLINE=1) and says the encoder, "
-        "unless it stands for several, and the preprocessing. 'list' shows the names",
+        help="encoder weights: a .weights.h5 of contrastive/main.py or jigsaw/main.py, the "
+        "latter's .keras for the encoder jigsaw, a public checkpoint, or the name of one, such as "
+        "dino, which is downloaded; 'list' shows the names",
     )
     add(
         "--partial-weights",
         action="store_true",
-        help="take a checkpoint that fits only in part; what does not fit stays random",
-    )
-    add(
-        "--text-rules",
-        type=canonical,
-        choices=TEXT_RULES,
-        default="original",
-        help="original cleans captions as the original pipeline did, without 'a' and punctuation; "
-        "ptb keeps every word, for captions that read well",
+        help="accept a checkpoint that fits only in part; the rest stays random",
     )
     add(
         "--preprocessing",
         metavar="TEXT",
-        help="what the encoder's weights want done with pictures, if not what they or the encoder "
-        "say: 'squash(224)' or 'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 "
-        "to 1, as the official SimCLR's), or '|mean(R,G,B)|deviation(R,G,B)'",
+        help="how the encoder wants its images, if its weights do not say it: 'squash(224)' or "
+        "'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 to 1), '|standardized' "
+        "(each image by itself) or '|mean(R,G,B)|deviation(R,G,B)'",
+    )
+    add(
+        "--text-rules",
+        choices=TEXT_RULES,
+        default="original",
+        help="original cleans captions as the original pipeline did, without 'a' and punctuation; "
+        "ptb keeps every word, so that captions read well",
     )
     add("--only", choices=("features", "captions"), help="do only this half of the stage")
     add(
         "--grid",
         action="store_true",
-        help="keep the encoder's grid of vectors (7 x 7 for most), which the attention and "
-        "transformer decoders look at, not its mean: 125 kB a picture with efficientnet_lite0",
+        help="keep the encoder's grid of vectors, which the attention and transformer decoders "
+        "read, instead of its mean; takes 125 kB an image with efficientnet_lite0",
     )
     add(
         "--view",
         type=seed,
         default=0,
         metavar="N",
-        help="do only features, not of whole pictures but of a random part of each, mirrored or "
-        "not: N is 1, 2, ... and draws it. Stage 2 takes such files with --views and learns better",
+        help="features of a random part of each image, the N-th that is drawn, instead of the "
+        "whole; stage 2 learns more from such files with --views",
     )
-    add(
+    shared(
+        parser,
         "--features",
-        help="output; .h5 for large collections; default: features.pkl, with --grid features.h5; "
-        "of a view features-viewN.pkl or .h5",
+        help="output; give a name in .h5 for a large collection; default: features.pkl, with "
+        "--grid features.h5, with --view features-viewN.pkl or .h5",
     )
     add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
-    add("--batch-size", type=positive_int, default=32, help="pictures a step")
-    add("--workers", type=positive_int, help="threads that read ahead; default: one a core")
-    add(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16 makes resnets faster where the processor has it; the cosine of its features "
-        "with float32's is over 0.999",
-    )
+    shared(parser, "--batch-size", default=32)
+    shared(parser, "--workers", "--dtype")
     add(
         "--shard",
         type=shard,
         metavar="I/N",
-        help="do only the features of part I of N, as a file of its own in the folder --features "
-        "(default: features); later stages take the folder. The captions: --only captions, once",
+        help="features of every N-th image only, beginning with the I-th, into a file in the "
+        "folder --features (default: features); other stages take the folder",
     )
-    add(
-        "--limit",
-        type=positive_int,
-        help="use only the first N captioned pictures of each data set, for a try",
-    )
-    add("--seed", type=seed, default=0, help="of random encoder weights")
-    add("--resume", action="store_true", help="go on where a killed run stopped")
-    return parser.parse_args()  # fmt: skip
+    shared(parser, "--limit", help="quick test: use only the first N images of each data set")
+    shared(parser, "--seed", help="random seed of an encoder without weights")
+    shared(parser, "--resume")
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -136,27 +92,18 @@ def main() -> None:
         print(public.listing())
         return
     checkpoint = public.find(args.weights, args.encoder) if args.weights else None
-    args.encoder = args.encoder or (checkpoint.encoder if checkpoint else "efficientnet_lite0")
-    for option in ("shard", "view"):
-        if getattr(args, option):
-            if args.only == "captions":
-                raise UserError(f"--{option} is of features; leave it out with --only captions")
-            args.only = "features"
-    stem = f"features-view{args.view}" if args.view else "features"
-    if args.shard:
-        from captioning.features.reading import shard_path
-
-        args.features = shard_path(args.features or stem, *args.shard)
-    args.features = args.features or stem + (".h5" if args.grid else ".pkl")
-    if args.grid and Path(args.features).suffix not in (".h5", ".hdf5"):
-        raise UserError(f"{args.features}: grids are kept in HDF5; give a name that ends in .h5")
+    encoder_name = args.encoder or (checkpoint.encoder if checkpoint else "efficientnet_lite0")
+    if args.shard or args.view:
+        if args.only == "captions":
+            raise UserError("--shard and --view are of features: leave out --only captions")
+        args.only = "features"
+    output = features_path(args)
     from captioning.datasets import read_with_pictures
     from captioning.datasets.descriptions import write_descriptions
-    from captioning.features.reading import check_replaceable
-    from captioning.files import check_writable
+    from captioning.files import check_writable, hold
     from captioning.text import clean_all
 
-    # 1. Which pictures have captions, and which captions a picture?
+    # 1. Which images have captions, and which captions an image?
     dataset, images, usable, left_out = read_with_pictures(args.images, args.captions, args.dataset)
     captions = dataset.captions
     print(f"{dataset.name}: {len(captions)} images, {sum(map(len, captions.values()))} captions")
@@ -168,51 +115,65 @@ def main() -> None:
         number, count = args.shard
         ids = ids[number - 1 :: count]
         if not ids:
-            raise UserError(f"--shard {number}/{count}: there are fewer pictures than shards")
-    if args.shard:
-        Path(args.features).parent.mkdir(exist_ok=True)
-    outputs = {"features": args.features, "captions": args.descriptions}
-    for part, output in outputs.items():
-        if args.only in (None, part):
-            check_writable(output)
-    check_replaceable(args.features, args.view)
+            raise UserError(f"--shard {number}/{count}: there are fewer images than shards")
+    if args.only != "features":
+        check_writable(args.descriptions)
 
-    # 2. Pictures through the encoder.
+    # 2. Images through the encoder.
     unreadable: dict[str, str] = {}
     if args.only != "captions":
+        if args.shard:
+            output.parent.mkdir(exist_ok=True)
+        check_writable(output)
+        hold(output)
         import_keras()
         from captioning.encoders.loading import load_encoder
         from captioning.features.extraction import extract
 
         encoder = load_encoder(
-            args.encoder, args.weights,
-            dtype=args.dtype, seed=args.seed, partial=args.partial_weights,
+            encoder_name,
+            checkpoint or args.weights,
+            dtype=args.dtype,
+            seed=args.seed,
+            partial=args.partial_weights,
             preprocessing=args.preprocessing,
-        )  # fmt: skip
-        wanted = {image_id: images[image_id] for image_id in ids}
+        )
         unreadable = extract(
-            encoder, wanted, Path(args.features),
-            batch_size=args.batch_size, resume=args.resume, grid=args.grid, view=args.view,
+            encoder,
+            {image_id: images[image_id] for image_id in ids},
+            output,
+            batch_size=args.batch_size,
+            resume=args.resume,
+            grid=args.grid,
+            view=args.view,
             workers=args.workers,
-        )  # fmt: skip
+        )
         report_skipped("unreadable pictures", list(unreadable.values()))
-        count = len(wanted) - len(unreadable)
         what = "grids of vectors" if args.grid else "vectors"
-        print(f"{args.features}: {count} {what} of {encoder.width} numbers")
-    if args.only == "features":
-        return
+        print(f"{output}: {len(ids) - len(unreadable)} {what} of {encoder.width} numbers")
 
     # 3. Captions through the cleaning rules.
-    cleaned, left_out = clean_all(
-        {image_id: captions[image_id] for image_id in ids if image_id not in unreadable},
-        args.text_rules,
-        dataset.name,
-    )
-    report_skipped("captions that the rules leave empty (or that are endless), of", left_out)
-    write_descriptions(args.descriptions, cleaned, args.text_rules)
-    print(
-        f"{args.descriptions}: {sum(map(len, cleaned.values()))} captions, {args.text_rules} rules"
-    )
+    if args.only != "features":
+        kept = {image_id: captions[image_id] for image_id in ids if image_id not in unreadable}
+        cleaned, left_out = clean_all(kept, args.text_rules, dataset.name)
+        report_skipped("captions that the rules leave empty (or that are endless), of", left_out)
+        write_descriptions(args.descriptions, cleaned, args.text_rules)
+        count = sum(map(len, cleaned.values()))
+        print(f"{args.descriptions}: {count} captions, {args.text_rules} rules")
+
+
+def features_path(args) -> Path:
+    """Where the features go, whose name says their format and whether they are of a view."""
+    from captioning.features.reading import check_replaceable, is_hdf5, shard_path
+
+    name = f"features-view{args.view}" if args.view else "features"
+    if args.shard:
+        return shard_path(args.features or name, *args.shard)
+    path = Path(args.features or name + (".h5" if args.grid else ".pkl"))
+    if args.grid and not is_hdf5(path):
+        raise UserError(f"{path}: grids are kept in HDF5; give a name that ends in .h5")
+    check_replaceable(path, args.view)
+    return path
 
 
 if __name__ == "__main__":

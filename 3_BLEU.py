@@ -3,57 +3,33 @@
 
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, UserError, import_keras, run, seed
-from captioning.datasets import DATASETS
+from captioning.arguments import shared
+from captioning.cli import ArgumentParser, UserError, import_keras, run
 from captioning.decoders import search_settings
 from captioning.evaluation import bleu
-from captioning.text import canonical
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--model", help="default: checkpoints/best_model.keras, else the one in Pre-trained/")
-    add("--tokenizer", help="for an .h5 model; default: tokenizer.pkl here or in Pre-trained/")
-    add(
-        "--features",
-        help="default: features.pkl or features.h5, whichever the model takes, here or in "
-        "Pre-trained/",
-    )
-    add("--descriptions", help="default: descriptions.txt here or in Pre-trained/")
-    add(
-        "--split",
-        nargs="+",
-        default=["data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"],
-        metavar="SPLIT",
-        help="the images to score: a file that names one a line, COCO's captions_val*.json, "
-        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws; or "
-        "several",
-    )
-    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
+    shared(parser, "--model", "--tokenizer", "--features", "--descriptions")
+    shared(parser, "--split", "--split-seed")
     search_settings.add_arguments(parser, beam_width=1)
-    add(
+    parser.add_argument(
         "--protocol",
-        type=canonical,
         choices=bleu.PROTOCOLS,
         default="original",
         help="original compares with the original pipeline; coco with everybody else, and needs "
         "the raw captions",
     )
-    add(
+    shared(
+        parser,
         "--captions",
-        nargs="+",
-        metavar="FILE",
+        default=None,
         help="the data set's raw captions, the references of --protocol coco",
     )
-    add(
-        "--dataset",
-        choices=DATASETS,
-        default="auto",
-        help="whose captions these are; auto goes by what is in the file",
-    )
-    add("--output", help="write the captions as JSON, in COCO's results format")
-    return parser.parse_args()  # fmt: skip
+    shared(parser, "--dataset")
+    shared(parser, "--output", help="write the captions as JSON, in COCO's results format")
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -68,37 +44,30 @@ def main() -> None:
         select_each,
     )
     from captioning.datasets.descriptions import read_descriptions
-    from captioning.features.reading import find_features, read_features
-    from captioning.files import artifact_path, check_writable, write_json
+    from captioning.features.reading import extraction_command, find_features, read_features
+    from captioning.files import check_writable, write_json
+    from captioning.images.names import find_ids
 
     # 1. What to score, and against which references.
     if args.protocol == "coco" and args.captions is None:
         raise UserError("--protocol coco scores against raw captions: give --captions FILE")
     import_keras()
-    from captioning.captioners.loading import (
-        check_features,
-        find_captioner,
-        load_captioner,
-        tokenizer_for,
-    )
+    from captioning.captioners.loading import check_features, find_captioner, load_captioner
 
     model_path = Path(args.model) if args.model else find_captioner()
-    model = load_captioner(model_path, tokenizer_for(model_path, args.tokenizer))
+    model = load_captioner(model_path, args.tokenizer)
     features_path = args.features or find_features(model.grid)
-    features = read_features(features_path)
+    features = read_features(features_path, extraction_command(model.encoder, grid=model.grid))
     check_features(model, model_path, features, features_path)
-    numbers = {}
+    source, numbers = args.descriptions, {}
     if args.captions:
         dataset = read_datasets(args.captions, args.dataset)
         source, references, numbers = dataset.name, dataset.captions, dataset.numbers
     else:
-        source = args.descriptions or artifact_path("descriptions.txt")
         references, _ = read_descriptions(source)
     splits = read_splits(args.split, references, seed=args.split_seed)
-    advice = "write it with its folder"
-    if args.captions:
-        advice = "score with evaluate.py, and --images and --captions of every data set"
-    ids = every_id(select_each(splits, advice=advice, features=features, references=references))
+    named = find_ids(every_id(splits), features, features_path)  # as features of several sets are
+    ids = every_id(select_each(splits, references=references, features=named))
     if args.output:
         check_writable(args.output)
 
@@ -106,7 +75,7 @@ def main() -> None:
     from captioning.decoders.search import generate
 
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
-    hypotheses = generate(model, features.of(ids), search)
+    hypotheses = generate(model, features.of(named[image_id] for image_id in ids), search)
     captions = {image_id: found.caption for image_id, found in zip(ids, hypotheses, strict=True)}
     if args.output:
         write_json(args.output, results(captions.items(), numbers))

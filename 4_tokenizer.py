@@ -1,38 +1,26 @@
 #!/usr/bin/env python3
-"""Stage 4: descriptions.txt to tokenizer.pkl, the word numbers that training uses."""
+"""Stage 4: descriptions.txt to tokenizer.pkl, the word numbers that training uses.
 
+What is not given is what 2_train_IC_model.py trained the model beside --output with.
+"""
+
+import re
 from pathlib import Path
 
-from captioning.cli import ArgumentParser, positive_int, run, seed
-from captioning.files import artifact_path
+from captioning.arguments import SHARED, positive_int, shared
+from captioning.cli import ArgumentParser, run
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    what = "from 1_data_preprocessor.py, here or in Pre-trained/"
-    add("--descriptions", default=artifact_path("descriptions.txt"), help=what)
-    add(
-        "--train-split",
-        nargs="+",
-        default=["data/flickr8k/Flickr8k_text/Flickr_8k.trainImages.txt"],
-        metavar="SPLIT",
-        help="the training images: the ones given to 2_train_IC_model.py, and likewise",
+    shared(parser, "--descriptions")
+    shared(parser, "--train-split", "--split-seed", "--limit", default=None)
+    parser.add_argument(
+        "--min-count", type=positive_int, help="leave out words that come fewer times"
     )
-    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
-    add(
-        "--min-count",
-        type=positive_int,
-        help="leave out words that come fewer times, as 2_train_IC_model.py was told to; default: "
-        "what it took for the model beside --output, else 1",
-    )
-    add(
-        "--features",
-        help="pictures without features do not count, as in 2_train_IC_model.py; default: what it "
-        "took for the model beside --output, if that is still there",
-    )
-    add("--output", default="tokenizer.pkl", help="a pickle of plain data, safe to share")
-    return parser.parse_args()  # fmt: skip
+    shared(parser, "--features", help="images without features do not count")
+    shared(parser, "--output", default="tokenizer.pkl", help="a pickle of plain data")
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -43,26 +31,42 @@ def main() -> None:
     from captioning.features.reading import read_features
     from captioning.files import check_writable
     from captioning.text import build_vocabulary
-    from captioning.training.recipes import trained_setting
 
+    # 1. The images that the model was trained on.
     check_writable(args.output)
     descriptions, text_rules = read_descriptions(args.descriptions)
-    splits = read_splits(args.train_split, descriptions, seed=args.split_seed)
-    # As stage 2 does: a picture that could not be read has captions, perhaps, and no features.
-    folder = Path(args.output).parent
-    features = args.features or trained_setting(folder, "features", str)
     sources = {"descriptions": descriptions}
+    features = args.features or trained(args, "features", str)
     if features and (args.features or Path(features).exists()):
         sources["features"] = read_features(features)
-    ids = every_id(select_each(splits, **sources))
-    min_count = args.min_count or max(1, trained_setting(folder, "min_count", int) or 1)
-    vocabulary = build_vocabulary(descriptions, ids, text_rules, min_count)
+    wanted = args.train_split or trained_splits(args) or SHARED["--train-split"]["default"]
+    splits = read_splits(wanted, descriptions, seed=trained(args, "split_seed", int) or 0)
+    limit = trained(args, "limit", int)
+    used = {split: ids[:limit] for split, ids in select_each(splits, **sources).items()}
+
+    # 2. The words of their captions.
+    min_count = trained(args, "min_count", int) or 1
+    vocabulary = build_vocabulary(descriptions, every_id(used), text_rules, min_count)
     write_tokenizer(args.output, vocabulary)
     print(
         f"descriptions {args.descriptions}\n"
         f"{args.output}: {len(vocabulary)} words of {min_count} uses or more, {text_rules} rules, "
         f"captions of at most {vocabulary.max_length} words"
     )
+
+
+def trained(args, name: str, kind: type):
+    """An argument, or what the model beside the output was trained with; None: neither is known."""
+    from captioning.training.recipes import trained_setting
+
+    given = getattr(args, name)
+    return trained_setting(Path(args.output).parent, name, kind) if given is None else given
+
+
+def trained_splits(args) -> list[str]:
+    """The training splits that stage 2 recorded: 'a.txt, b.txt x 2' if it saw b.txt twice."""
+    recorded = trained(args, "train_split", str) or ""
+    return [re.sub(r" x \d+$", "", split) for split in recorded.split(", ") if split]
 
 
 if __name__ == "__main__":

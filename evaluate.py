@@ -2,20 +2,20 @@
 """BLEU, METEOR, ROUGE-L and CIDEr-D of models, or of captions made elsewhere (`coco` protocol)."""
 
 import hashlib
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from captioning.cli import (
-    ArgumentParser,
-    UserError,
-    import_keras,
-    positive_float,
-    run,
-    seed,
-)
-from captioning.datasets import DATASETS
+from captioning import datasets
+from captioning.arguments import positive_float, shared
+from captioning.cli import ArgumentParser, UserError, import_keras, run
 from captioning.decoders import search_settings
+from captioning.evaluation.coco_toolkit import CocoToolkit
+from captioning.evaluation.confidence import calibration, confidence
+from captioning.evaluation.figures import Candidate, baselines, record, spread, table
+from captioning.evaluation.predictions import choose, read_predictions
+from captioning.files import check_writable, sha256, write_json
+from captioning.images.names import find_ids
+from captioning.output.evaluation_page import GOOD, write_page
 
 
 def parse_arguments():
@@ -28,13 +28,14 @@ def parse_arguments():
         help="default, without --predictions: checkpoints/best_model.keras, else the one in "
         "Pre-trained/",
     )
-    add("--tokenizer", help="for .h5 models; default: tokenizer.pkl here or in Pre-trained/")
-    add(
+    shared(parser, "--tokenizer")
+    shared(
+        parser,
         "--features",
         nargs="+",
         metavar="FILE",
         help="one for all models or one each; default: features.pkl or features.h5, whichever the "
-        "model takes, here or in Pre-trained/",
+        "model reads, here or in Pre-trained/",
     )
     add(
         "--predictions",
@@ -44,30 +45,9 @@ def parse_arguments():
         help="also, or only, score captions made elsewhere: a COCO results file, "
         '[{"image_id": ..., "caption": ...}]',
     )
-    add(
-        "--captions",
-        nargs="+",
-        default=["data/flickr8k/Flickr8k_text/Flickr8k.token.txt"],
-        metavar="FILE",
-        help="the references: the data set's raw captions, or a list of {'image_id', 'caption'} "
-        "in COCO's results format",
-    )
-    add(
-        "--dataset",
-        choices=DATASETS,
-        default="auto",
-        help="whose captions these are; auto goes by what is in the file",
-    )
-    add(
-        "--split",
-        nargs="+",
-        default=["data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"],
-        metavar="SPLIT",
-        help="the images to score: a file that names one a line, COCO's captions_val*.json, "
-        "FILE.json:test of Karpathy's, or dev or test, which --split-seed draws; or "
-        "several",
-    )
-    add("--split-seed", type=seed, default=0, help="the one given to 2_train_IC_model.py")
+    shared(parser, "--captions")
+    shared(parser, "--dataset", choices=datasets.DATASETS)
+    shared(parser, "--split", "--split-seed", "--limit")
     search_settings.add_arguments(parser, beam_width=3)
     add(
         "--spread",
@@ -79,54 +59,43 @@ def parse_arguments():
         action="store_true",
         help="print for a few thresholds of confidence how many of the captions above are good",
     )
-    add("--output", help="write figures, settings and digests as JSON")
+    shared(parser, "--output", help="write figures, settings and digests as JSON")
     add("--report", help="write a page with every picture, its captions and their CIDEr-D (.html)")
-    add(
-        "--images",
-        nargs="+",
-        default=["data/flickr8k/Flicker8k_Dataset"],
-        metavar="FOLDER",
-        help="the pictures for --report; also a folder for each file of --captions, which tells "
-        "names of several data sets apart as 1_data_preprocessor.py does",
-    )
+    shared(parser, "--images")
     add(
         "--java-patience",
         type=positive_float,
-        default=120.0,
+        default=600.0,
         metavar="SECONDS",
-        help="how long to wait for an answer from Java, before doing without METEOR",
+        help="how long Java may take for all captions, before METEOR is left out",
     )
-    return parser.parse_args()  # fmt: skip
+    return parser.parse_args()
 
 
 def load_models(args, search: search_settings.Search) -> list:
     """(path, model, features' path, features) for each model; a file for several is read once."""
     import_keras()
-    from captioning.captioners.loading import (
-        check_features,
-        find_captioner,
-        load_captioner,
-        tokenizer_for,
-    )
+    from captioning.captioners.loading import check_features, find_captioner, load_captioner
     from captioning.features.reading import find_features, read_features
 
     paths = list(map(Path, args.model_path or [find_captioner()]))
-    models = []
-    for path in paths:
-        h5 = path.suffix in (".h5", ".hdf5")  # --tokenizer is for these
-        models.append(load_captioner(path, tokenizer_for(path, args.tokenizer if h5 else None)))
-    sources = list(map(Path, args.features or [find_features(model.grid) for model in models]))
-    if len(sources) not in (1, len(paths)):
+    models = [load_captioner(path, args.tokenizer) for path in paths]
+    sources = args.features or [find_features(model.grid) for model in models]
+    if len(sources) == 1:
+        sources = sources * len(paths)
+    if len(sources) != len(paths):
         raise UserError(
-            f"--features: {len(sources)} files for {len(paths)} models; give one for all, or one "
-            "each"
+            f"--features: {len(sources)} files for {len(paths)} models; give one, or one each"
         )
-    sources = sources * len(paths) if len(sources) == 1 else sources
-    files = {path: read_features(path) for path in dict.fromkeys(sources)}
-    for path, model, source in zip(paths, models, sources, strict=True):
-        check_features(model, path, files[source], source)
+    files = {source: read_features(source) for source in dict.fromkeys(map(Path, sources))}
+    rows = [
+        (path, model, Path(source), files[Path(source)])
+        for path, model, source in zip(paths, models, sources, strict=True)
+    ]
+    for path, model, source, features in rows:
+        check_features(model, path, features, source)
         search.check_length(model.vocabulary)
-    return [(*row, files[row[-1]]) for row in zip(paths, models, sources, strict=True)]
+    return rows
 
 
 def caption_by_models(
@@ -136,24 +105,17 @@ def caption_by_models(
     if not models:  # then nothing here needs TensorFlow
         return []
     from captioning.decoders.search import generate
-    from captioning.evaluation.confidence import confidence
-    from captioning.evaluation.figures import Candidate
-    from captioning.files import sha256
 
-    # Grids are gigabytes, so only for a record that is kept.
-    digests = {
-        source: sha256(source) if args.output and source.is_file() else None
-        for _, _, source, _ in models
-    }
     candidates = []
     for path, model, source, features in models:
-        found = dict(zip(ids, generate(model, features.of(ids), search), strict=True))
-        captions = {image_id: hypothesis.caption for image_id, hypothesis in found.items()}
-        confidences = {image_id: confidence(*hypothesis) for image_id, hypothesis in found.items()}
-        origin = {
-            "model": str(path), "model_sha256": sha256(path), "features": str(source),
-            **asdict(search), "features_sha256": digests[source],
-        }  # fmt: skip
+        rows = features.of(find_ids(ids, features, source).values())
+        found = dict(zip(ids, generate(model, rows, search), strict=True))
+        captions = {name: hypothesis.caption for name, hypothesis in found.items()}
+        confidences = {name: confidence(*hypothesis) for name, hypothesis in found.items()}
+        # Grids are gigabytes, so only for a record that is kept.
+        digest = sha256(source) if args.output and source.is_file() else None
+        origin = {"model": str(path), "model_sha256": sha256(path), "features": str(source)}
+        origin |= {**asdict(search), "features_sha256": digest}
         candidates.append(Candidate(str(path), captions, references, origin, confidences))
     return candidates
 
@@ -165,87 +127,73 @@ def main() -> None:
         raise UserError("--spread: one model has none; give two or more with --model-path")
     if args.calibrate and args.predictions and not args.model_path:
         raise UserError("--calibrate: captions made elsewhere have no confidence; give a model")
-    from captioning.datasets import (
-        described,
-        every_id,
-        read_datasets,
-        read_splits,
-        read_with_pictures,
-        select,
-        select_each,
-    )
-    from captioning.evaluation.coco_toolkit import CocoToolkit
-    from captioning.evaluation.confidence import calibration
-    from captioning.evaluation.figures import Candidate, baselines, record, spread, table
-    from captioning.evaluation.predictions import choose, read_predictions
-    from captioning.files import check_writable, sha256, write_json
-    from captioning.output.evaluation_page import GOOD, pictures_of, write_page
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
     for output in filter(None, (args.output, args.report)):
         check_writable(output)
-    pictures = {}
-    if len(args.images) == 1:
-        dataset = read_datasets(args.captions, args.dataset)
+    if args.report or len(args.images) > 1:
+        dataset, pictures, *_ = datasets.read_with_pictures(
+            args.images, args.captions, args.dataset
+        )
     else:
-        dataset, pictures, *_ = read_with_pictures(args.images, args.captions, args.dataset)
+        dataset = datasets.read_datasets(args.captions, args.dataset)
     references = dataset.captions
-    splits = read_splits(args.split, references, seed=args.split_seed)
-    split, split_name = every_id(splits), described(args.split)
-    ids = every_id(select_each(splits, references=references))
-    predictions = {
+    splits = datasets.read_splits(args.split, references, seed=args.split_seed)
+    split, split_name = datasets.every_id(splits), datasets.described(args.split)
+    chosen = datasets.select_each(splits, references=references)
+    ids = datasets.every_id({name: found[: args.limit] for name, found in chosen.items()})
+    elsewhere = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }
-    models = load_models(args, search) if args.model_path or not predictions else []
+    models = load_models(args, search) if args.model_path or not elsewhere else []
     for *_, features in models:
-        advice = "give --images and --captions of every data set, and write it with its folder"
-        ids = select(ids, split=split_name, advice=advice, features=features)
-    predictions = {path: choose(ids, captions, path) for path, captions in predictions.items()}
-    if args.report and not pictures:
-        pictures = pictures_of(args.images[0], ids, dataset.files)
+        ids = datasets.select(ids, split=split_name, features=find_ids(ids, features, split_name))
+    elsewhere = {path: choose(ids, captions, path) for path, captions in elsewhere.items()}
+    if args.calibrate and len(ids) < 2:
+        raise UserError("--calibrate: CIDEr-D needs two images or more")
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
     candidates = caption_by_models(args, search, models, ids, references)
-    for path, captions in predictions.items():
+    for path, captions in elsewhere.items():
         origin = {"predictions": path, "predictions_sha256": sha256(path)}
         candidates.append(Candidate(path, captions, references, origin))
-    beside = baselines(references, ids, split)
+    shown = len(candidates)
+    candidates += baselines(references, ids, split)
 
     # 3. The scores.
-    with toolkit:
-        rows = [
-            (candidate, toolkit.score(candidate.references, candidate.captions, candidate.name))
-            for candidate in candidates + beside
-        ]
+    found = toolkit.score([(row.references, row.captions) for row in candidates])
+    rows = list(zip(candidates, found, strict=True))
     of = f" of {len(split)}" if len(ids) < len(split) else ""
     settings = f"protocol coco, split {split_name}, {len(ids)}{of} images, captions {dataset.name}"
     print(settings)
-    several = [scores for _, scores in rows[: len(models)]]
-    print(table(rows, spread(several) if args.spread else None))
+    print(table(rows, spread(found[: len(models)]) if args.spread else None))
     if toolkit.without_meteor:
         print(f"METEOR: n/a ({toolkit.without_meteor})")
         settings += f", METEOR n/a ({toolkit.without_meteor})"
+    if len(ids) < 2:
+        print("CIDEr-D: n/a (needs two images or more)")
     for candidate, scores in rows[: len(models)] if args.calibrate else ():
         values = candidate.confidences
         scored = [scores.cider[image_id] for image_id in values]
         print(f"\n{candidate.name}\n{calibration(list(values.values()), scored, GOOD)}")
     if args.output:
         figures = {
-            "protocol": "coco", "toolkit": toolkit.version, "without_java": toolkit.without_java,
+            "protocol": "coco",
+            "toolkit": toolkit.version,
+            "without_java": toolkit.without_java,
             "without_meteor": toolkit.without_meteor,
-            "captions": args.captions, "captions_sha256": list(map(sha256, args.captions)),
-            "split": split_name, "split_seed": args.split_seed, "images": len(ids),
+            "captions": args.captions,
+            "captions_sha256": list(map(sha256, args.captions)),
+            "split": split_name,
+            "split_seed": args.split_seed,
+            "images": len(ids),
             "image_ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
-        }  # fmt: skip
+        }
         write_json(args.output, {**figures, "rows": [record(*row) for row in rows]})
         print(f"wrote {args.output}")
     if args.report:
-        missing = write_page(args.report, settings, rows, rows[: len(candidates)], pictures)
-        for message in missing[:10]:
-            print(f"no picture: {message}", file=sys.stderr)
-        if missing:
-            print(f"{len(missing)} of {len(ids)} images have no picture on the page")
+        write_page(args.report, settings, rows, rows[:shown], pictures)
         print(f"wrote {args.report}")
 
 

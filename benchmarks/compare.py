@@ -74,7 +74,8 @@ evaluate.py --model-path {own}/fine-tuned/checkpoints/best_model.keras --beam-wi
     --features {own}/fine-tuned.h5 --output {own}/fine-tuned.json -> {own}/fine-tuned.json"""
 PRETEXT = {**dict.fromkeys(METHODS, BY_VIEWS), "jigsaw": BY_PUZZLES}
 NAMES = ("random", *PRETEXT)
-NOT_RESUMED = ("evaluate.py", "jigsaw/maximal_hamming.py")  # they take a minute at most
+# They take a minute at most.
+NOT_RESUMED = ("evaluate.py", "jigsaw/maximal_hamming.py", "jigsaw/to_hdf5.py")
 
 
 class Row(NamedTuple):

@@ -17,7 +17,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from captioning.cli import ArgumentParser, UserError, positive_int, run
+from captioning.arguments import positive_int
+from captioning.cli import ArgumentParser, UserError, run
 from captioning.datasets import find_pictures, read_captions, read_datasets, read_split
 from captioning.datasets.descriptions import write_descriptions
 from captioning.images.folders import walk_images

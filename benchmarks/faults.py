@@ -4,12 +4,12 @@
     python benchmarks/faults.py
     python benchmarks/faults.py --jobs extraction --kills 5
 
-Jobs: feature extraction, training of the captioner, SimCLR, and pictures to HDF5, on pictures and
-captions that are made up. A job is killed (signal 9, with all its children) at a moment drawn from
-the time that it takes unbroken, and started again with --resume, until it ends; what it leaves is
-compared with what the unbroken run left: the same files, features and rows equal bit for bit,
-histories to 1e-6. Then again, until there have been --kills of them. After every kill, each file
-that has its final name must be whole.
+Jobs: feature extraction, training of the captioner and SimCLR, on pictures and captions that are
+made up. A job is killed (signal 9, with all its children) at a moment drawn from the time that it
+takes unbroken, and started again with --resume, until it ends; what it leaves is compared with what
+the unbroken run left: the same files, features equal bit for bit, histories to 1e-6. Then again,
+until there have been --kills of them. After every kill, each file that has its final name must be
+whole.
 """
 
 import os
@@ -58,7 +58,7 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def jobs(data: Path) -> dict[str, Job]:
-    """The four jobs, each of some twenty seconds, to be run in a folder of their own."""
+    """The three jobs, each of some twenty seconds, to be run in a folder of their own."""
     return {
         "extraction": Job(
             ["1_data_preprocessor.py", "--images", f"{data}/images",
@@ -77,11 +77,6 @@ def jobs(data: Path) -> dict[str, Job]:
              "--batch-size", "32", "--optimizer", "adamw", "--epochs", "3",
              "--save-minutes", "0.02", "--output", "."],
             histories_differ,
-        ),
-        "HDF5": Job(
-            ["jigsaw/to_hdf5.py", "--images", f"{data}/images", "--size", "512",
-             "--output", "pictures.hdf5"],
-            rows_differ,
         ),
     }  # fmt: skip
 
@@ -112,16 +107,6 @@ def histories_differ(one: Path, other: Path) -> list[str]:
                 if not np.isclose(*values, rtol=1e-6, atol=0):
                     found.append(f"{name} of epoch {first['epoch']}: {values[0]} and {values[1]}")
     return found
-
-
-def rows_differ(one: Path, other: Path) -> list[str]:
-    """Data sets that differ in any byte."""
-    import h5py
-
-    with h5py.File(one / "pictures.hdf5") as first, h5py.File(other / "pictures.hdf5") as second:
-        if set(first) != set(second):
-            return ["names of data sets"]
-        return [name for name in first if not np.array_equal(first[name][:], second[name][:])]
 
 
 def broken_files(folder: Path) -> list[str]:

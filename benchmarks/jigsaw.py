@@ -28,7 +28,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.arguments import positive_int
+from captioning.cli import ArgumentParser, import_keras, run
 
 
 def parse_arguments():
@@ -129,44 +130,39 @@ def plain_puzzle(picture, permutations, crop_size, cell_size, tile_size, grey_sh
     return tiles, number
 
 
-def puzzles(args, pictures: Path, count: int = 10) -> dict[str, float]:
+def puzzles(args, path: Path, count: int = 10) -> dict[str, float]:
     """Puzzles a second of `DataGenerator` and of the plain loop, over `count` batches."""
-    import h5py
     import keras
 
     from jigsaw.DataGenerator import DataGenerator
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
     from jigsaw.permutations import all_permutations, greedy
+    from jigsaw.picture_sets import open_splits
 
     permutations = greedy(all_permutations(9), 100, "mean")
-    crop, cell, tile = default_sizes(args.size, 9)
-    creator = JigsawCreator(
-        permutations, picture_size=args.size, crop_size=crop, cell_size=cell, tile_size=tile
-    )
-    generator = DataGenerator(pictures, "train", creator, batch_size=args.batch_size)
-    steps = min(count, len(generator))
-
-    def cut(number: int) -> None:
-        generator[number]
+    creator = JigsawCreator(permutations, **default_sizes(args.size, 9))
+    sizes = (creator.crop_size, creator.cell_size, creator.tile_size)
 
     def ours() -> float:
+        generator = DataGenerator(pictures["train"], creator, batch_size=args.batch_size)
+        steps = min(count, len(generator))
         began = time.perf_counter()
         with ThreadPoolExecutor(args.workers) as pool:  # as Keras has it in fit
-            list(pool.map(cut, range(steps)))
+            list(pool.map(generator.__getitem__, range(steps)))
         return steps * args.batch_size / (time.perf_counter() - began)
 
     def plain() -> float:
-        with h5py.File(pictures, "r") as file:
-            data = file["train_img"]
-            rows = np.random.permutation(len(data))[: args.batch_size]
-            began = time.perf_counter()
-            found = [plain_puzzle(data[row], permutations, crop, cell, tile) for row in rows]
-            np.array([tiles for tiles, _ in found])
-            keras.utils.to_categorical([number for _, number in found], len(permutations))
-            return len(rows) / (time.perf_counter() - began)
+        data = pictures["train"]
+        rows = np.random.permutation(len(data))[: args.batch_size]
+        began = time.perf_counter()
+        found = [plain_puzzle(data[row], permutations, *sizes) for row in rows]
+        np.array([tiles for tiles, _ in found])
+        keras.utils.to_categorical([number for _, number in found], len(permutations))
+        return len(rows) / (time.perf_counter() - began)
 
-    return compare({f"DataGenerator, {args.workers} threads": ours, "plain loop": plain},
-                   args.rounds)  # fmt: skip
+    sides = {f"DataGenerator, {args.workers} threads": ours, "plain loop": plain}
+    with open_splits(path) as pictures:
+        return compare(sides, args.rounds)
 
 
 # ---- permutations ----------------------------------------------------------------------------

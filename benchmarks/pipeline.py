@@ -54,7 +54,7 @@ def extraction(encoder_name: str, images: int, singles: int, batch_size: int) ->
         encoder.encode(pixels, batch_size)  # compiles
 
         def ours(encoder=encoder, dtype=dtype):
-            stream = decode_batches(paths, 224, batch_size)
+            stream = decode_batches([(path, path) for path in paths], 224, batch_size)
             rows = [encoder.encode(batch, batch_size) for _, batch, _ in stream]
             features[dtype] = np.concatenate(rows)
 

@@ -21,7 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.cli import ArgumentParser, import_keras, positive_int, run
+from captioning.arguments import positive_int, shared
+from captioning.cli import ArgumentParser, import_keras, run
 
 
 def parse_arguments():
@@ -29,7 +30,7 @@ def parse_arguments():
     add = parser.add_argument
     add("--image-size", type=positive_int, default=64, help="side of the views")
     add("--batch-size", type=positive_int, default=256, help="pictures, each with two views")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation")
+    shared(parser, "--dtype")
     add("--rounds", type=positive_int, default=5, help="of which the best counts")
     return parser.parse_args()
 
@@ -38,17 +39,13 @@ def ours(args, pictures: np.ndarray) -> Callable[[], None]:
     """A whole step of ours."""
     from captioning.encoders.table import build_network
     from contrastive.data import batches
-    from contrastive.methods import build_method
-    from contrastive.presets import settings_for, views_for
+    from contrastive.presets import build_method, settings_for, views_for
 
-    chosen = settings_for(
-        "simclr", batch_size=args.batch_size, pictures=len(pictures), epochs=100, optimizer="adamw"
-    )
+    run = {"method": "simclr", "optimizer": "adamw", "batch_size": args.batch_size}
+    settings = settings_for(run, batch_size=args.batch_size, pictures=len(pictures), epochs=100)
     encoder = build_network("resnet18", dtype=args.dtype)
-    model = build_method(
-        chosen, encoder, views_for("simclr", args.image_size, strength=0.5),
-        steps=100, batch_size=args.batch_size, seed=0,
-    )  # fmt: skip
+    views = views_for("simclr", args.image_size, strength=0.5)
+    model = build_method({**settings, **run, "steps": 100, "seed": 0}, encoder, views)
     stream = batches(pictures, args.batch_size, seed=0)
     return lambda: model.train_on_batch(next(stream)[0])
 

@@ -49,6 +49,15 @@ positive_float = number(float, above=0)
 not_negative = number(float, least=0)
 fraction = number(float, least=0, below=1)
 
+
+def shard(text: str) -> tuple[int, int]:
+    """An argparse type: `I/N` as a part and the number of parts, counted from 1."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"must be I/N, from 1/N to N/N: {text!r}")
+    return int(number), int(count)
+
+
 _SPLIT = (
     "a text file of names, COCO's captions JSON, FILE.json:test of Karpathy's, a csv with a column "
     "of names, or FILE:train (:dev, :test), drawn at random by --split-seed; one for each data set"

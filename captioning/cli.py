@@ -92,23 +92,16 @@ def fraction(text: str) -> float:
     return value
 
 
-def shard(text: str) -> tuple[int, int]:
-    """`I/N` as a part and the number of parts, counted from 1."""
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"must be I/N, from 1/N to N/N: {text!r}")
-    return int(number), int(count)
-
-
 def printable(text: object) -> str:
     """Text for one line of a terminal: what would break the line or steer it is spelled out."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 def report_skipped(what: str, names: Sequence[str]) -> None:
-    """Print how many were left out, and the names of up to ten."""
+    """Print how many were left out; up to ten are named, more are no oddity of single ones."""
     if names:
-        print(f"skipped {len(names)} {what}: {first_ten(names)}")
+        named = f": {first_ten(names)}" if len(names) <= 10 else ""
+        print(f"skipped {len(names):,} {what}{named}")
 
 
 def first_ten(names: Sequence[str]) -> str:
@@ -140,7 +133,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         reason = " ".join((error.strerror or str(error)).split())
         message = f"{error.filename}: {reason}" if error.filename else reason
         # HDF5 tells everything that it knows, the reason somewhere in it.
-        if told := re.search(r"filename = '(.+?)', .*error message = '(.+?)'", reason):
+        if told := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
             message = ": ".join(told.groups())
         message = printable(message)
     except KeyboardInterrupt:
@@ -198,11 +191,10 @@ def import_keras():
     home = os.environ.get("KERAS_HOME")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keep_memory()
-    # Keras looks for both, and does without: TensorFlow's converters and a function of Keras that
-    # plots would take a fifth of the time.
+    # Keras looks for both, and does without: with them the import takes a third longer.
     unused = {"matplotlib", "jax"} - {backend, *sys.modules}
     sys.modules.update(dict.fromkeys(unused))  # None: an ImportError
-    # The collector would walk, again and again, over a million objects that stay to the end.
+    # The collector would walk over a million objects that stay to the end, for a third of the time.
     collects = gc.isenabled()
     gc.disable()
     sys.stderr.flush()

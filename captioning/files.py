@@ -2,10 +2,10 @@
 
 import atexit
 import contextlib
-import errno
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ def _shortest(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-LONGEST_NAME = 255  # bytes of a file's name, in most file systems
 PRETRAINED = _shortest(ROOT / "Pre-trained")
 EXAMPLES = _shortest(ROOT / "examples")
 
@@ -34,10 +33,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     killed one left.
     """
     path = Path(path)
-    stem = path.stem
-    if len(os.fsencode(path.name)) > LONGEST_NAME - len("..unfinished"):
-        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()
-    temporary = path.with_name(f".{stem}.unfinished{path.suffix}")
+    # A name may be as long as names can be, 255 bytes, of which 50 characters have up to 200.
+    number = zlib.crc32(os.fsencode(path.name))
+    temporary = path.with_name(f".{path.stem[:50]}-{number:08x}.unfinished{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -98,9 +96,11 @@ def check_writable(path: str | os.PathLike) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def sole_writer(path: str | os.PathLike) -> Iterator[None]:
-    """Keep other runs from writing the file, or into the folder, `path` while the block lasts.
+_held = []
+
+
+def hold(path: str | os.PathLike) -> None:
+    """Keep other runs from writing the file, or into the folder, `path` until this process ends.
 
     The system lets go of the lock when its process ends, however it ends. Where there are no such
     locks (Windows), nothing is kept from anybody.
@@ -111,46 +111,27 @@ def sole_writer(path: str | os.PathLike) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:
-        yield
         return
     path = Path(path)
     lock = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
-    while True:
-        file = open(lock, "a+")  # noqa: SIM115 - it is held, and closed below
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            owner = file.read(20).strip()
-            file.close()
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise UserError(
-                f"{path}: another run (process {owner or 'unknown'}) is writing there; wait for "
-                "it, stop it, or give this one another name or folder"
-            ) from error
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
-                break
-        file.close()  # the run before has just ended, and taken the file along
+    file = open(lock, "a+")  # noqa: SIM115 - it is held
     try:
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            lock.unlink()
-        file.close()
-
-
-_held = contextlib.ExitStack()
-atexit.register(_held.close)
-
-
-def hold(path: str | os.PathLike) -> None:
-    """`sole_writer` until the process ends: what a script calls for the folder that it fills."""
-    _held.enter_context(sole_writer(path))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A run that has just ended took its file along: a lock on that keeps nobody out.
+        locked = os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
+    except (BlockingIOError, FileNotFoundError):
+        locked = False
+    if not locked:
+        file.seek(0)
+        raise UserError(
+            f"{path}: another run (process {file.read(20).strip() or 'unknown'}) is writing "
+            "there; wait for it, stop it, or give this one another name or folder"
+        )
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    _held.append(file)
+    atexit.register(lock.unlink, missing_ok=True)
 
 
 def find_artifact(name: str) -> Path | None:

@@ -18,8 +18,7 @@ LONGEST_CAPTION = 10_000  # words, with start and end, that a model or a tokeniz
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # Typographic quotes and dashes, as a keyboard has them; between words without spaces, too.
-_KEYBOARD = str.maketrans({**dict.fromkeys("’‘‛′ʼ", "'"), **dict.fromkeys("“”„‟″«»", '"'),
-                           **dict.fromkeys("‐‑", "-"), **dict.fromkeys("–—―…", " ")})  # fmt: skip
+_KEYBOARD = str.maketrans("’‘‛′ʼ“”„‟″«»‐‑–—―…", "'" * 5 + '"' * 7 + "-" * 2 + " " * 4)
 _JOINERS = "\u200c\u200d"  # inside words of Persian and of India's languages
 # Thai, Lao, Burmese, Khmer, Japanese and Chinese.
 _WITHOUT_SPACES = re.compile(
@@ -27,14 +26,6 @@ _WITHOUT_SPACES = re.compile(
 )
 # The toolkit's tokenizer spells brackets this way; nobody wants to read one in a caption.
 _BRACKETS = {"-lrb-", "-rrb-", "-lsb-", "-rsb-", "-lcb-", "-rcb-"}
-
-
-def canonical(name: str) -> str:
-    """The name of text rules, or of a protocol, as it is now: `original` was called `seed`.
-
-    Older files say so, and users' commands: it is the argparse type of such arguments.
-    """
-    return "original" if name == "seed" else name
 
 
 def clean(caption: str, rules: str) -> list[str]:
@@ -47,28 +38,25 @@ def clean(caption: str, rules: str) -> list[str]:
     "man's" becomes "man 's".
     """
     if rules == "original":
-        words = (_bare(word) for word in caption.lower().translate(_KEYBOARD).split())
-        return [word for word in words if len(word) > 1 and _is_letters(word)]
+        words = map(_letters, caption.lower().translate(_KEYBOARD).split())
+        return [word for word in words if len(word) > 1]
     if rules == "ptb":
         return [word for word in ptb_tokenize(caption) if word not in _BRACKETS]
     raise ValueError(f"unknown text rules '{rules}', expected one of {TEXT_RULES}")
 
 
-def _bare(word: str) -> str:
-    """A word without punctuation, of any script."""
+def _letters(word: str) -> str:
+    """A word without punctuation of any script; empty if more than letters and their signs is left.
+
+    Signs stand over and under letters, as vowels do in many scripts.
+    """
     word = word.translate(_NO_PUNCTUATION)
     if word.isalpha():
         return word
-    return "".join(sign for sign in word if unicodedata.category(sign)[0] != "P")
-
-
-def _is_letters(word: str) -> bool:
-    """Whether a word is of letters, and of the signs over and under them."""
-    if word.isalpha():
-        return True
-    return word[:1].isalpha() and all(
-        sign.isalpha() or unicodedata.category(sign)[0] == "M" or sign in _JOINERS for sign in word
-    )
+    kinds = {sign: unicodedata.category(sign)[0] for sign in word}
+    word = "".join(sign for sign in word if kinds[sign] != "P")
+    rest = (s for s in word if not s.isalpha() and kinds[s] != "M" and s not in _JOINERS)
+    return word if word[:1].isalpha() and not any(rest) else ""
 
 
 def clean_all(
@@ -122,7 +110,11 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", tuple(self.words))
-        object.__setattr__(self, "text_rules", canonical(self.text_rules))
+        if not isinstance(self.max_length, int) or not 2 <= self.max_length <= LONGEST_CAPTION:
+            raise UserError(
+                f"does not say how long a caption gets (max_length is {self.max_length!r:.20}, and "
+                f"may be 2 to {LONGEST_CAPTION})"
+            )
         missing = {START, END} - set(self.words)
         if missing:
             raise UserError(

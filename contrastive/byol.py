@@ -3,68 +3,49 @@
 import math
 from typing import Any
 
-import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from contrastive.losses import byol_loss
-from contrastive.momentum import follow, follower
-from contrastive.pretext import Pretext, mlp
+from contrastive.pretext import Pretext, ema_copy, mlp, update_ema
+
+HIDDEN, PROJECTION = 4096, 256  # width of the heads, and length of what is predicted
 
 
-@keras.saving.register_keras_serializable(package="contrastive")
 class BYOL(Pretext):
     """An online network predicts what its slow copy, the target, makes of the other view.
 
     In every step the target follows the online network, with a momentum that rises from
-    `momentum` to 1 along a half cosine over `total_steps`. See `Pretext` for the other arguments.
+    `momentum` to 1 along a half cosine over `steps`. See `Pretext` for the other arguments.
 
     Args:
         momentum: of the target network at the start.
-        total_steps: length of the run.
-        projection: length of the vectors that are predicted.
-        hidden: width of projection head and predictor.
-        predictor: without it the network may collapse, which shows what it is for.
+        steps: length of the run.
     """
 
     def __init__(
-        self,
-        encoder,
-        views,
-        momentum: float = 0.996,
-        total_steps: int = 1,
-        projection: int = 256,
-        hidden: int = 4096,
-        predictor: bool = True,
-        **kwargs,
+        self, encoder, views, seed: int = 0, momentum: float = 0.996, steps: int = 1
     ) -> None:
-        super().__init__(encoder, views, **kwargs)
-        self.momentum, self.total_steps = momentum, total_steps
-        self.projection, self.hidden, self.predictor = projection, hidden, predictor
-        self.head = mlp(self.width, hidden, projection, norms=1, name="projection_head")
-        self.predict_head = (
-            mlp(projection, hidden, projection, norms=1, name="predictor")
-            if predictor
-            else keras.Sequential([keras.Input((projection,)), layers.Identity()])
-        )
-        self.target_encoder = follower(encoder)
-        self.target_head = follower(self.head)
+        super().__init__(encoder, views, seed)
+        self.momentum, self.steps = momentum, steps
+        self.head = mlp(self.width, HIDDEN, PROJECTION, norms=1, name="projection_head")
+        self.predictor = mlp(PROJECTION, HIDDEN, PROJECTION, norms=1, name="predictor")
+        self.target_encoder, self.target_head = ema_copy(encoder), ema_copy(self.head)
         self.step = self.state_variable("step", np.array(0, np.int32))
-        self.built = True
 
     def embed(self, views, training: bool) -> dict[str, Any]:
         """Predictions from both views, and the targets from the other view of each."""
         if training:
             momentum = self.momentum_at(self.step)
-            follow(self.target_encoder, self.encoder, momentum)
-            follow(self.target_head, self.head, momentum)
+            update_ema(self.target_encoder, self.encoder, momentum)
+            update_ema(self.target_head, self.head, momentum)
             self.step.assign(self.step + 1)
         pixels = ops.concatenate(views, axis=0)
         projected = self.head(self.encoder(pixels, training=training)["pooled"], training=training)
-        predictions = self.predict_head(projected, training=training)
+        predictions = self.predictor(projected, training=training)
         others = ops.concatenate(views[::-1], axis=0)
-        slow = self.target_encoder(others, training=training)["pooled"]
-        targets = self.target_head(slow, training=training)
+        pooled = self.target_encoder(others, training=training)["pooled"]
+        targets = self.target_head(pooled, training=training)
         return {"predictions": predictions, "targets": ops.stop_gradient(targets)}
 
     def loss_of(self, embedded: dict[str, Any]):
@@ -74,16 +55,5 @@ class BYOL(Pretext):
 
     def momentum_at(self, step):
         """The target's momentum in a step, counted from 0."""
-        progress = ops.minimum(ops.cast(step, "float32") / self.total_steps, 1.0)
+        progress = ops.minimum(ops.cast(step, "float32") / self.steps, 1.0)
         return 1 - (1 - self.momentum) * (ops.cos(math.pi * progress) + 1) / 2
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "total_steps": self.total_steps,
-            "projection": self.projection,
-            "hidden": self.hidden,
-            "predictor": self.predictor,
-        }

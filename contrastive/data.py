@@ -1,30 +1,33 @@
 """Unlabelled pictures, decoded once to small squares, and batches of them."""
 
 import hashlib
+import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
+from captioning.files import atomic_path, write_text
 from captioning.images.reading import UnreadableImage
 from captioning.images.sources import decode, open_sources
 
 
 class Pictures(NamedTuple):
-    """Pixels (N, S, S, 3), uint8, in memory or mapped from a file; a class a picture, or -1.
+    """Pixels (N, S, S, 3), uint8, in memory or mapped from a file, and where they are from.
 
-    `classes` names them: the folders that the pictures lay in, where there were several.
-    `digest` tells other pictures, or others in between, from these.
+    `sources` has the number of the path that each is from, `unreadable` a message for each that was
+    left out. `digest` tells other pictures, or others in between, from these.
     """
 
     pixels: np.ndarray
-    labels: np.ndarray
-    classes: list[str]
+    sources: np.ndarray
     unreadable: list[str]
     digest: str
 
@@ -37,65 +40,94 @@ def load_pictures(
     exclude: Iterable[str] = (),
     memory_limit: float = 8.0,
     spill: Path | None = None,
+    reuse: bool = False,
 ) -> Pictures:
     """Decode all pictures of `paths` (folders, zips, tars, HDF5 files) to squares of `size`.
 
-    They stay in memory up to `memory_limit` GiB. Above it they go to the file `spill`, which is
-    then mapped: training streams from it, and the system caches what fits.
+    They stay in memory up to `memory_limit` GiB. Above it they go to the file `spill`, if one is
+    given, which is then mapped: training streams from it, and the system caches what fits. A record
+    is kept beside it, and with `reuse` nothing is decoded that is there already, of the same
+    unchanged paths.
 
     A broken picture is left out and named in `unreadable`. `limit` takes the first so many, and
     `exclude` leaves out those that it names.
 
     Raises:
         UserError: a path is missing or holds no picture, more pictures were unreadable than read,
-            they are too large for memory and there is no `spill`, or `exclude` names pictures and
-            an HDF5 file does not.
+            or `exclude` names pictures and an HDF5 file does not.
     """
-    source = open_sources(paths, exclude)
-    total = min(source.count, limit or source.count)
-    shape = (total, size, size, 3)
-    if np.prod(shape, dtype=float) <= memory_limit * 2**30:
-        pixels = np.empty(shape, np.uint8)
-    elif spill is None:
-        raise UserError(f"{total} pictures of {size} px do not fit in {memory_limit} GiB")
-    else:
-        spill.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.lib.format.open_memmap(spill, "w+", np.uint8, shape)
-        _take_room(spill)
+    opened = [open_sources([path], exclude) for path in paths]
+    items = chain.from_iterable(source.items for source in opened)
+    source_of = np.repeat(np.arange(len(opened)), [source.count for source in opened])[:limit]
+    shape = (len(source_of), size, size, 3)
+    spills = spill is not None and math.prod(shape) > memory_limit * 2**30
+    if spills:
+        times = [[str(Path(path).absolute()), os.stat(path).st_mtime_ns] for path in paths]
+        wanted = {"paths": times, "shape": [*shape], "exclude": sorted(exclude)}
+        if reuse and (saved := _saved(spill, wanted)):
+            return saved
+        record_of(spill).unlink(missing_ok=True)
 
-    folders, unreadable, digest = [], [], hashlib.sha256()
-    with tqdm(total=total, unit="image", desc="pictures") as bar:
-        for item, square in decode(islice(source.items, total), size):
+    sources, unreadable, digest = [], [], hashlib.sha256()
+    decoded = decode(islice(items, shape[0]), size)
+    bar = tqdm(decoded, total=shape[0], unit="image", desc="pictures")
+    with ExitStack() as stack:
+        if spills:
+            file = stack.enter_context(open(stack.enter_context(atomic_path(spill)), "wb"))
+        else:
+            pixels = np.empty(shape, np.uint8)
+        for source, (_, square) in zip(source_of.tolist(), bar, strict=True):
             if isinstance(square, UnreadableImage):
                 unreadable.append(str(square))
+                continue
+            if spills:
+                file.write(square.tobytes())
             else:
-                pixels[len(folders)] = square
-                digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
-                folders.append(item.folder)
-            bar.update()
-    if len(unreadable) > len(folders):
-        raise UserError(
-            f"{len(unreadable)} of {total} pictures could not be read, the first: {unreadable[0]}"
-        )
-    classes = sorted(set(folders) - {""})
-    number = {name: label for label, name in enumerate(classes)}
-    labels = np.array([number.get(folder, -1) for folder in folders], np.int32)
-    return Pictures(pixels[: len(folders)], labels, classes, unreadable, digest.hexdigest())
+                pixels[len(sources)] = square
+            digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
+            sources.append(source)
+        if len(unreadable) > len(sources):
+            raise UserError(
+                f"{len(unreadable)} of {shape[0]} pictures could not be read, the first: "
+                f"{unreadable[0]}"
+            )
+    if spills:
+        record = [wanted, sources, unreadable, digest.hexdigest()]
+        write_text(record_of(spill), json.dumps(record))
+        return _saved(spill, wanted)
+    return Pictures(pixels[: len(sources)], np.array(sources), unreadable, digest.hexdigest())
 
 
-def _take_room(path: Path) -> None:
-    """Have the disk give a sparse file all of its room now.
+def record_of(spill: Path) -> Path:
+    """The file that says what is in `spill`, and is written when that is complete."""
+    return spill.with_suffix(".json")
 
-    A mapped file that finds the disk full later ends the process, and no error is raised.
+
+def _saved(spill: Path, wanted: dict[str, Any]) -> Pictures | None:
+    """The pictures that `spill` holds, if they are those that are wanted."""
+    try:
+        made_of, sources, unreadable, digest = json.loads(record_of(spill).read_text("utf-8"))
+        pixels = np.memmap(spill, np.uint8, "r", shape=(len(sources), *wanted["shape"][1:]))
+    except (OSError, ValueError, TypeError):  # none, or damaged
+        return None
+    return Pictures(pixels, np.array(sources), unreadable, digest) if made_of == wanted else None
+
+
+def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The rows (count,) of an epoch in their order, which follows from the seed and its number.
+
+    Each once; with `weights` (count,) a row comes so many times as often as one of weight 1, on
+    average over the epochs, and in each as often as that rounded down or up.
     """
-    if not hasattr(os, "posix_fallocate"):  # not on macOS and Windows
-        return
-    with open(path, "r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            path.unlink()
-            raise OSError(error.errno, error.strerror, str(path)) from error
+    random = np.random.default_rng((seed, epoch))
+    order = random.permutation(count)
+    if weights is None:
+        return order
+    # Systematic sampling: rows lie side by side, as wide as their weights, under an even comb.
+    ends = np.cumsum(weights[order])
+    teeth = (np.arange(count) + random.uniform()) * (ends[-1] / count)
+    drawn = np.searchsorted(ends, teeth, side="right").clip(max=count - 1)
+    return random.permutation(order[drawn])
 
 
 def batches(
@@ -105,12 +137,13 @@ def batches(
     seed: int,
     step: int = 0,
     portion: tuple[int, int] = (0, 1),
+    weights: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray]]:
     """Batches (n, S, S, 3) without end, from `step` on; the rest of an epoch is left out.
 
-    The order of an epoch follows from `seed` and its number alone, so a resumed run goes on with
-    the batch that a killed one would have seen. Of `portion` = (part, parts), each of several
-    processes takes its own part of every batch.
+    The order of an epoch is that of `epoch_order`, so a resumed run goes on with the batch that a
+    killed one would have seen. Of `portion` = (part, parts), each of several processes takes its
+    own part of every batch.
     """
     part, parts = portion
     steps = len(pixels) // batch_size
@@ -118,7 +151,7 @@ def batches(
     while True:
         epoch, batch = divmod(step, steps)
         if epoch != ordered:
-            order, ordered = np.random.default_rng((seed, epoch)).permutation(len(pixels)), epoch
+            order, ordered = epoch_order(len(pixels), seed, epoch, weights), epoch
         # Sorted, because a mapped file is read faster from front to back.
         chosen = np.sort(order[batch * batch_size : (batch + 1) * batch_size])
         mine = chosen[part * batch_size // parts : (part + 1) * batch_size // parts]

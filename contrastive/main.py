@@ -1,254 +1,232 @@
 #!/usr/bin/env python3
 """Pretext stage: photographs without labels to an encoder's weights, by SimCLR, MoCo or BYOL."""
 
-import os
 import sys
+from argparse import ArgumentTypeError
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.cli import (
-    ArgumentParser,
-    UserError,
+from captioning.arguments import (
     fraction,
-    import_keras,
+    natural,
     not_negative,
     positive_float,
     positive_int,
-    run,
-    seed,
+    shared,
 )
+from captioning.cli import ArgumentParser, UserError, import_keras, run
 from captioning.encoders.table import trained_by
 from contrastive.presets import METHODS, OPTIMIZERS
-
-PAPER = (
-    "lars at 0.075 x sqrt(batch) for simclr (arXiv 2002.05709), sgd at 0.03 x batch / 256 for moco "
-    "(2003.04297), lars at 0.45 (100 epochs) to 0.2 (1,000) x batch / 256 for byol (2006.07733)"
-)
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
-    add = parser.add_argument
-    add("--method", choices=METHODS, default="simclr", help="the pretext task")
-    add(
-        "--images", nargs="+", required=True, metavar="PATH",
-        help="folders, zips or tars of pictures, or HDF5 files of uint8 (N, H, W, 3)",
-    )  # fmt: skip
-    add(
-        "--exclude",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="split files whose pictures are left out of --images, such as a development split",
+
+    def add(flag: str, help: str, **options) -> None:
+        parser.add_argument(flag, help=help, **options)
+
+    add("--method", "what the encoder learns by", choices=METHODS, default="simclr")
+    what = "folders, zips or tars of images, or HDF5 files of uint8 (N, H, W, 3)"
+    shared(parser, "--images", required=True, default=None, metavar="PATH", help=what)
+    shared(parser, "--exclude")
+    what = "show what is in NAME, the last part of a path of --images, W times as often as the rest"
+    add("--source-weights", what, nargs="+", type=source_weight, default=[], metavar="NAME=W")
+    add("--encoder", "what is trained", choices=trained_by("contrastive"), default="resnet18")
+    what = "start from this encoder, a file or a public checkpoint's name; default: random weights"
+    shared(parser, "--weights", metavar="FILE_OR_NAME", help=what)
+    size = {"type": positive_int, "metavar": "PIXELS"}
+    add("--image-size", "side of the views; may be raised with --resume", **size, default=64)
+    add("--stored-size", "side of what views are cropped from; default: 1.5 x --image-size", **size)
+    what = "side of the images that the encoder will be used on; default: about 1.75 x --image-size"
+    add("--feature-size", what, **size)
+    shared(parser, "--epochs", default=100)
+    what = "length of the run, instead of --epochs; may be changed with --resume"
+    add("--pictures-seen", what, type=positive_int, metavar="N")
+    what = "images a step, over all devices; default: 256, or less where there are fewer images"
+    shared(parser, "--batch-size", help=what)
+    what = "factor of the colour jitter; default: the paper's"
+    add("--jitter-strength", what, type=not_negative)
+    what = (
+        "simclr: this many more views, small crops of half the side (multi-crop, arXiv 2006.09882)"
     )
-    add("--encoder", choices=trained_by("contrastive"), default="resnet18", help="what is trained")
-    add(
-        "--weights", metavar="FILE_OR_NAME",
-        help="go on from an encoder that has learned already: of an earlier run whose state is "
-        "gone, or a public checkpoint; default: from random weights",
-    )  # fmt: skip
-    add(
-        "--image-size", type=positive_int, default=64,
-        help="side of the views in pixels; may be raised on the way, with --resume and the same "
-        "--stored-size and --feature-size",
-    )  # fmt: skip
-    add(
-        "--stored-size", type=positive_int,
-        help="side of the pictures that views are cropped from; default: 1.5 x --image-size",
-    )  # fmt: skip
-    add(
-        "--feature-size", type=positive_int,
-        help="side of the pictures that features are taken from later; default: about "
-        "1.75 x --image-size, because crops show things larger than whole pictures do",
-    )  # fmt: skip
-    add("--epochs", type=positive_int, default=100, help="the learning rate falls to 0 over them")
-    add(
-        "--pictures-seen", type=positive_int,
-        help="length of the run in pictures, instead of --epochs. A run on its way may be made "
-        "longer or shorter with --resume: the learning rate follows",
-    )  # fmt: skip
-    add("--batch-size", type=positive_int, default=256, help="pictures a step, over all devices")
-    add(
-        "--jitter-strength", type=not_negative,
-        help="factor of the colour jitter; default: the paper's, for simclr with views up to 64 px "
-        "0.5, else 1",
-    )  # fmt: skip
-    add(
-        "--small-crops", type=positive_int, default=0,
-        help="simclr: so many more views of half the side and a small part of the picture "
-        "(multi-crop, 2006.09882), which cost little; the two others are of larger parts then",
-    )  # fmt: skip
-    add("--optimizer", choices=OPTIMIZERS, help="default: the paper's; " + PAPER)
-    add(
-        "--learning-rate", type=positive_float,
-        help="at its peak, default: the paper's scaled to --batch-size, or 1e-3 x "
-        "sqrt(batch / 256) for adamw. Lower it if the loss does not fall",
-    )  # fmt: skip
-    add("--weight-decay", type=not_negative, help="default: the paper's, or 1e-2 for adamw")
-    add(
-        "--temperature", type=positive_float, default=0.2,
-        help="of the similarities in simclr and moco; a lower one looks harder at the most similar "
-        "pictures, and wants larger batches",
-    )  # fmt: skip
-    add(
-        "--momentum", type=fraction,
-        help="of the momentum encoder (moco, default 0.999) or the target network (byol, 0.97 "
-        "to 0.996 by --epochs, rising to 1); lower it in short runs",
-    )  # fmt: skip
-    add(
-        "--queue-size", type=positive_int,
-        help="moco's negatives; default: 65536, but at most a quarter of the pictures",
-    )  # fmt: skip
-    add(
-        "--dtype", choices=("float32", "bfloat16"), default="float32",
-        help="bfloat16 computes faster where the processor has it; weights stay float32",
-    )  # fmt: skip
-    add("--seed", type=seed, default=0, help="of weights, order and views")
-    add("--output", default="runs/pretext", help="folder of the state, history and weights")
-    add("--resume", action="store_true", help="go on with the run in --output, if there is one")
-    add("--limit", type=positive_int, help="use only the first N pictures, for a try")
-    add("--save-minutes", type=positive_float, default=10, help="save the state as often, too")
-    add("--stop-minutes", type=positive_float, help="stop after so long; --resume goes on")
-    add(
-        "--memory-limit", type=positive_float, default=8,
-        help="GiB of pictures to hold in memory; more are streamed from a file in --output",
-    )  # fmt: skip
-    add(
-        "--probe-images",
-        help="folder of captioned pictures: the share of the variance of their captions' 300 "
-        "commonest words is logged that a ridge regression on the features explains, on those of "
-        "--exclude if it names some, else on every fourth",
-    )  # fmt: skip
-    add("--probe-captions", help="their captions file; without both, the classes that --images' "
-        "subfolders name are probed, if there are any")  # fmt: skip
-    add(
-        "--log-pictures", type=positive_int,
-        help="pictures between two rows of the history; default: all once",
-    )  # fmt: skip
-    add("--probe-every", type=positive_int, default=5, help="rows between two probes")
+    add("--small-crops", what, type=natural, default=0, metavar="N")
+    what = "simclr: the decoupled loss (arXiv 2110.06848), which is made for small batches"
+    add("--decoupled", what, action="store_true")
+    add("--optimizer", "default: the paper's", choices=OPTIMIZERS)
+    what = "at its peak, default: the paper's for --batch-size; lower it if the loss does not fall"
+    shared(parser, "--learning-rate", help=what)
+    add("--weight-decay", "default: the paper's, or 1e-2 for adamw", type=not_negative)
+    what = "simclr, moco: a lower one looks harder at the most similar images; default: 0.2"
+    add("--temperature", what, type=positive_float)
+    what = "moco, byol: of the moving average of weights; lower it in short runs"
+    add("--momentum", what, type=fraction)
+    what = "moco: number of negatives; default: 65536, but at most a quarter of the images"
+    add("--queue-size", what, type=positive_int)
+    shared(parser, "--dtype", "--seed")
+    what = "folder of the state, history and weights"
+    shared(parser, "--output", default="runs/pretext", metavar="FOLDER", help=what)
+    shared(parser, "--resume", "--save-minutes", "--stop-minutes")
+    shared(parser, "--limit", help="quick test: use only the first N images")
+    what = "GiB of images to hold in memory; more go to a file in --output until the run has ended"
+    add("--memory-limit", what, type=positive_float, default=8)
+    what = "folder of captioned images: logs how much of their words the features explain"
+    add("--probe-images", what, metavar="FOLDER")
+    add("--probe-captions", "their captions", metavar="FILE")
+    what = "images between two rows of the history; default: all once"
+    add("--log-pictures", what, type=positive_int, metavar="N")
+    add("--probe-every", "rows between two probes", type=positive_int, default=5)
     args = parser.parse_args()
     if bool(args.probe_images) != bool(args.probe_captions):
         parser.error("--probe-images and --probe-captions go together")
-    if args.batch_size < 2:
-        parser.error("--batch-size 1: a picture is told from the others of its batch; give more")
-    if args.small_crops and args.method != "simclr":
-        parser.error(f"--small-crops: {args.method} takes two views; leave it out")
+    if args.batch_size == 1:
+        parser.error("--batch-size 1: an image is told from the others of its batch; give more")
+    for flag, value in (("--small-crops", args.small_crops), ("--decoupled", args.decoupled)):
+        if value and args.method != "simclr":
+            parser.error(f"{flag}: is for simclr, not for {args.method}; leave it out")
+    names = [Path(path).name for path in args.images]
+    args.source_weights = dict(args.source_weights)
+    if unknown := sorted(args.source_weights.keys() - names):
+        parser.error(f"--source-weights: '{unknown[0]}' is none of --images: {', '.join(names)}")
+    args.images = [path for path in args.images if args.source_weights.get(Path(path).name, 1)]
+    if not args.images:
+        parser.error("--source-weights: leaves none of --images; give one a weight above 0")
     return args
+
+
+def source_weight(text: str) -> tuple[str, float]:
+    """An argparse type: `NAME=W`."""
+    name, equals, weight = text.rpartition("=")
+    if not equals:
+        raise ArgumentTypeError(f"'{text}' is not NAME=W, such as coco-128.zip=2")
+    return name, not_negative(weight)
 
 
 def main() -> None:
     args = parse_arguments()
-    size = args.image_size
-    stored_size = args.stored_size or round(1.5 * size)
-    feature_size = args.feature_size or 16 * round(1.75 * size / 16)
-    output = Path(args.output)
-
-    # 1. Pictures as uint8 squares.
-    from captioning.datasets import read_captions, read_split
-    from captioning.files import hold
-    from contrastive.data import load_pictures
-
-    output.mkdir(parents=True, exist_ok=True)
-    if os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0") == "0":
-        hold(output)
-    exclude = {name for file in args.exclude for name in read_split(file)}
-    pictures = load_pictures(
-        args.images, stored_size, limit=args.limit, exclude=exclude,
-        memory_limit=args.memory_limit,
-        spill=output / f"pictures{os.environ.get('KERAS_DISTRIBUTION_PROCESS_ID', '')}.npy",
-    )  # fmt: skip
-    for message in pictures.unreadable[:10]:
-        print(f"skipped: {message}", file=sys.stderr)
-    print(f"{len(pictures.pixels)} pictures, {len(pictures.unreadable)} unreadable ones skipped")
-    if args.batch_size > len(pictures.pixels):
-        raise UserError(
-            f"--batch-size {args.batch_size} is larger than the {len(pictures.pixels)} pictures; "
-            "lower it"
-        )
-    count = len(pictures.pixels)
-    steps = args.epochs * (count // args.batch_size)
-    if args.pictures_seen:
-        steps = max(1, args.pictures_seen // args.batch_size)
-
-    # 2. The method around the encoder.
+    size, output = args.image_size, Path(args.output)
+    args.stored_size = args.stored_size or round(1.5 * size)
+    # Crops show things larger than whole pictures do.
+    args.feature_size = args.feature_size or 16 * round(1.75 * size / 16)
     import_keras()
+    import numpy as np
+
+    from captioning.datasets import read_captions, read_split
     from captioning.distribution import use_all_devices
     from captioning.encoders.loading import load_encoder
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
     from captioning.encoders.weights import read_recipe
-    from contrastive import presets, training
-    from contrastive.methods import build_method
-    from contrastive.probe import ClassProbe, caption_probe
+    from captioning.files import hold
+    from contrastive import presets
+    from contrastive.data import batches, load_pictures, record_of
+    from contrastive.probe import caption_probe
+    from contrastive.training import PretextRun
 
-    chosen = presets.settings_for(
-        args.method, batch_size=args.batch_size, pictures=count,
-        epochs=steps * args.batch_size / count, optimizer=args.optimizer,
-        learning_rate=args.learning_rate, weight_decay=args.weight_decay,
-        temperature=args.temperature, momentum=args.momentum, queue_size=args.queue_size,
-    )  # fmt: skip
-    print(", ".join(f"{name} {value}" for name, value in chosen._asdict().items()))
     share = use_all_devices()
-    if args.batch_size % share.devices:
+    if share.processes > 1 and (args.stop_minutes or args.probe_images):
+        raise UserError("--stop-minutes and --probe-images are for one process; leave them out")
+    output.mkdir(parents=True, exist_ok=True)
+    if share.process == 0:
+        hold(output)
+
+    # 1. Pictures as uint8 squares.
+    exclude = {name for file in args.exclude for name in read_split(file)}
+    spill = output / f"pictures{share.process or ''}.raw"
+    pictures = load_pictures(
+        args.images,
+        args.stored_size,
+        limit=args.limit,
+        exclude=exclude,
+        memory_limit=args.memory_limit,
+        spill=spill,
+        reuse=args.resume,
+    )
+    for message in pictures.unreadable[:10]:
+        print(f"skipped: {message}", file=sys.stderr)
+    count = len(pictures.pixels)
+    print(f"{count} pictures, {len(pictures.unreadable)} unreadable ones skipped")
+    weights = None
+    if args.source_weights:
+        by_path = [args.source_weights.get(Path(path).name, 1.0) for path in args.images]
+        weights = np.array(by_path)[pictures.sources]
+    batch_size = args.batch_size or (256 if count >= 256 else max(8, count // 16 * 8))
+    if batch_size > count:
+        raise UserError(f"--batch-size {batch_size} is larger than the {count} pictures; lower it")
+    if batch_size % share.devices:
         raise UserError(
-            f"--batch-size {args.batch_size} does not divide among {share.devices} devices; "
-            f"make it a multiple of {share.devices}"
+            f"--batch-size {batch_size}: give a multiple of {share.devices}, one part a device"
         )
+
+    # 2. The method around the encoder.
+    steps = args.epochs * (count // batch_size)
+    if args.pictures_seen:
+        steps = max(1, args.pictures_seen // batch_size)
+    length = {"batch_size": batch_size, "pictures": count, "epochs": steps * batch_size / count}
+    chosen = presets.settings_for(vars(args), **length)
+    unused = set(presets.SOME_TAKE).difference(presets.TABLE[args.method].arguments)
+    print(", ".join(f"{name} {value}" for name, value in chosen.items() if name not in unused))
+    recipe = {}
     if args.weights:
         begun = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
         encoder, preprocessing = begun.network, begun.preprocessing
         begun_from = begun.info["weights_sha256"]
-        seen_before = read_recipe(args.weights).get("pictures_seen", 0)
+        recipe["pictures_seen_before"] = read_recipe(args.weights).get("pictures_seen", 0)
     else:
         encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-        preprocessing, begun_from, seen_before = preprocessing_of(args.encoder), None, 0
+        preprocessing, begun_from = preprocessing_of(args.encoder), None
         if args.encoder.startswith("resnet"):
             zero_last_scales(encoder)
     views = presets.views_for(
         args.method, size, strength=args.jitter_strength, small_crops=args.small_crops
     )
-    model = build_method(
-        chosen, encoder, views, steps=steps, batch_size=args.batch_size, seed=args.seed
-    )
-
     probe = None
-    if share.processes > 1:
-        if args.stop_minutes:
-            raise UserError("--stop-minutes is for one process: several would stop at odds")
-    elif args.probe_images:
+    if args.probe_images:
         captions = read_captions(args.probe_captions)
-        probe = caption_probe(args.probe_images, captions, feature_size, exclude)
-    elif len(pictures.classes) > 1:
-        probe = ClassProbe(pictures.pixels, pictures.labels)
+        probe = caption_probe(args.probe_images, captions, args.feature_size, exclude)
 
     # 3. Train, from the start or from where a run was stopped.
+    own = "encoder stored_size image_size source_weights small_crops jitter_strength dtype seed"
     settings = {
-        **chosen._asdict(), "weights_sha256": begun_from, "encoder": args.encoder,
-        "image_size": size, "stored_size": stored_size, "pictures": count,
+        **chosen,
+        **{name: getattr(args, name) for name in own.split()},
+        "weights_sha256": begun_from,
+        "pictures": count,
         "pictures_sha256": pictures.digest,
-        "small_crops": args.small_crops, "jitter_strength": args.jitter_strength,
-        "batch_size": args.batch_size, "dtype": args.dtype, "seed": args.seed, "steps": steps,
-    }  # fmt: skip
-    recipe = {**settings, "image_size": feature_size, "view_size": size,
-              "pictures_seen_before": seen_before,
-              "preprocessing": str(preprocessing.resized(feature_size)),
-              "sources": [Path(path).name for path in args.images]}  # fmt: skip
-    name = f"{args.encoder}-{args.method}.weights.h5"
-    this_run = training.PretextRun(
-        model, pictures.pixels, output, settings, recipe, name,
-        row_steps=args.log_pictures and max(1, args.log_pictures // args.batch_size),
-        probe=probe, probe_every=args.probe_every, portion=share[:2],
-        save_minutes=args.save_minutes, stop_minutes=args.stop_minutes,
-    )  # fmt: skip
+        "batch_size": batch_size,
+        "steps": steps,
+    }
+    recipe |= settings | {
+        "image_size": args.feature_size,
+        "view_size": size,
+        "preprocessing": str(preprocessing.resized(args.feature_size)),
+        "sources": [Path(path).name for path in args.images],
+    }
+    this_run = PretextRun(
+        presets.build_method(settings, encoder, views),
+        partial(batches, pictures.pixels, seed=args.seed, weights=weights),
+        output,
+        settings,
+        recipe,
+        row_steps=args.log_pictures and max(1, args.log_pictures // batch_size),
+        probe=probe,
+        probe_every=args.probe_every,
+        portion=share[:2],
+        save_minutes=args.save_minutes,
+        stop_minutes=args.stop_minutes,
+    )
     this_run.start(resume=args.resume)
-    if this_run.step:
+    if 0 < this_run.step < steps:
         print(f"goes on after step {this_run.step} of {steps}")
     this_run.train()
     print(f"{this_run.step} of {steps} steps done")
+    if this_run.step >= steps:
+        spill.unlink(missing_ok=True)
+        record_of(spill).unlink(missing_ok=True)
     if this_run.history:
-        print(training.summary(this_run.history))
-        print(f"{output / name}: for 1_data_preprocessor.py --encoder {args.encoder} --weights")
+        path = this_run.weights_path
+        print(f"{path}: for 1_data_preprocessor.py --encoder {args.encoder} --weights")
 
 
 if __name__ == "__main__":

@@ -6,79 +6,70 @@ import keras
 import numpy as np
 from keras import ops
 
-from contrastive.losses import info_nce, unit
-from contrastive.momentum import follow, follower
-from contrastive.pretext import Pretext, mlp
+from contrastive.losses import info_nce, l2_normalize
+from contrastive.pretext import PROJECTION, Pretext, ema_copy, mlp, update_ema
+
+MOST_GROUPS, LEAST_GROUP = 8, 16  # as many as the official run has GPUs, of so many pictures
 
 
-@keras.saving.register_keras_serializable(package="contrastive")
 class MoCo(Pretext):
     """One view is the query, the other its key among many of earlier batches.
 
     In every step the momentum encoder follows the encoder, makes the keys, and these replace the
-    oldest ones in the queue. See `Pretext` for the other arguments.
+    oldest ones in the queue. A batch is normalised in random groups, drawn anew in every step, for
+    queries and keys each. By statistics of the whole batch a key would be told from the queue's by
+    the company it came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs). And a batch
+    comes sorted by source: queries in groups of neighbours would be normalised within one source,
+    and their keys across all. See `Pretext` for the other arguments.
 
     Args:
         temperature: of InfoNCE.
         momentum: of the momentum encoder.
         queue_size: negatives; a multiple of the batch size.
-        projection: length of queries and keys.
-        groups: parts of a batch that are normalised apart, the keys' drawn anew in every step. By
-            statistics of the whole batch a key would be told from the queue's by the company it
-            came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs).
+        batch_size: pictures a step.
     """
 
     def __init__(
         self,
         encoder,
         views,
+        seed: int = 0,
         temperature: float = 0.2,
         momentum: float = 0.999,
         queue_size: int = 65536,
-        projection: int = 128,
-        groups: int = 1,
-        **kwargs,
+        batch_size: int = 256,
     ) -> None:
-        super().__init__(encoder, views, **kwargs)
-        self.temperature, self.momentum = temperature, momentum
-        self.queue_size, self.projection, self.groups = queue_size, projection, groups
-        self.shuffler = keras.random.SeedGenerator(self.seed)
-        self.head = mlp(self.width, self.width, projection, norms=0, name="projection_head")
-        self.momentum_encoder = follower(encoder)
-        self.momentum_head = follower(self.head)
+        super().__init__(encoder, views, seed)
+        self.temperature, self.momentum, self.queue_size = temperature, momentum, queue_size
+        self.groups = groups_of(batch_size)
+        self.shuffler = keras.random.SeedGenerator(seed + 1)  # not a view's
+        self.head = mlp(self.width, self.width, PROJECTION, norms=0, name="projection_head")
+        self.momentum_encoder, self.momentum_head = ema_copy(encoder), ema_copy(self.head)
         # Random directions, until keys have taken their places.
-        start = np.random.default_rng(self.seed).normal(size=(queue_size, projection))
+        start = np.random.default_rng(seed).normal(size=(queue_size, PROJECTION))
         start /= np.linalg.norm(start, axis=1, keepdims=True)
         self.queue = self.state_variable("queue", start.astype(np.float32))
         self.position = self.state_variable("position", np.array(0, np.int32))
-        self.built = True
 
     def embed(self, views, training: bool) -> dict[str, Any]:
         """Queries of the first views, keys of the second."""
         first, second = views
+        if training:
+            update_ema(self.momentum_encoder, self.encoder, self.momentum)
+            update_ema(self.momentum_head, self.head, self.momentum)
+        keys = self._project(self.momentum_encoder, self.momentum_head, second, training)
+        queries = self._project(self.encoder, self.head, first, training)
+        return {"queries": queries, "keys": ops.stop_gradient(l2_normalize(keys))}
+
+    def _project(self, encoder, head, views, training: bool):
+        """Projections of the views, in training a random group of them at a time."""
         if not training:
-            keys = self._project(self.momentum_encoder, self.momentum_head, second, False)
-            queries = self._project(self.encoder, self.head, first, False)
-            return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
-        follow(self.momentum_encoder, self.encoder, self.momentum)
-        follow(self.momentum_head, self.head, self.momentum)
-        order = keras.random.shuffle(ops.arange(ops.shape(second)[0]), seed=self.shuffler)
-        shuffled = ops.take(second, order, axis=0)
-        keys = self._in_groups(self.momentum_encoder, self.momentum_head, shuffled)
-        keys = ops.take(keys, ops.argsort(order), axis=0)
-        queries = self._in_groups(self.encoder, self.head, first)
-        return {"queries": queries, "keys": ops.stop_gradient(unit(keys))}
-
-    def _in_groups(self, encoder, head, views):
-        """Projections of the views, in training, a group of them at a time."""
-        parts = ops.reshape(views, (self.groups, -1, *views.shape[1:]))
-        return ops.concatenate(
-            [self._project(encoder, head, parts[number], True) for number in range(self.groups)]
-        )
-
-    @staticmethod
-    def _project(encoder, head, views, training: bool):
-        return head(encoder(views, training=training)["pooled"], training=training)
+            return head(encoder(views, training=False)["pooled"], training=False)
+        order = keras.random.shuffle(ops.arange(ops.shape(views)[0]), seed=self.shuffler)
+        groups = ops.reshape(ops.take(views, order, axis=0), (self.groups, -1, *views.shape[1:]))
+        vectors = [encoder(groups[n], training=True)["pooled"] for n in range(self.groups)]
+        projected = head(ops.concatenate(vectors), training=True)
+        return ops.take(projected, ops.argsort(order), axis=0)
 
     def loss_of(self, embedded: dict[str, Any]):
         """InfoNCE against the queue as it was; then the keys join it."""
@@ -90,13 +81,10 @@ class MoCo(Pretext):
         self.position.assign((self.position + ops.shape(keys)[0]) % self.queue_size)
         return loss
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "temperature": self.temperature,
-            "momentum": self.momentum,
-            "queue_size": self.queue_size,
-            "projection": self.projection,
-            "groups": self.groups,
-        }
+
+def groups_of(batch_size: int) -> int:
+    """Into how many equal groups a batch falls: the most whose groups are large enough, else 2."""
+    for groups in range(MOST_GROUPS, 1, -1):
+        if batch_size % groups == 0 and batch_size // groups >= LEAST_GROUP:
+            return groups
+    return 2 if batch_size % 2 == 0 else 1

@@ -1,12 +1,9 @@
 """SGD as PyTorch's, and LARS (You et al., arXiv 1708.03888): what the papers trained with."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
 
-@keras.saving.register_keras_serializable(package="contrastive")
 class SGD(keras.optimizers.SGD):
     """SGD with momentum, whose weight decay is part of the gradient.
 
@@ -21,8 +18,8 @@ class SGD(keras.optimizers.SGD):
         momentum: of SGD.
     """
 
-    def __init__(self, learning_rate=0.03, decay=1e-4, momentum=0.9, name="sgd", **kwargs) -> None:
-        super().__init__(learning_rate, momentum, name=name, **kwargs)
+    def __init__(self, learning_rate, decay: float, momentum: float = 0.9) -> None:
+        super().__init__(learning_rate, momentum)
         self.decay = decay
 
     def update_step(self, gradient, variable, learning_rate) -> None:
@@ -33,12 +30,7 @@ class SGD(keras.optimizers.SGD):
         """The gradient with that of the regularisation."""
         return gradient + self.decay * ops.cast(variable, gradient.dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "decay": self.decay}
 
-
-@keras.saving.register_keras_serializable(package="contrastive")
 class LARS(SGD):
     """SGD whose steps are proportional to the norm of the layer's weights, for large batches.
 
@@ -47,14 +39,14 @@ class LARS(SGD):
     Args:
         learning_rate: a number or a schedule.
         decay: factor of L2 regularisation.
-        trust: step length as a share of the weights' norm, before the learning rate.
         momentum: of SGD.
+        trust: step length as a share of the weights' norm, before the learning rate.
     """
 
     def __init__(
-        self, learning_rate=0.3, decay=1e-6, trust=1e-3, momentum=0.9, name="lars", **kwargs
+        self, learning_rate, decay: float, momentum: float = 0.9, trust: float = 1e-3
     ) -> None:
-        super().__init__(learning_rate, decay, momentum, name=name, **kwargs)
+        super().__init__(learning_rate, decay, momentum)
         self.trust = trust
 
     def decayed(self, gradient, variable):
@@ -66,10 +58,6 @@ class LARS(SGD):
         usable = ops.logical_and(weights > 0, step > 0)
         scale = self.trust * weights / ops.where(usable, step, 1.0)
         return gradient * ops.where(usable, scale, 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "trust": self.trust}
 
 
 def _norm(tensor):

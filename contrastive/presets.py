@@ -1,6 +1,6 @@
 """The table of methods, with every number that their papers give: views, and the optimizer.
 
-Views are settings of `augment.Augmentation`, a set for each of the two views. Sources:
+Nothing here imports Keras before a model is built, so that help texts come at once. Sources:
 
 - SimCLR: arXiv 2002.05709, appendix A (crop, jitter of strength 1, grey, blur), B.1 (LARS, rate
   by the root of the batch, decay) and B.9 (jitter of half the strength for small pictures).
@@ -10,142 +10,196 @@ Views are settings of `augment.Augmentation`, a set for each of the two views. S
 """
 
 import math
+import pkgutil
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from captioning.cli import UserError
 
-OPTIMIZERS = ("lars", "sgd", "adamw")
 SMALL_PICTURE = 64  # pixels: views up to this get SimCLR's jitter for small pictures
+JITTER = ("brightness", "contrast", "saturation", "hue")
 
-_CROP = {"max_area": 1.0, "aspect": 4 / 3, "flip": 0.5}
-_SIMCLR = {
-    **_CROP, "min_area": 0.08, "jitter": 0.8, "brightness": 0.8, "contrast": 0.8,
-    "saturation": 0.8, "hue": 0.2, "grey": 0.2, "blur": 0.5, "solarize": 0.0,
-}  # fmt: skip
-_MOCO = {
-    **_CROP, "min_area": 0.2, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4,
-    "saturation": 0.4, "hue": 0.1, "grey": 0.2, "blur": 0.5, "solarize": 0.0,
-}  # fmt: skip
-_BYOL = {
-    **_CROP, "min_area": 0.08, "jitter": 0.8, "brightness": 0.4, "contrast": 0.4,
-    "saturation": 0.2, "hue": 0.1, "grey": 0.2,
-}  # fmt: skip
+
+class View(NamedTuple):
+    """How a random view of a picture is drawn; the defaults change nothing.
+
+    Args:
+        size: side of the view in pixels.
+        min_area, max_area: share of the picture that a crop covers, or less where its width or
+            height would be more than the picture's.
+        aspect: a crop's width to height, beside the picture's, is between 1 / aspect and aspect.
+        flip: probability of a mirrored view.
+        jitter: probability of a colour jitter.
+        brightness, contrast, saturation: a factor is drawn from 1 - x to 1 + x.
+        hue: part of a full turn, drawn from -x to x.
+        grey: probability of a view without colour.
+        blur: probability of a Gaussian blur. Its std is 0.1 to 2 pixels in a view of 224, and
+            shrinks with the view.
+        solarize: probability that pixels of 128 and more are inverted.
+    """
+
+    size: int = 224
+    min_area: float = 1.0
+    max_area: float = 1.0
+    aspect: float = 1.0
+    flip: float = 0.0
+    jitter: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+    solarize: float = 0.0
+
+
+_CROP = View(min_area=0.08, aspect=4 / 3, flip=0.5, jitter=0.8, grey=0.2)
+_SIMCLR = _CROP._replace(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5)
+_BYOL = _CROP._replace(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+_MOCO = _BYOL._replace(min_area=0.2, saturation=0.4, blur=0.5)
 
 
 class Entry(NamedTuple):
     """What is to be known of a method.
 
     Args:
-        model: `module:class`, of a registered subclass of `Pretext`.
-        views: settings of `augment.Augmentation` for the first view and for the second.
+        model: `module:class`, of a subclass of `Pretext`.
+        views: the first and the second.
         optimizer: the paper's; its rate and decay are in `settings_for`.
-        arguments: what the class takes beside encoder, views and seed: of `Settings`, of
-            `total_steps` and of `groups`, into which MoCo divides a batch.
+        arguments: which of a run's settings the class takes.
     """
 
     model: str
-    views: tuple[dict[str, float], dict[str, float]]
+    views: tuple[View, View]
     optimizer: str = "lars"
     arguments: tuple[str, ...] = ()
 
 
 TABLE = {
-    "simclr": Entry("contrastive.simclr:SimCLR", (_SIMCLR, _SIMCLR), arguments=("temperature",)),
+    "simclr": Entry(
+        "contrastive.simclr:SimCLR", (_SIMCLR, _SIMCLR), "lars", ("temperature", "decoupled")
+    ),
     "moco": Entry(
-        "contrastive.moco:MoCo", (_MOCO, _MOCO), "sgd",
-        ("temperature", "momentum", "queue_size", "groups"),
+        "contrastive.moco:MoCo",
+        (_MOCO, _MOCO),
+        "sgd",
+        ("temperature", "momentum", "queue_size", "batch_size"),
     ),
     "byol": Entry(
         "contrastive.byol:BYOL",
-        ({**_BYOL, "blur": 1.0, "solarize": 0.0}, {**_BYOL, "blur": 0.1, "solarize": 0.2}),
-        arguments=("momentum", "total_steps"),
+        (_BYOL._replace(blur=1.0), _BYOL._replace(blur=0.1, solarize=0.2)),
+        "lars",
+        ("momentum", "steps"),
     ),
-}  # fmt: skip
+}
 METHODS = tuple(TABLE)
+SOME_TAKE = ("temperature", "momentum", "queue_size", "decoupled")
+OPTIMIZERS = {
+    "lars": "contrastive.optimizers:LARS",
+    "sgd": "contrastive.optimizers:SGD",
+    "adamw": "captioning.training.optimizers:AdamW",
+}
 # Small crops beside two large ones: SwAV (arXiv 2006.09882, section 3.2 and appendix A.1).
 LARGE_AREA, SMALL_AREA = (0.14, 1.0), (0.05, 0.14)
-
 # BYOL by epochs: learning rate of a batch of 256, decay, momentum of the target network.
 _BYOL_RUNS = {
-    40: (0.45, 1e-6, 0.97), 100: (0.45, 1e-6, 0.99),
-    300: (0.3, 1e-6, 0.99), 1000: (0.2, 1.5e-6, 0.996),
-}  # fmt: skip
-_MOMENTUM = 0.999  # of MoCo's momentum encoder
-_QUEUE = 65536
-
-
-class Settings(NamedTuple):
-    """Everything about a method and its optimizer that a user may set."""
-
-    method: str
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    temperature: float
-    momentum: float
-    queue_size: int
+    40: (0.45, 1e-6, 0.97),
+    100: (0.45, 1e-6, 0.99),
+    300: (0.3, 1e-6, 0.99),
+    1000: (0.2, 1.5e-6, 0.996),
+}
 
 
 def settings_for(
-    method: str, *, batch_size: int, pictures: int, epochs: float, **given: Any
-) -> Settings:
-    """The settings that the user gave; the paper's for those that are None, or not there.
+    given: Mapping[str, Any], *, batch_size: int, pictures: int, epochs: float
+) -> dict[str, Any]:
+    """What a method and its optimizer are set to: as given, or the paper's where that is None.
 
-    - SimCLR: LARS, 0.075 x sqrt(batch), decay 1e-6, temperature 0.2: the paper has 0.1 with 8192
-      pictures a batch and finds higher ones better with fewer.
-    - MoCo v2: SGD, 0.03 x batch / 256, decay 1e-4, temperature 0.2, momentum 0.999, queue 65536,
-      but at most a quarter of the pictures, so that no picture meets itself there.
-    - BYOL: LARS, rate x batch / 256, decay and momentum of the official run whose number of epochs
-      is nearest: 40, 100, 300 or 1,000.
-    - AdamW, with any of them: 1e-3 x sqrt(batch / 256), decay 1e-2.
+    Not every method takes `SOME_TAKE`. SimCLR's temperature is 0.1 in the paper, with 8192
+    pictures a batch, which finds higher ones better with fewer. MoCo's queue has at most a quarter
+    of the pictures, so that no picture meets itself there. BYOL goes by the official run whose
+    number of epochs is nearest. AdamW is of no paper.
+
+    Args:
+        given: `method`, and any of what is returned; what else is in it does not count.
+        batch_size, pictures, epochs: of the run.
 
     Raises:
         UserError: a queue that is no multiple of the batch.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    optimizer = given.get("optimizer", TABLE[method].optimizer)
+    method = given["method"]
+    optimizer = given.get("optimizer") or TABLE[method].optimizer
     linear = batch_size / 256
     nearest = min(_BYOL_RUNS, key=lambda length: abs(math.log(epochs / length)))
     byol_rate, byol_decay, byol_momentum = _BYOL_RUNS[nearest]
-    rate, decay = {
-        ("simclr", "lars"): (0.075 * math.sqrt(batch_size), 1e-6),
-        ("byol", "lars"): (byol_rate * linear, byol_decay),
-    }.get((method, optimizer), {
-        "lars": (0.3 * linear, 1e-6), "sgd": (0.03 * linear, 1e-4),
-        "adamw": (1e-3 * math.sqrt(linear), 1e-2),
-    }[optimizer])  # fmt: skip
-    queue_size = max(1, min(_QUEUE, pictures // 4) // batch_size) * batch_size
-    if method == "moco" and given.get("queue_size", queue_size) % batch_size:
+    if optimizer == "adamw":
+        rate, decay = 1e-3 * math.sqrt(linear), 1e-2
+    elif optimizer == "sgd":
+        rate, decay = 0.03 * linear, 1e-4
+    elif method == "simclr":
+        rate, decay = 0.075 * math.sqrt(batch_size), 1e-6
+    elif method == "byol":
+        rate, decay = byol_rate * linear, byol_decay
+    else:
+        rate, decay = 0.3 * linear, 1e-6
+    settings = {
+        "method": method,
+        "optimizer": optimizer,
+        "learning_rate": rate,
+        "weight_decay": decay,
+        "temperature": 0.2,
+        "momentum": byol_momentum if method == "byol" else 0.999,
+        "queue_size": max(1, min(65536, pictures // 4) // batch_size) * batch_size,
+        "decoupled": False,
+    }
+    settings |= {name: given[name] for name in settings if given.get(name) is not None}
+    if method == "moco" and settings["queue_size"] % batch_size:
         raise UserError(
-            f"--queue-size {given['queue_size']} is not a multiple of --batch-size {batch_size}"
+            f"--queue-size {settings['queue_size']} is not a multiple of --batch-size {batch_size}"
         )
-    defaults = {
-        "learning_rate": rate, "weight_decay": decay, "temperature": 0.2, "queue_size": queue_size,
-        "momentum": byol_momentum if method == "byol" else _MOMENTUM,
-    }  # fmt: skip
-    return Settings(**{**defaults, **given, "method": method, "optimizer": optimizer})
+    return settings
 
 
 def views_for(
     method: str, image_size: int, *, strength: float | None = None, small_crops: int = 0
-) -> list[dict[str, Any]]:
-    """Settings of `augment.Augmentation` for every view of a picture: two, then `small_crops`.
+) -> list[View]:
+    """Every view of a picture: two, then `small_crops` of half the side.
 
     `strength` multiplies the four numbers of the colour jitter; None takes the paper's, which for
-    SimCLR is half where views are of `SMALL_PICTURE` pixels at most. Small crops have half the
-    side of the others.
+    SimCLR is half where views are of `SMALL_PICTURE` pixels at most.
     """
     if strength is None:
         strength = 0.5 if method == "simclr" and image_size <= SMALL_PICTURE else 1.0
-    jitter = ("brightness", "contrast", "saturation", "hue")
-    views = [
-        {**view, **{name: strength * view[name] for name in jitter}, "size": image_size}
-        for view in TABLE[method].views
-    ]
-    if small_crops:
-        small = {**views[0], "size": image_size // 2}
-        small["min_area"], small["max_area"] = SMALL_AREA
-        for view in views:
-            view["min_area"], view["max_area"] = LARGE_AREA
-        views += [small] * small_crops
-    return views
+    views = []
+    for view in TABLE[method].views:
+        jitter = {name: strength * getattr(view, name) for name in JITTER}
+        views.append(view._replace(size=image_size, **jitter))
+    if not small_crops:
+        return views
+    (least, most), (least_small, most_small) = LARGE_AREA, SMALL_AREA
+    small = views[0]._replace(size=image_size // 2, min_area=least_small, max_area=most_small)
+    large = [view._replace(min_area=least, max_area=most) for view in views]
+    return large + [small] * small_crops
+
+
+def build_method(settings: Mapping[str, Any], encoder, views: Sequence[View]):
+    """The method around `encoder`, a compiled `Pretext`.
+
+    Of the `settings` of a run it takes `settings_for`'s, `steps`, `batch_size` and `seed`.
+    """
+    import keras
+
+    from captioning.training.optimizers import learning_rate_schedule
+
+    entry = TABLE[settings["method"]]
+    arguments = {name: settings[name] for name in ("seed", *entry.arguments)}
+    model = pkgutil.resolve_name(entry.model)(encoder, views, **arguments)
+    # Warmed up, then falling along a half cosine.
+    schedule = learning_rate_schedule(settings["learning_rate"], settings["steps"])
+    optimizer = pkgutil.resolve_name(OPTIMIZERS[settings["optimizer"]])
+    model.compile(
+        optimizer=optimizer(schedule, settings["weight_decay"]),
+        # XLA is slower than oneDNN at convolutions on a CPU, and Keras compiles JAX by itself.
+        jit_compile=keras.backend.backend() != "tensorflow",
+    )
+    return model

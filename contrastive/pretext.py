@@ -1,7 +1,6 @@
-"""What the three methods share: an encoder, random views of every picture, a head."""
+"""What the three methods share: an encoder, random views of every picture, a head, a slow copy."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -9,41 +8,34 @@ from keras import layers, ops
 
 from contrastive.augment import Augmentation
 from contrastive.losses import spread
+from contrastive.presets import View
+
+PROJECTION = 128  # length of the vectors that SimCLR and MoCo compare
 
 
 class Pretext(keras.Model):
-    """Base of the methods: uint8 pictures in, a loss out; `encoder` is what is kept of it.
+    """Base of the methods: uint8 pictures in, a loss out; `encoder` is what is saved of it.
 
-    A subclass turns the views of the pictures into what its loss needs (`embed`) and computes the
-    loss (`loss_of`). Whatever changes without a gradient (target network, queue, counters) is a
-    non-trainable variable that those two assign. Keras then trains it by its own `train_step` on
-    every backend, and saves all of it.
+    A subclass turns the views (B, H, W, 3) of the same pictures into what its loss needs, a
+    dictionary (`embed`), and that into the loss, a scalar (`loss_of`). Whatever changes without a
+    gradient (target network, queue, counters) is a non-trainable variable that those two assign.
+    Keras then trains it by its own `train_step` on every backend.
 
     Args:
         encoder: from pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D).
-        views: settings of `Augmentation` for each view of a picture; see `presets.views_for`.
+        views: of each picture; see `presets.views_for`.
         seed: of the augmentation.
     """
 
-    def __init__(
-        self,
-        encoder: keras.Model,
-        views: Sequence[dict[str, Any]],
-        seed: int = 0,
-        **kwargs,
-    ) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, encoder: keras.Model, views: Sequence[View], seed: int = 0) -> None:
+        super().__init__()
         self.encoder = encoder
-        self.views, self.seed = [dict(view) for view in views], seed
+        self.width = encoder.output["pooled"].shape[-1]  # D
         self.augmentations = [
-            Augmentation(**view, seed=seed + 1000 * number) for number, view in enumerate(views)
+            Augmentation(view, seed=seed + 1000 * number) for number, view in enumerate(views)
         ]
         self.spread = keras.metrics.Mean(name="spread")
-
-    @property
-    def width(self) -> int:
-        """Length D of the encoder's vectors."""
-        return self.encoder.output["pooled"].shape[-1]
+        self.built = True
 
     def call(self, pictures, training: bool = False):
         """What the loss needs of uint8 `pictures` (B, S, S, 3)."""
@@ -53,39 +45,19 @@ class Pretext(keras.Model):
         """The method's loss of a batch."""
         return self.loss_of(y_pred)
 
-    def embed(self, views: Sequence, training: bool) -> dict[str, Any]:
-        """What the loss needs of the views (B, H, W, 3) of the same pictures."""
-        raise NotImplementedError
-
-    def loss_of(self, embedded: dict[str, Any]):
-        """A scalar, from what `embed` returned."""
-        raise NotImplementedError
-
     def state_variable(self, name: str, start: np.ndarray) -> keras.Variable:
         """A variable that the method assigns itself, saved with the weights."""
         return self.add_weight(
-            name=name, shape=start.shape, dtype=start.dtype.name, trainable=False,
+            name=name,
+            shape=start.shape,
+            dtype=start.dtype.name,
+            trainable=False,
             initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype),
-        )  # fmt: skip
+        )
 
     def watch_spread(self, vectors) -> None:
         """Log how far apart `vectors` (B, D) lie, which shows a collapse."""
         self.spread.update_state(spread(ops.stop_gradient(vectors)))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "views": self.views,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Pretext":
-        """The inverse of `get_config`."""
-        encoder = keras.saving.deserialize_keras_object(config.pop("encoder"))
-        return cls(encoder, **config)
 
 
 def mlp(inputs: int, hidden: int, outputs: int, *, norms: int, name: str) -> keras.Sequential:
@@ -103,3 +75,28 @@ def mlp(inputs: int, hidden: int, outputs: int, *, norms: int, name: str) -> ker
         if number == 0:
             parts.append(layers.ReLU(**layer))
     return keras.Sequential(parts, name=name)
+
+
+def ema_copy(network: keras.Model) -> keras.Model:
+    """A copy of a network with the same weights, which no gradient reaches, see `update_ema`.
+
+    Its variables are not trainable, but its layers are: batch normalisation in a Keras layer that
+    is not trainable goes by running statistics, which belong to other weights than the moving
+    averages. MoCo and BYOL then collapsed within a few hundred steps of a ResNet-18.
+    """
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    for variable in copy.variables:
+        variable.trainable = False
+    return copy
+
+
+def update_ema(copy: keras.Model, network: keras.Model, momentum) -> None:
+    """Move every weight of `copy`: copy = momentum * copy + (1 - momentum) * network.
+
+    The running statistics of batch normalisation are left to the copy's own passes.
+    """
+    for average, weight in zip(copy.weights, network.weights, strict=True):
+        if weight.trainable:
+            target = ops.stop_gradient(ops.cast(weight, average.dtype))
+            average.assign(momentum * average + (1 - momentum) * target)

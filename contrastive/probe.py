@@ -1,7 +1,4 @@
-"""Online probes: do the features get better where the loss looks flat? Nothing is trained.
-
-Each is called with the encoder and returns a share of 1: higher is better.
-"""
+"""Online probe: do the features get better where the loss looks flat? Nothing is trained."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -17,84 +14,65 @@ from captioning.images.names import Excluded
 from captioning.images.reading import decode_batches
 from captioning.text import clean
 
-NEIGHBOURS = 20
 BATCH = 64
 WORDS = 300
 LARGEST = 3500  # pictures to fit a probe on: seconds, not minutes, on a CPU
 
 
-class ClassProbe:
-    """Share of pictures whose class the nearest other pictures vote for (leave one out).
-
-    Args:
-        pixels: uint8 (N, S, S, 3), with a class number (N,) each, or -1 for none.
-    """
-
-    def __init__(self, pixels: np.ndarray, labels: np.ndarray, seed: int = 0) -> None:
-        rows = np.flatnonzero(labels >= 0)
-        rows = np.random.default_rng(seed).permutation(rows)[:LARGEST]
-        self.pixels, self.labels = pixels[np.sort(rows)], labels[np.sort(rows)]
-
-    def __call__(self, encoder: keras.Model) -> float:
-        """Accuracy."""
-        features = encode(encoder, self.pixels).astype(np.float64)
-        features -= features.mean(axis=0)
-        features /= np.linalg.norm(features, axis=1, keepdims=True) + 1e-12
-        similarity = features @ features.T
-        np.fill_diagonal(similarity, -np.inf)
-        votes = neighbour_mean(similarity, np.eye(self.labels.max() + 1)[self.labels])
-        return float((votes.argmax(axis=1) == self.labels).mean())
-
-
 class CaptionProbe:
     """Share of the variance of captions' words that a ridge regression on the features explains.
 
-    The regression (Hoerl and Kennard, 1970) is fitted on the training pictures' standardised
+    The regression (Hoerl and Kennard, 1970) is fitted on the training pictures' normalised
     features, to the share of each picture's captions that hold each of the `WORDS` commonest words.
     Its strength is the one with the least generalised cross-validation error (Golub et al., 1979)
     among the training pictures. The share is measured on held-out pictures, over all words
     together: 0 is what the training pictures' mean explains, and it can be negative.
 
     Args:
-        pixels: uint8 (N, S, S, 3), with the captions of each, and whether each is held out (N,).
+        pixels: uint8 (N, S, S, 3).
+        captions: of each.
+        fitted: the first so many are fitted, the others held out.
     """
 
-    def __init__(
-        self, pixels: np.ndarray, captions: Sequence[Sequence[str]], held_out: np.ndarray
-    ) -> None:
-        order = np.argsort(held_out, kind="stable")
-        self.pixels, self.trained = pixels[order], int((~held_out).sum())
-        self.targets = word_shares([captions[row] for row in order], self.trained)
+    def __init__(self, pixels: np.ndarray, captions: Sequence[Sequence[str]], fitted: int) -> None:
+        self.pixels, self.fitted = pixels, fitted
+        self.targets = word_shares(captions, fitted)
 
     def __call__(self, encoder: keras.Model) -> float:
         """Share of the held-out pictures' variance."""
-        return ridge_share(encode(encoder, self.pixels), self.targets, self.trained)
+        # A model of its own around the same layers: compiling the encoder would change the trained.
+        network = Encoder(keras.Model(encoder.input, encoder.output), {})
+        parts = [
+            network.encode(self.pixels[start : start + BATCH], BATCH)
+            for start in range(0, len(self.pixels), BATCH)
+        ]
+        return ridge_share(np.concatenate(parts), self.targets, self.fitted)
 
 
-def ridge_share(features: np.ndarray, targets: np.ndarray, trained: int) -> float:
+def ridge_share(features: np.ndarray, targets: np.ndarray, fitted: int) -> float:
     """Share of variance that a ridge regression explains; see `CaptionProbe`.
 
-    The first `trained` rows of `features` (N, D) and `targets` (N, V) are to fit.
+    The first `fitted` rows of `features` (N, D) and `targets` (N, V) are to fit.
     """
     features = np.asarray(features, np.float64)
-    mean, deviation = features[:trained].mean(axis=0), features[:trained].std(axis=0)
+    mean, std = features[:fitted].mean(axis=0), features[:fitted].std(axis=0)
     # A feature that is dead on all pictures but a few held-out ones would carry these away.
-    alive = deviation > 1e-3 * deviation.max()
-    features = (features[:, alive] - mean[alive]) / deviation[alive]
-    centred = targets - targets[:trained].mean(axis=0)
-    left, values, right = np.linalg.svd(features[:trained], full_matrices=False)
-    along = left.T @ centred[:trained]
-    missed = np.square(centred[:trained]).sum() - np.square(along).sum()
+    alive = std > 1e-3 * std.max()
+    features = (features[:, alive] - mean[alive]) / std[alive]
+    centred = targets - targets[:fitted].mean(axis=0)
+    left, values, right = np.linalg.svd(features[:fitted], full_matrices=False)
+    along = left.T @ centred[:fitted]
+    missed = np.square(centred[:fitted]).sum() - np.square(along).sum()
 
     def error(strength: float) -> float:
         kept = values**2 / (values**2 + strength)
         residual = missed + np.square((1 - kept)[:, None] * along).sum()
-        return residual / (1 - kept.sum() / trained) ** 2
+        return residual / (1 - kept.sum() / fitted) ** 2
 
     strength = min(10.0 ** np.arange(0, 7, 0.5), key=error)
     weights = right.T @ ((values / (values**2 + strength))[:, None] * along)
-    residual = centred[trained:] - features[trained:] @ weights
-    return float(1 - np.square(residual).sum() / np.square(centred[trained:]).sum())
+    residual = centred[fitted:] - features[fitted:] @ weights
+    return float(1 - np.square(residual).sum() / np.square(centred[fitted:]).sum())
 
 
 def caption_probe(
@@ -117,7 +95,7 @@ def caption_probe(
     excluded = Excluded(held_out)
     out = [path for path in paths if str(path) in excluded] if held_out else paths[::4]
     rest = sorted(set(paths) - set(out))
-    if len(out) + len(rest) < 40 or not out or not rest:
+    if len(paths) < 40 or not out or not rest:
         raise UserError(
             f"{folder}: {len(paths)} of its pictures have captions in --probe-captions, and "
             f"{len(out)} of these are held out (the pictures of --exclude, if given); a probe "
@@ -125,38 +103,20 @@ def caption_probe(
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
     read, squares = [], []
-    for good, pixels, _ in decode_batches(rest + out, size, BATCH):
+    for good, pixels, _ in decode_batches([(p, p) for p in rest + out], size, BATCH):
         read += good
         squares.append(pixels)
-    held = np.isin(np.array([str(p) for p in read]), [str(p) for p in out])
-    return CaptionProbe(np.concatenate(squares), [captions[owner[p]] for p in read], held)
+    fitted = len(set(read) & set(rest))
+    return CaptionProbe(np.concatenate(squares), [captions[owner[path]] for path in read], fitted)
 
 
-def encode(encoder: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """Features (N, D) of uint8 pictures, without augmentation."""
-    # A model of its own around the same layers: compiling the encoder would change the trained one.
-    network = Encoder(keras.Model(encoder.input, encoder.output), {})
-    size = min(BATCH, len(pixels))
-    parts = [network.encode(pixels[i : i + size], size) for i in range(0, len(pixels), size)]
-    return np.concatenate(parts)
-
-
-def neighbour_mean(similarity: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean of the `values` (N, V) of the columns nearest by `similarity` (Q, N), nearer more."""
-    count = min(NEIGHBOURS, similarity.shape[1] - 1)
-    nearest = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
-    # Temperature 0.07, as in the nearest-neighbour classifier of Wu et al. (arXiv 1805.01978).
-    weights = np.exp(np.take_along_axis(similarity, nearest, axis=1) / 0.07)
-    return np.einsum("qk,qkv->qv", weights / weights.sum(axis=1, keepdims=True), values[nearest])
-
-
-def word_shares(captions: Sequence[Sequence[str]], trained: int) -> np.ndarray:
+def word_shares(captions: Sequence[Sequence[str]], fitted: int) -> np.ndarray:
     """Share (N, V) of each picture's captions that hold each of the commonest words.
 
-    Those are the `WORDS` commonest among the first `trained` pictures' captions.
+    Those are the `WORDS` commonest among the first `fitted` pictures' captions.
     """
     cleaned = [[clean(text, "original") for text in texts] for texts in captions]
-    counts = Counter(word for texts in cleaned[:trained] for words in texts for word in words)
+    counts = Counter(word for texts in cleaned[:fitted] for words in texts for word in words)
     column = {word: number for number, (word, _) in enumerate(counts.most_common(WORDS))}
     shares = np.zeros((len(cleaned), len(column)))
     for row, texts in enumerate(cleaned):

@@ -1,26 +1,29 @@
-"""A pretext run: what is kept of it besides the state."""
+"""A pretext run: what is saved of it besides the state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from tqdm import tqdm
 
+from captioning.encoders.networks.batch_norm import estimate_statistics
 from captioning.encoders.weights import save_encoder
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
-from contrastive.data import batches
+from contrastive.augment import Augmentation
+from contrastive.presets import View
 
-COLUMNS = (
-    "pictures_seen", "loss", "spread", "probe", "learning_rate", "pictures_per_second", "seconds",
-)  # fmt: skip
+COLUMNS = "pictures_seen loss spread probe learning_rate pictures_per_second seconds".split()
 # What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
 # The rate falls along a cosine over `steps`, whose end may be moved while the run is under way.
-# BYOL's momentum goes by the length, where none is given.
-# Small views first, then larger ones, see more pictures in the same time than large ones alone.
-MAY_CHANGE = ("learning_rate", "weight_decay", "temperature", "momentum", "steps", "image_size")
+# BYOL's momentum goes by the length, where none is given. Small views first, then larger ones, see
+# more pictures in the same time than large ones alone. The last pictures are remembered best.
+MAY_CHANGE = (
+    "learning_rate weight_decay temperature momentum steps image_size source_weights".split()
+)
+SAMPLE, SAMPLE_BATCH = 2000, 100  # pictures for batch statistics, and at a time
 
 
 class PretextRun(Run):
@@ -28,42 +31,40 @@ class PretextRun(Run):
 
     Args:
         model: compiled.
-        pixels: uint8 pictures (N, S, S, 3).
-        settings: of a `Run`; among them `steps`, its length, `batch_size` and `seed`.
-        recipe: goes into the encoder's weights file. Its `pictures_seen_before`, if there is such,
-            were seen by the encoder that the run began from.
-        weights_name: of that file.
+        batches: `data.batches`, but for its batch size, `step` and `portion`.
+        settings: of a `Run`; among them `encoder`, `method`, `pictures`, their number, `batch_size`
+            and `steps`, the run's length.
+        recipe: goes into the encoder's weights file. Its `image_size` is that of the pictures that
+            features are taken of. Its `pictures_seen_before`, if there is such, were seen by the
+            encoder that the run began from.
         row_steps: steps between two rows of the history; default: a pass over the pictures.
         probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
-        portion: which part of every batch this process computes, see `data.batches`.
+        portion: which part of every batch this process computes.
         options: `save_minutes` and `stop_minutes` of a `Run`.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        pixels: np.ndarray,
+        batches: Callable[..., Iterator],
         output: Path,
         settings: dict[str, Any],
         recipe: dict[str, Any],
-        weights_name: str,
         row_steps: int | None = None,
         probe: Callable[[keras.Model], float] | None = None,
         probe_every: int = 5,
         portion: tuple[int, int] = (0, 1),
         **options: float | None,
     ) -> None:
-        super().__init__(
-            model, output, settings, columns=COLUMNS, means=("loss", "spread"),
-            may_change=MAY_CHANGE, writes=portion[0] == 0,
-            advice="lower --learning-rate (or raise --temperature) and go on with --resume",
-            **options,
-        )  # fmt: skip
-        self.pixels, self.recipe, self.weights_name = pixels, recipe, weights_name
-        self.seen_before = recipe.get("pictures_seen_before", 0)
-        self.probe, self.probe_every, self.portion = probe, probe_every, portion
+        advice = "lower --learning-rate (or raise --temperature) and go on with --resume"
+        means, writes = ("loss", "spread"), portion[0] == 0
+        options |= {"columns": COLUMNS, "means": means, "may_change": MAY_CHANGE, "writes": writes}
+        super().__init__(model, output, settings, advice=advice, **options)
+        self.batches, self.portion, self.recipe = batches, portion, recipe
+        self.probe, self.probe_every = probe, probe_every
         self.batch_size, self.steps = settings["batch_size"], settings["steps"]
-        self.row_steps = row_steps or len(pixels) // self.batch_size
+        self.row_steps = row_steps or settings["pictures"] // self.batch_size
+        self.weights_path = output / f"{settings['encoder']}-{settings['method']}.weights.h5"
 
     def train(self) -> None:
         """Train to the last step, or until time is up.
@@ -71,38 +72,49 @@ class PretextRun(Run):
         Raises:
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
-        row_steps = self.row_steps
         self.save_results()  # of a run that was killed after its last row's state and before these
         while self.step < self.steps and not self.stopped:
             # The first row may be begun already, the last may be short.
-            left = max(1, min(row_steps - self.part["steps"], self.steps - self.step))
-            stream = batches(
-                self.pixels, self.batch_size, seed=self.settings["seed"], step=self.step,
-                portion=self.portion,
-            )  # fmt: skip
+            left = max(1, min(self.row_steps - self.part["steps"], self.steps - self.step))
             complete = self.fit(
-                stream, f"row {len(self.history) + 1}", steps=self.part["steps"] + left,
-                count=self.batch_size, epochs=1, steps_per_epoch=left,
-            )  # fmt: skip
+                self.batches(self.batch_size, step=self.step, portion=self.portion),
+                f"row {len(self.history) + 1}",
+                steps=self.part["steps"] + left,
+                count=self.batch_size,
+                epochs=1,
+                steps_per_epoch=left,
+            )
             if complete:
                 self._finish_row()
             self.save_results()
 
+    def _whole_pictures(self) -> Iterator:
+        """About 2,000 of the pictures, in batches, as features are taken of them: not crops."""
+        whole = Augmentation(View(self.recipe["image_size"]))
+        size = min(SAMPLE_BATCH, self.settings["pictures"])
+        count = min(SAMPLE, self.settings["pictures"]) // size
+        return (whole(pixels) for (pixels,) in islice(self.batches(size), count))
+
     def _finish_row(self) -> None:
         part, seconds = self.part, max(self.part["seconds"], 1e-9)
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        last = self.step == self.steps
+        if last:  # in a longer run nothing is lost: training goes by each batch's own statistics
+            estimate_statistics(self.model.encoder, self._whole_pictures())
+        due = last or (len(self.history) + 1) % self.probe_every == 0
         row = {
             "pictures_seen": self.step * self.batch_size,
-            "loss": part["loss"], "spread": part["spread"], "probe": "",
-            "learning_rate": rate, "seconds": round(seconds, 1),
+            "loss": part["loss"],
+            "spread": part["spread"],
+            "probe": self.probe(self.model.encoder) if self.probe and due else "",
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "seconds": round(seconds, 1),
             "pictures_per_second": round(part["steps"] * self.batch_size / seconds, 1),
-        }  # fmt: skip
-        last = self.step == self.steps
-        if self.probe and (last or (len(self.history) + 1) % self.probe_every == 0):
-            row["probe"] = self.probe(self.model.encoder)
+        }
         self.end_row(row)
         if self.writes:
-            tqdm.write(summary(self.history))
+            probe = f", probe {row['probe']:.4f}" if row["probe"] != "" else ""
+            what = f"loss {row['loss']:.4f}, spread {row['spread']:.3f}{probe}"
+            tqdm.write(f"{row['pictures_seen']} pictures seen: {what}")
 
     def save_results(self) -> None:
         """Write the history's plot and the encoder with its recipe."""
@@ -116,18 +128,12 @@ class PretextRun(Run):
             y_label="pretext loss",
             right={"probe": [row["probe"] for row in self.history]},
         )
-        recipe = {
-            **self.recipe,
-            "pictures_seen": self.seen_before + self.step * self.batch_size,
-            "loss": self.history[-1]["loss"],
-            "hours": round(sum(row["seconds"] for row in self.history) / 3600, 2),
+        # A row in the making counts where a run has stopped in it.
+        rows = [*self.history, self.part] if self.part["steps"] else self.history
+        before = self.recipe.get("pictures_seen_before", 0)
+        progress = {
+            "pictures_seen": before + self.step * self.batch_size,
+            "loss": rows[-1]["loss"],
+            "hours": round(sum(row["seconds"] for row in rows) / 3600, 2),
         }
-        save_encoder(self.model.encoder, self.output / self.weights_name, recipe)
-
-
-def summary(history: Sequence[dict[str, Any]]) -> str:
-    """One line on the last row."""
-    row = history[-1]
-    probe = f", probe {row['probe']:.4f}" if row["probe"] != "" else ""
-    seen, loss, spread = row["pictures_seen"], row["loss"], row["spread"]
-    return f"{seen} pictures seen: loss {loss:.4f}, spread {spread:.3f}{probe}"
+        save_encoder(self.model.encoder, self.weights_path, self.recipe | progress)

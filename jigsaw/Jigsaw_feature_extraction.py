@@ -1,21 +1,7 @@
 #!/usr/bin/env python3
 """Stage 1, pictures: vectors from a trained puzzle solver, or from its trunk."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from jigsaw.stages import run_stage, trained
-
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    weights = trained(method, run)
-    encoder = "jigsaw" if method == "full" else weights.name.removesuffix("-jigsaw.weights.h5")
-    features = run / method / "features.pkl"
-    return ["--only", "features", "--encoder", encoder, "--weights", weights,
-            "--features", features]  # fmt: skip
-
+from stages import run_stage
 
 if __name__ == "__main__":
-    run_stage("1_data_preprocessor.py", __doc__, defaults)
+    run_stage(__file__, __doc__)

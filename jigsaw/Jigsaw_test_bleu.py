@@ -1,20 +1,7 @@
 #!/usr/bin/env python3
 """Stage 3: BLEU-1 to 4 of the captions for the vectors of a puzzle solver."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from jigsaw.stages import run_stage
-
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    folder = run / method
-    return ["--model", folder / "checkpoints" / "best_model.keras",
-            "--features", folder / "features.pkl",
-            "--descriptions", folder / "descriptions.txt"]  # fmt: skip
-
+from stages import run_stage
 
 if __name__ == "__main__":
-    run_stage("3_BLEU.py", __doc__, defaults)
+    run_stage(__file__, __doc__)

@@ -1,19 +1,7 @@
 #!/usr/bin/env python3
 """Stage 5: a caption for any picture, by way of a puzzle solver."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from jigsaw.stages import run_stage, trained
-
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    folder = run / method
-    return ["--model", folder / "checkpoints" / "best_model.keras",
-            "--tokenizer", folder / "tokenizer.pkl", "--weights", trained(method, run)]  # fmt: skip
-
+from stages import run_stage
 
 if __name__ == "__main__":
-    run_stage("5_test.py", __doc__, defaults)
+    run_stage(__file__, __doc__)

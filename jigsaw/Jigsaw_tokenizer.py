@@ -1,18 +1,7 @@
 #!/usr/bin/env python3
 """Stage 4: the word numbers of jigsaw_captions.py's descriptions."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from jigsaw.stages import run_stage
-
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    folder = run / method
-    return ["--descriptions", folder / "descriptions.txt", "--output", folder / "tokenizer.pkl"]
-
+from stages import run_stage
 
 if __name__ == "__main__":
-    run_stage("4_tokenizer.py", __doc__, defaults)
+    run_stage(__file__, __doc__)

@@ -1,17 +1,7 @@
 #!/usr/bin/env python3
 """Stage 1, captions: cleaned descriptions."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from jigsaw.stages import run_stage
-
-
-def defaults(method: str, run: Path) -> list[str | Path]:
-    return ["--only", "captions", "--descriptions", run / method / "descriptions.txt"]
-
+from stages import run_stage
 
 if __name__ == "__main__":
-    run_stage("1_data_preprocessor.py", __doc__, defaults)
+    run_stage(__file__, __doc__)

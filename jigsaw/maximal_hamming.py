@@ -9,11 +9,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.cli import ArgumentParser, UserError, positive_int, run, seed
+from captioning.arguments import number, positive_int, shared
+from captioning.cli import ArgumentParser, UserError, run
 from jigsaw.permutations import all_permutations, distances, greedy
 
 LARGEST_TILES = 9  # up to which all permutations are looked at: 9! = 362,880
-SELECTIONS = ("mean", "min")
 
 
 def parse_arguments():
@@ -21,39 +21,26 @@ def parse_arguments():
     add = parser.add_argument
     add("count", nargs="?", type=positive_int, metavar="N", help="the same as --permutations N")
     add("--permutations", type=positive_int, default=100, metavar="N", help="how many to choose")
-    add(
-        "--tiles", type=positive_int, default=9,
-        help=f"of a puzzle; above {LARGEST_TILES} the choice is among a random sample",
-    )  # fmt: skip
-    add(
-        "--selection", choices=SELECTIONS, default="mean",
-        help="mean adds the permutation with the largest mean distance to those chosen, min the "
-        "one with the largest minimum distance",
-    )  # fmt: skip
-    add("--seed", type=seed, default=0, help="of the first choice, and of choices among equals")
-    add("--output", help="text file, a permutation a line; default: permutations_N.txt")
+    what = f"of a puzzle; above {LARGEST_TILES} the choice is among a random sample"
+    add("--tiles", type=number(int, least=2, below=101), default=9, help=what)
+    what = (
+        "mean adds the permutation with the largest mean distance to those chosen, min the one "
+        "with the largest minimum distance"
+    )
+    add("--selection", choices=("mean", "min"), default="mean", help=what)
+    shared(parser, "--seed", help="random seed of the first choice, and of choices among equals")
+    what = "text file, a permutation a line; default: permutations_N.txt"
+    shared(parser, "--output", help=what)
     args = parser.parse_args()
     args.permutations = args.count or args.permutations
     return args
 
 
-def candidates_for(tiles: int, count: int, seed: int) -> np.ndarray:
-    """What `greedy` chooses from: all permutations, or a sample of many.
-
-    Raises:
-        UserError: there are not `count`.
-    """
-    if tiles < 2 or tiles > 100:
-        raise UserError(f"--tiles {tiles}: a puzzle has 4, 9, 16, ... tiles, at most 100")
-    exist = math.factorial(tiles)
-    if count > exist:
-        raise UserError(f"--permutations {count}: {tiles} tiles have only {exist} permutations")
+def candidates_for(tiles: int, seed: int) -> np.ndarray:
+    """What `greedy` chooses from, (M, tiles): all permutations, or a sample of many."""
     if tiles <= LARGEST_TILES:
         return all_permutations(tiles)
-    sample = math.factorial(LARGEST_TILES)
-    if count > sample // 10:
-        raise UserError(f"--permutations {count}: at most {sample // 10} of {tiles} tiles")
-    rows = np.tile(np.arange(tiles, dtype=np.uint8), (sample, 1))
+    rows = np.tile(np.arange(tiles, dtype=np.uint8), (math.factorial(LARGEST_TILES), 1))
     return np.random.default_rng(seed).permuted(rows, axis=1, out=rows)
 
 
@@ -63,7 +50,12 @@ def main() -> None:
 
     output = Path(args.output or f"permutations_{args.permutations}.txt")
     check_writable(output)
-    candidates = candidates_for(args.tiles, args.permutations, args.seed)
+    candidates = candidates_for(args.tiles, args.seed)
+    if args.permutations > len(candidates):
+        raise UserError(
+            f"--permutations {args.permutations}: there are only {len(candidates)} of {args.tiles} "
+            "tiles to choose from"
+        )
     chosen = greedy(candidates, args.permutations, args.selection, args.seed)
     write_text(output, "".join(" ".join(map(str, row)) + "\n" for row in chosen.tolist()))
     summary = f"{output}: {len(chosen)} permutations of {args.tiles} tiles"

@@ -67,38 +67,47 @@ def distances(permutations: np.ndarray) -> tuple[float, int]:
 
 
 def read_permutations(path: str | Path, tiles: int, count: int | None = None) -> np.ndarray:
-    """The first `count` (default: all) permutations of a text file, uint8 (count, tiles).
+    """The first `count` (default: all) permutations of a file, uint8 (count, tiles).
 
-    A row is a permutation of 0 ... tiles - 1: the tile that lies at each place.
+    A row is a permutation of 0 ... tiles - 1, or of 1 ... tiles: the tile that lies at each place.
+    The file is text or, as public sets are, an array (N, tiles) of `numpy.save`.
 
     Raises:
         UserError: no such file, a row that is no permutation, is repeated or has another number
             of tiles, or fewer than `count` rows.
     """
-    path = existing_file(path, "permutation file", "make it with jigsaw/maximal_hamming.py")
-    seen: dict[tuple[int, ...], int] = {}
-    for number, line in enumerate(read_text(path, "permutation file").splitlines(), start=1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
-        try:
-            numbers = [float(word) for word in words]  # numpy.savetxt writes 1.000e+00
-            row = tuple(int(tile) for tile in numbers)
-        except (ValueError, OverflowError):
-            raise UserError(f"{path}: line {number} is not a row of numbers") from None
-        if len(row) != tiles:
-            raise UserError(
-                f"{path}: line {number} has {len(row)} tiles, but the puzzles have {tiles}; give "
-                "--tiles or another file"
-            )
-        if sorted(numbers) != list(range(tiles)):
-            raise UserError(f"{path}: line {number} is no permutation of 0 to {tiles - 1}")
-        if row in seen:
-            raise UserError(f"{path}: line {number} repeats line {seen[row]}")
-        seen[row] = number
-    if len(seen) < max(2, count or 2):
+    make = "make it with jigsaw/maximal_hamming.py"
+    path = existing_file(path, "permutation file", make)
+    try:
+        rows = np.array(_read_rows(path), float, ndmin=2)  # numpy.savetxt writes 1.000e+00
+    except (ValueError, TypeError) as error:  # damaged, or words, or rows of unlike lengths
+        raise UserError(f"{path}: is not rows of {tiles} numbers each; {make}") from error
+    if rows.ndim != 2 or rows.shape[1] != tiles:
         raise UserError(
-            f"{path}: holds {len(seen)} permutations, not {max(2, count or 2)}; make more with "
+            f"{path}: holds {rows.shape} numbers, not rows of {tiles} tiles; give --tiles or "
+            "another file"
+        )
+    if len(rows) < max(2, count or 2):
+        raise UserError(
+            f"{path}: holds {len(rows)} permutations, not {max(2, count or 2)}; make more with "
             "jigsaw/maximal_hamming.py"
         )
-    return np.array(list(seen)[:count], np.uint8)
+    first = 1 if rows.min() >= 1 else 0
+    seen: dict[tuple[float, ...], int] = {}
+    for number, row in enumerate(map(tuple, rows.tolist()), start=1):
+        if sorted(row) != list(range(first, first + tiles)):
+            last = first + tiles - 1
+            raise UserError(f"{path}: row {number} is no permutation of {first} to {last}")
+        if seen.setdefault(row, number) != number:
+            raise UserError(f"{path}: row {number} repeats row {seen[row]}")
+    return (rows[:count] - first).astype(np.uint8)
+
+
+def _read_rows(path: Path) -> np.ndarray | list[list[str]]:
+    with open(path, "rb") as file:
+        is_array = file.read(6) == b"\x93NUMPY"
+    if is_array:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    lines = read_text(path, "permutation file").splitlines()
+    rows = (line.split("#")[0].split() for line in lines)
+    return [row for row in rows if row]

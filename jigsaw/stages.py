@@ -2,34 +2,48 @@
 
 import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from captioning.cli import ArgumentParser, UserError, run
-from captioning.files import ROOT
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
-METHODS = ("full", "single")
+from captioning.cli import ArgumentParser, UserError, run  # noqa: E402
+
+# By the script's name: the numbered script, and what comes before the user's arguments. {folder} is
+# `full` or `single` in the folder of `jigsaw/main.py`, {weights} the trained file in that, and
+# {encoder} its name for --encoder.
+STAGES = {
+    "jigsaw_captions": "1_data_preprocessor.py --only captions "
+    "--descriptions {folder}/descriptions.txt",
+    "Jigsaw_feature_extraction": "1_data_preprocessor.py --only features --encoder {encoder} "
+    "--weights {weights} --features {folder}/features.pkl",
+    "Jigsaw_IC_model": "2_train_IC_model.py --features {folder}/features.pkl "
+    "--descriptions {folder}/descriptions.txt --output-dir {folder}",
+    "Jigsaw_test_bleu": "3_BLEU.py --model {folder}/checkpoints/best_model.keras "
+    "--features {folder}/features.pkl --descriptions {folder}/descriptions.txt",
+    "Jigsaw_tokenizer": "4_tokenizer.py --descriptions {folder}/descriptions.txt "
+    "--output {folder}/tokenizer.pkl",
+    "Jigsaw_test_images": "5_test.py --model {folder}/checkpoints/best_model.keras "
+    "--tokenizer {folder}/tokenizer.pkl --weights {weights}",
+}
 
 
-def run_stage(
-    script: str, description: str, defaults: Callable[[str, Path], list[str | Path]]
-) -> NoReturn:
-    """Run a numbered script with `defaults(method, run)` in front of the user's arguments.
+def run_stage(path: str, description: str) -> NoReturn:
+    """Run the numbered script that the script `path` stands for, with its defaults.
 
     Of an argument that is given twice the last counts, so what the user gives has precedence.
-    `run` is the folder of `jigsaw/main.py`; what stage 1 and those after it make of it lies in
-    `run/full` or `run/single`.
     """
+    script, *defaults = STAGES[Path(path).stem].split()
     usage = "%(prog)s [--method METHOD] [--run DIR] [what the stage takes]"
     parser = ArgumentParser(description, add_help=False, usage=usage)
-    add = parser.add_argument
-    add(
-        "--method", choices=METHODS, default="full",
-        help="vectors of pictures: full is the solver's last dense layer, which sees all tiles; "
-        "single is the trunk's pooled output on the whole picture",
-    )  # fmt: skip
-    add("--run", default="runs/jigsaw", metavar="DIR", help="what jigsaw/main.py wrote")
+    what = (
+        "vectors of pictures: full is the solver's last dense layer, which sees all tiles; single "
+        "is the trunk's pooled output on the whole picture"
+    )
+    parser.add_argument("--method", choices=("full", "single"), default="full", help=what)
+    what = "what jigsaw/main.py wrote"
+    parser.add_argument("--run", default="runs/jigsaw", metavar="DIR", help=what)
     args, rest = parser.parse_known_args()
 
     def main() -> None:
@@ -38,13 +52,8 @@ def run_stage(
             print(f"\nAll else goes to {script}, which says:\n", flush=True)
             sys.argv[1:] = ["--help"]
         else:
-            folder = Path(args.run)
-            if not folder.is_dir():
-                raise UserError(
-                    f"{folder}: no such folder; train with jigsaw/main.py, or give --run"
-                )
-            (folder / args.method).mkdir(exist_ok=True)
-            before = [str(word) for word in defaults(args.method, folder)]
+            values = values_for(args.method, Path(args.run), trained="{weights}" in defaults)
+            before = [word.format(**values) for word in defaults]
             print(script, *before, *rest, flush=True)
             sys.argv[1:] = before + rest
         runpy.run_path(str(ROOT / script))["main"]()
@@ -52,17 +61,24 @@ def run_stage(
     run(main)
 
 
-def trained(method: str, folder: Path) -> Path:
-    """The file that a run's solver ("full") or trunk ("single") is in.
+def values_for(method: str, run_folder: Path, trained: bool) -> dict[str, str | Path]:
+    """What the braces in `STAGES` stand for; the folder of the method is made.
 
     Raises:
-        UserError: there is none, or more than one.
+        UserError: there is no such run, or no `trained` file in it, or more than one.
     """
-    pattern = "*-jigsaw.keras" if method == "full" else "*-jigsaw.weights.h5"
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise UserError(
-            f"{folder}: holds {len(found)} files {pattern}, not one; train with jigsaw/main.py, "
-            "or give another --run"
-        )
-    return found[0]
+    if not run_folder.is_dir():
+        raise UserError(f"{run_folder}: no such folder; train with jigsaw/main.py, or give --run")
+    values = {"folder": run_folder / method}
+    if trained:
+        pattern = "*-jigsaw.keras" if method == "full" else "*-jigsaw.weights.h5"
+        found = sorted(run_folder.glob(pattern))
+        if len(found) != 1:
+            raise UserError(
+                f"{run_folder}: holds {len(found)} files {pattern}, not one; train with "
+                "jigsaw/main.py, or give another --run"
+            )
+        encoder = "jigsaw" if method == "full" else found[0].name.removesuffix(pattern[1:])
+        values |= {"weights": found[0], "encoder": encoder}
+    values["folder"].mkdir(exist_ok=True)
+    return values

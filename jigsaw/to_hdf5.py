@@ -1,53 +1,41 @@
 #!/usr/bin/env python3
 """Photographs to one HDF5 file of square pictures, in training, validation and test splits."""
 
+import argparse
+import math
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.cli import ArgumentParser, UserError, positive_int, run, seed
+from captioning.arguments import positive_int, shared
+from captioning.cli import ArgumentParser, UserError, run
 
 
-def shares(text: str) -> tuple[float, float, float]:
+def shares(text: str) -> list[float]:
     """An argparse type: three shares that add up to 1."""
-    import argparse
-
     try:
-        train, val, test = (float(part) for part in text.split(","))
+        found = [float(part) for part in text.split(",")]
     except ValueError:
-        train = val = test = -1.0
-    # Asked for what is wanted, not for what is not, because NaN is neither.
-    if not (train >= 0 and val >= 0 and test >= 0 and abs(train + val + test - 1) <= 1e-6):
+        found = []
+    if len(found) != 3 or not min(found) >= 0 or not math.isclose(sum(found), 1):
         raise argparse.ArgumentTypeError(f"'{text}' is not three shares that add up to 1")
-    return train, val, test
+    return found
 
 
 def parse_arguments():
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
-    add(
-        "--images", nargs="+", required=True, metavar="PATH",
-        help="folders, zips or tars of pictures, or HDF5 files of uint8 (N, H, W, 3)",
-    )  # fmt: skip
-    add(
-        "--exclude", nargs="+", default=[], metavar="FILE",
-        help="split files whose pictures are left out, such as a development split",
-    )  # fmt: skip
-    add("--output", required=True, metavar="FILE.hdf5", help="train_img, val_img and test_img")
+    what = "folders, zips or tars of pictures, or HDF5 files of uint8 (N, H, W, 3)"
+    shared(parser, "--images", required=True, metavar="PATH", default=None, help=what)
+    shared(parser, "--exclude")
+    shared(parser, "--output", required=True, metavar="FILE.hdf5")
     add("--size", type=positive_int, default=256, help="side of the squares in pixels")
-    add(
-        "--splits", type=shares, default="0.85,0.10,0.05",
-        help="shares of training, validation and test pictures",
-    )  # fmt: skip
-    add("--seed", type=seed, default=0, help="of the splits and of each picture's crop")
-    add(
-        "--compression", choices=("none", "lzf"), default="none",
-        help="lzf saves about a tenth of the space, and reads at half the speed",
-    )  # fmt: skip
-    add("--workers", type=positive_int, help="threads that decode; default: one a core")
-    add("--limit", type=positive_int, help="take only the first N pictures, for a try")
-    add("--resume", action="store_true", help="go on where a killed run stopped")
+    what = "shares of training, validation and test pictures"
+    add("--splits", type=shares, default="0.85,0.10,0.05", help=what)
+    shared(parser, "--seed", help="random seed of the splits and of each picture's crop")
+    shared(parser, "--workers")
+    shared(parser, "--limit", help="quick test: take only the first N pictures")
     return parser.parse_args()
 
 
@@ -65,11 +53,14 @@ def main() -> None:
     hold(output)
     exclude = {name for file in args.exclude for name in read_split(file)}
     rows, unreadable = convert(
-        open_sources(args.images, exclude), output,
-        size=args.size, splits=args.splits, seed=args.seed, limit=args.limit,
-        compression=None if args.compression == "none" else args.compression,
-        workers=args.workers, resume=args.resume,
-    )  # fmt: skip
+        open_sources(args.images, exclude),
+        output,
+        size=args.size,
+        splits=args.splits,
+        seed=args.seed,
+        limit=args.limit,
+        workers=args.workers,
+    )
     for message in unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())

@@ -1,33 +1,90 @@
-"""A run of the puzzle solver: its epochs, and what is kept of it besides the state."""
+"""A run of the puzzle solver: how its learning rate goes, its epochs, and what is kept of it."""
 
 import hashlib
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from tqdm import tqdm
 
 from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path, write_json
+from captioning.training.optimizers import learning_rate_schedule
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
 from jigsaw.DataGenerator import DataGenerator
 from jigsaw.image_preprocessing.image_transform import normalise
-from jigsaw.puzzle_picture import draw_puzzles
-from jigsaw.schedule import exhausted, rate_after
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 METRICS = ("loss", "accuracy")
+PLATEAU, PATIENCE = 3, 6  # epochs without progress until the rate falls, and until the end
+FALL = 0.1  # what the rate is multiplied by on a plateau
+GREEN, RED = "#1e963c", "#c82828"  # frames of puzzles that are solved, and that are not
 
 
-def compile_solver(solver: JigsawSolver, optimizer: keras.optimizers.Optimizer | None) -> None:
+# ---- the learning rate -----------------------------------------------------------------------
+
+
+class WarmUpAdam(keras.optimizers.Adam):
+    """Adam whose learning rate, which may be set anew, rises linearly over the first steps.
+
+    At the full rate from the first step, the loss often stays at ln(N) for hundreds of steps, or
+    for good: the dense layers grow large before the trunk has anything to tell them.
+    """
+
+    def __init__(self, learning_rate: float, warmup_steps: int) -> None:
+        super().__init__(learning_rate)
+        self.warmup_steps = warmup_steps
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """One variable's update."""
+        progress = (ops.cast(self.iterations, "float32") + 1) / self.warmup_steps
+        rate = learning_rate * ops.cast(ops.minimum(progress, 1.0), learning_rate.dtype)
+        super().update_step(gradient, variable, rate)
+
+
+def make_optimizer(schedule: str, peak: float, warmup_steps: int, steps: int) -> keras.Optimizer:
+    """Adam whose rate rises over `warmup_steps`.
+
+    Then it falls to 0 at the end of `steps` ("cosine"), or stays until it is lowered ("plateau").
+    """
+    if schedule == "plateau":
+        return WarmUpAdam(peak, warmup_steps)
+    return keras.optimizers.Adam(learning_rate_schedule(peak, steps, warmup_steps / steps))
+
+
+def rate_after(val_losses: Sequence[float], peak: float) -> float:
+    """The learning rate after epochs with these losses: lower by `FALL` after each plateau.
+
+    It follows from the history alone, so that a resumed run needs to know no more.
+    """
+    best, waited, rate = math.inf, 0, peak
+    for loss in val_losses:
+        waited = 0 if loss < best else waited + 1
+        best = min(best, loss)
+        if waited == PLATEAU:
+            waited, rate = 0, rate * FALL
+    return rate
+
+
+def exhausted(val_losses: Sequence[float]) -> bool:
+    """Whether the last `PATIENCE` epochs brought nothing."""
+    return bool(val_losses) and len(val_losses) - int(np.argmin(val_losses)) > PATIENCE
+
+
+# ---- the run ---------------------------------------------------------------------------------
+
+
+def compile_solver(solver: JigsawSolver, optimizer: keras.Optimizer | str = "sgd") -> None:
     """Cross-entropy and accuracy; without an optimizer it can only be evaluated."""
     solver.compile(
-        optimizer=optimizer or "sgd",
+        optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
         # XLA is slower than oneDNN at convolutions on a CPU.
@@ -45,90 +102,88 @@ class JigsawRun(Run):
     """A run with history, plot, and the solver of its best epoch with that one's trunk.
 
     Args:
-        solver: compiled with a `WarmUpAdam`.
-        train, val: puzzles.
-        settings: of a `Run`.
-        recipe: goes into the trunk's weights file.
+        solver: compiled with the optimizer that `make_optimizer` makes of the settings.
+        puzzles: those called "train" and "val".
+        settings: of a `Run`, among them `epochs`, `learning_rate` and `schedule`; they go into the
+            trunk's file. With "cosine" all epochs are trained, with "plateau" until nothing is
+            gained; then a resumed run may have other epochs and another rate.
         options: `save_minutes` and `stop_minutes` of a `Run`.
     """
 
     def __init__(
         self,
         solver: JigsawSolver,
-        train: DataGenerator,
-        val: DataGenerator,
+        puzzles: Mapping[str, DataGenerator],
         output: Path,
-        settings: dict[str, Any],
-        recipe: dict[str, Any],
-        *,
-        epochs: int,
-        learning_rate: float,
+        settings: Mapping[str, Any],
         **options: float | None,
     ) -> None:
         digest = hashlib.sha256(solver.permutations.tobytes()).hexdigest()
         settings = {**settings, "permutations_sha256": digest}
-        super().__init__(
-            solver, output, settings, columns=COLUMNS, means=METRICS, unit="puzzle", **options
-        )
-        self.puzzles, self.val, self.recipe = train, val, recipe
-        self.epochs, self.learning_rate = epochs, learning_rate
-        encoder = solver.settings["encoder"]
-        self.solver_path = output / f"{encoder}-jigsaw.keras"
-        self.trunk_path = output / f"{encoder}-jigsaw.weights.h5"
+        self.plateau = settings["schedule"] == "plateau"
+        may_change = {"dataset", "epochs", "learning_rate"} if self.plateau else {"dataset"}
+        options |= {"columns": COLUMNS, "means": METRICS, "unit": "puzzle"}
+        super().__init__(solver, output, settings, may_change=may_change, **options)
+        self.puzzles = puzzles
+        self.solver_path = output / f"{settings['encoder']}-jigsaw.keras"
+        self.trunk_path = output / f"{settings['encoder']}-jigsaw.weights.h5"
 
     def train(self) -> None:
-        """Train until progress ends, to the last epoch, or until time is up.
+        """Train to the last epoch, until time is up or, with "plateau", until progress ends.
 
         Raises:
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
-        while len(self.history) < self.epochs and not self.stopped:
-            losses = [row["val_loss"] for row in self.history]
-            if exhausted(losses):
+        while len(self.history) < self.settings["epochs"] and not self.stopped:
+            if self.plateau:
+                losses = [row["val_loss"] for row in self.history]
+                if exhausted(losses):
+                    break
+                rate = rate_after(losses, self.settings["learning_rate"])
+                self.model.optimizer.learning_rate = rate
+            if not self._fit_epoch(self.puzzles["train"], len(self.history)):
                 break
-            rate = rate_after(losses, self.learning_rate)
-            self.model.optimizer.learning_rate = rate
-            if not self._fit_epoch(len(self.history)):
-                break
-            self._finish_epoch(rate)
+            self._finish_epoch()
 
-    def _fit_epoch(self, epoch: int) -> bool:
-        first = self.part["steps"]
+    def _fit_epoch(self, puzzles: DataGenerator, epoch: int) -> bool:
+        done = self.part["steps"]
+        puzzles.start_epoch(epoch, done)
+        steps = done + len(puzzles)
+        name = f"epoch {epoch + 1}"
+        return self.fit(puzzles, name, steps=steps, count=puzzles.batch_size, shuffle=False)
 
-        def begin(*_: Any) -> None:
-            self.puzzles.start_epoch(epoch, first)
-
-        begin()
-        return self.fit(
-            self.puzzles, f"epoch {epoch + 1}", steps=len(self.puzzles) + first,
-            count=self.puzzles.batch_size, initial_epoch=epoch, epochs=epoch + 1, shuffle=False,
-            # Again, because Keras has told the puzzles by then that an epoch had ended.
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=begin)],
-        )  # fmt: skip
-
-    def _finish_epoch(self, rate: float) -> None:
+    def _finish_epoch(self) -> None:
         """Validate; keep the best solver and, last, what a resumed run goes by."""
         began = time.monotonic()
-        val = self.model.evaluate(self.val, verbose=0, return_dict=True)
+        val = self.model.evaluate(self.puzzles["val"], verbose=0, return_dict=True)
         self.check_number(val["loss"], "validation loss")
         row = {
             "epoch": len(self.history) + 1,
             **{name: self.part[name] for name in METRICS},
             **{f"val_{name}": float(val[name]) for name in METRICS},
-            "learning_rate": rate,
+            # As the user gave it, not as float32 has it; with "cosine", that of the last step.
+            "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.6g}"),
             "seconds": round(self.part["seconds"] + time.monotonic() - began, 1),
         }
         history = [*self.history, row]
         plot_history(self.output / "history.png", history, len(self.model.permutations))
         self.end_row(row, keep=lambda: self._keep_best(history))
-        tqdm.write(summary(row))
+        tqdm.write(
+            f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; "
+            f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"
+        )
 
     def _keep_best(self, history: Sequence[dict[str, Any]]) -> None:
         best = copy_of(self.model)
         with atomic_path(self.solver_path) as temporary:
             best.save(temporary)
         recipe = {
-            **self.recipe,
+            **self.settings,
+            "method": "jigsaw",
+            "tiles": best.tile_count,
+            "permutations": len(best.permutations),
+            # Tiles, which are all that the trunk has seen, are normalised so.
+            "preprocessing": f"squash({self.settings['picture_size']})|standardized",
             "epochs_trained": history[-1]["epoch"],
             "val_accuracy": history[-1]["val_accuracy"],
             "hours": round(sum(row["seconds"] for row in history) / 3600, 2),
@@ -136,32 +191,7 @@ class JigsawRun(Run):
         save_encoder(best.trunk, self.trunk_path, recipe)
 
 
-def test(solver: JigsawSolver, puzzles: DataGenerator, output: Path) -> dict[str, Any]:
-    """Accuracy on puzzles of other pictures, beside chance; also written to `test.json`."""
-    found = solver.evaluate(puzzles, verbose=0, return_dict=True)
-    result = {
-        "accuracy": float(found["accuracy"]), "loss": float(found["loss"]),
-        "chance": 1 / len(solver.permutations), "puzzles": len(puzzles.rows),
-    }  # fmt: skip
-    write_json(output / "test.json", result)
-    return result
-
-
-def draw_some(solver: JigsawSolver, puzzles: DataGenerator, path: Path, count: int) -> None:
-    """A picture of at most `count` puzzles of the first batch that are solved, and as many not."""
-    tiles, numbers = puzzles.cut(0)
-    predicted = solver.predict_on_batch(normalise(tiles)).argmax(axis=-1)
-    right = predicted == numbers
-    shown = np.r_[np.flatnonzero(right)[:count], np.flatnonzero(~right)[:count]]
-    draw_puzzles(path, tiles[shown], predicted[shown], solver.permutations, right[shown])
-
-
-def summary(row: dict[str, Any]) -> str:
-    """One line on an epoch."""
-    return (
-        f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; validation "
-        f"loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"
-    )
+# ---- what a person looks at ------------------------------------------------------------------
 
 
 def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: int) -> None:
@@ -173,6 +203,55 @@ def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: in
     }
     losses = [row["val_loss"] for row in history]
     plot_curves(
-        path, [row["epoch"] for row in history], curves, y_label="share of puzzles solved",
-        mark=int(np.argmin(losses)), right={"validation loss": losses},
-    )  # fmt: skip
+        path,
+        [row["epoch"] for row in history],
+        curves,
+        y_label="share of puzzles solved",
+        mark=int(np.argmin(losses)),
+        right={"validation loss": losses},
+    )
+
+
+def test(solver: JigsawSolver, puzzles: DataGenerator, path: Path) -> dict[str, Any]:
+    """Accuracy on puzzles of other pictures, beside chance; also written as JSON."""
+    found = solver.evaluate(puzzles, verbose=0, return_dict=True)
+    count = {"chance": 1 / len(solver.permutations), "puzzles": len(puzzles.rows)}
+    result = {**{name: float(found[name]) for name in METRICS}, **count}
+    write_json(path, result)
+    return result
+
+
+def draw_puzzles(solver: JigsawSolver, puzzles: DataGenerator, path: Path, count: int = 4) -> None:
+    """At most `count` puzzles of the first batch that are solved, and as many that are not.
+
+    Each is a column of a PNG: as it was given, and below as it was put together, in a green frame
+    if that is right and in a red one if not.
+    """
+    from matplotlib import pyplot
+
+    tiles, numbers = puzzles.cut(0)
+    predicted = solver.predict_on_batch(normalise(tiles)).argmax(axis=-1)
+    right = predicted == numbers
+    shown = np.r_[np.flatnonzero(right)[:count], np.flatnonzero(~right)[:count]]
+    figure, axes = pyplot.subplots(
+        2, len(shown), figsize=(1.7 * len(shown), 3.4), squeeze=False, layout="constrained"
+    )
+    for (above, below), number in zip(axes.T, shown, strict=True):
+        # Where a tile came from is where it goes back to.
+        solved = tiles[number][np.argsort(solver.permutations[predicted[number]])]
+        for board, pieces in ((above, tiles[number]), (below, solved)):
+            board.imshow(side_by_side(pieces))
+            board.set(xticks=[], yticks=[])
+        above.spines[:].set_visible(False)
+        below.spines[:].set(color=GREEN if right[number] else RED, linewidth=4)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+    pyplot.close(figure)
+
+
+def side_by_side(tiles: np.ndarray) -> np.ndarray:
+    """Tiles (tiles, t, t, 3) in reading order, with gaps, as one picture."""
+    tiles = np.pad(tiles, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=255)
+    grid, side = math.isqrt(len(tiles)), tiles.shape[1]
+    rows = tiles.reshape(grid, grid, side, side, 3).swapaxes(1, 2)
+    return rows.reshape(grid * side, grid * side, 3)

@@ -1,7 +1,6 @@
-"""PyTorch's two formats and safetensors, written byte by byte, so that no PyTorch is needed."""
+"""PyTorch's two formats, written byte by byte, so that no PyTorch is needed."""
 
 import io
-import json
 import pickle
 import struct
 import zipfile
@@ -9,10 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from captioning.encoders.layouts import pytorch_key
+
 Tensors = Mapping[str, np.ndarray]  # by name; a dot leads into a dictionary
 
 _STORAGES = {"f4": "FloatStorage", "f2": "HalfStorage", "f8": "DoubleStorage", "i8": "LongStorage"}
-_SAFETENSORS = {"f4": "F32", "f2": "F16", "f8": "F64", "i8": "I64"}
 
 
 def _text(value: str) -> bytes:
@@ -35,9 +35,15 @@ def _tensor(array: np.ndarray, key: str, legacy: bool) -> bytes:
     storage += _number(array.size) + (b"N" if legacy else b"") + b"tQ"
     hooks = b"ccollections\nOrderedDict\n)R"
     return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _number(0) + _numbers(array.shape)
-        + _numbers(steps) + b"\x89" + hooks + b"tR"
-    )  # fmt: skip
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage
+        + _number(0)
+        + _numbers(array.shape)
+        + _numbers(steps)
+        + b"\x89"
+        + hooks
+        + b"tR"
+    )
 
 
 def _dictionary(tensors: Tensors, legacy: bool) -> tuple[bytes, dict[str, np.ndarray]]:
@@ -82,14 +88,12 @@ def legacy_checkpoint(tensors: Tensors) -> bytes:
     )
 
 
-def safetensors(tensors: Tensors) -> bytes:
-    """A `.safetensors` file."""
-    header: dict[str, dict] = {}
-    data = b""
-    for name, array in tensors.items():
-        place = [len(data), len(data) + array.nbytes]
-        header[name] = {"dtype": _SAFETENSORS[array.dtype.str[1:]], "shape": list(array.shape),
-                        "data_offsets": place}  # fmt: skip
-        data += array.tobytes()
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
+def torchvision_tensors(network) -> dict[str, np.ndarray]:
+    """The weights of a ResNet of ours, by the names and in the layout of torchvision."""
+    tensors = {}
+    for layer in network.layers:
+        for weight in layer.weights:
+            array = np.array(weight)
+            array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+            tensors[pytorch_key(layer.name, weight.name)] = np.ascontiguousarray(array)
+    return tensors

@@ -83,6 +83,13 @@ def png_of(header: bytes, data: bytes) -> bytes:
     )
 
 
+def png_with(*chunks: tuple[bytes, bytes], before: bytes = b"IDAT") -> bytes:
+    """The quarters, with more chunks before the first of a kind."""
+    whole = save(quarters(), "PNG")
+    at = whole.index(before) - 4
+    return whole[:at] + b"".join(png_chunk(*chunk) for chunk in chunks) + whole[at:]
+
+
 def blank_png(side: int, depth: int, colour: int, row_bytes: int, *, rows: int | None = None):
     """A black square PNG that is never in memory as a whole; `rows`: only so many are there."""
     deflate = zlib.compressobj(9)
@@ -196,6 +203,14 @@ def good_pictures() -> dict[str, Good]:
         "line\nbreak.png": Good(save(rgb, "PNG"), rgb),
         "\x1b[31mescape.png": Good(save(rgb, "PNG"), rgb),
     }
+    megabytes = zlib.compress(bytes(3 << 20))
+    for name, kind, head, place in (
+        ("text", b"zTXt", b"prompt\0\0", b"IDAT"),
+        ("text_after", b"zTXt", b"prompt\0\0", b"IEND"),
+        ("international", b"iTXt", b"prompt\0\1\0\0\0", b"IDAT"),
+        ("profile", b"iCCP", b"printer\0\0", b"IDAT"),
+    ):
+        pictures[f"long_{name}.png"] = Good(png_with((kind, head + megabytes), before=place), rgb)
     for number in range(1, 9):
         turned, tags = stored(rgb, number), exif(number)
         content = save(turned, "JPEG", quality=95, subsampling=0, exif=tags)

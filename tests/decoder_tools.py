@@ -7,6 +7,7 @@ from captioning.decoders.base import Decoder
 from captioning.decoders.table import DECODERS, decoder_class
 
 NAMES = DECODERS
+LETTERS = ["startseq", "endseq", *"abcdefgh"]  # a word of one letter may repeat
 SIZE, PLACES = 5, 4
 TINY = {
     "merge": {"units": 16},

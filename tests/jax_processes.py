@@ -22,11 +22,9 @@ needs_jax = pytest.mark.skipif(
 
 def start(*arguments, cwd=ROOT, **environment) -> subprocess.Popen:
     """Python with these arguments; keyword arguments become environment variables."""
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd, env={**os.environ, **JAX, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    command, environment = [sys.executable, *map(str, arguments)], {**JAX, **environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=cwd, env={**os.environ, **environment}, **pipes)
 
 
 def start_two(*arguments, cwd=ROOT, **environment) -> list[subprocess.Popen]:
@@ -34,14 +32,12 @@ def start_two(*arguments, cwd=ROOT, **environment) -> list[subprocess.Popen]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
+    environment |= {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address}
+    environment |= {"KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
     return [
-        start(
-            *arguments, cwd=cwd, KERAS_DISTRIBUTION_JOB_ADDRESSES=address,
-            KERAS_DISTRIBUTION_NUM_PROCESSES="2", KERAS_DISTRIBUTION_PROCESS_ID=str(number),
-            **environment,
-        )
+        start(*arguments, cwd=cwd, KERAS_DISTRIBUTION_PROCESS_ID=str(number), **environment)
         for number in (0, 1)
-    ]  # fmt: skip
+    ]
 
 
 def finish(*processes: subprocess.Popen) -> None:

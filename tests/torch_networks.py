@@ -1,7 +1,15 @@
-"""torchvision's ResNets and timm's ViT-S in plain PyTorch, under the names those packages use."""
+"""torchvision's ResNets and timm's ViT-S in plain PyTorch, and how projects save them.
 
+PyTorch takes seconds to import: tests import this module where they run.
+"""
+
+import argparse
+
+import numpy as np
 import torch
 from torch import nn
+
+from captioning.images.preprocessing import SCALES
 
 
 def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -139,3 +147,86 @@ class ViT(nn.Module):
         x = self.patch_embed["proj"](x).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
         return self.norm(self.blocks(x))[:, 0]
+
+
+# ---- checkpoints of them ---------------------------------------------------------------------
+
+
+def save(state: dict, path, **options) -> None:
+    """`torch.save`."""
+    torch.save(state, path, **options)
+
+
+def features(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    """What PyTorch makes of uint8 pixels (B, H, W, 3)."""
+    mean, std = (np.array(v, np.float32) for v in SCALES["imagenet"])
+    x = ((pixels - mean) / std).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        return network(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+
+
+def prefixed(network: nn.Module, prefix: str, without: str = "fc.") -> dict:
+    """The network's tensors by name, with something before each name."""
+    state = network.state_dict()
+    return {prefix + key: value for key, value in state.items() if not key.startswith(without)}
+
+
+def numbered(network: nn.Module, prefix: str) -> dict:
+    """lightly's way: the children of the network, without `fc`, in a sequence."""
+    children = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+    state = {}
+    for key, value in prefixed(network, "").items():
+        child, rest = key.split(".", 1)
+        state[f"{prefix}{children.index(child)}.{rest}"] = value
+    return state
+
+
+def other() -> ResNet:
+    """Weights that are not those to be found."""
+    return randomise(ResNet(), 1)
+
+
+RESNET_LAYOUTS = {
+    "torchvision": lambda n: n.state_dict(),
+    "moco": lambda n: {
+        "arch": "resnet18",
+        "state_dict": prefixed(other(), "module.encoder_k.")
+        | prefixed(n, "module.encoder_q.")
+        | {"module.encoder_q.fc.0.weight": torch.ones(8, 8), "module.queue": torch.ones(8, 8)},
+        "optimizer": {"state": {0: {"momentum_buffer": torch.ones(64, 3, 7, 7)}}},
+    },
+    "lightning bolts": lambda n: {
+        "epoch": 3,
+        "hyper_parameters": argparse.Namespace(lr=0.1),
+        "state_dict": prefixed(n, "encoder.") | {"projection.model.0.weight": torch.ones(3, 3)},
+    },
+    "moco v3": lambda n: {
+        "state_dict": prefixed(other(), "module.momentum_encoder.")
+        | prefixed(n, "module.base_encoder.")
+    },
+    "simsiam": lambda n: {"state_dict": prefixed(n, "module.encoder.")},
+    "vissl": lambda n: {
+        "classy_state_dict": {
+            "base_model": {
+                "model": {
+                    "trunk": prefixed(n, "_feature_blocks."),
+                    "heads": {"0.clf.0.weight": torch.ones(4, 4)},
+                }
+            }
+        }
+    },
+    "lightly": lambda n: {"state_dict": numbered(n, "backbone.")},
+    "solo-learn": lambda n: {"state_dict": prefixed(n, "backbone.")},
+    "dino": lambda n: {
+        "student": prefixed(other(), "module."),
+        "teacher": prefixed(n, "backbone."),
+    },
+}
+VIT_LAYOUTS = {
+    "plain": lambda n: n.state_dict(),
+    "dino": lambda n: {
+        "student": prefixed(randomise(ViT(), 1), "module.backbone."),
+        "teacher": prefixed(n, "backbone.") | {"head.mlp.0.weight": torch.ones(3, 3)},
+        "args": argparse.Namespace(arch="vit_small"),
+    },
+}

@@ -1,6 +1,7 @@
 """Trained captioners from their files, ours (`.keras`) and the original pipeline's (`.h5`)."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import keras
 
 from captioning.captioners.original import load_original
-from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.ensemble import Ensemble
@@ -16,7 +16,7 @@ from captioning.decoders.table import DECODERS, decoder_class
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.public import recorded
-from captioning.features.reading import Features, check_kind
+from captioning.features.reading import Features, check_kind, extraction_command
 from captioning.files import PRETRAINED, existing_file, find_artifact
 from captioning.untrusted.keras_files import load_keras_file
 
@@ -35,54 +35,34 @@ def find_captioner() -> Path:
     if trained.is_file():
         return trained
     found = sorted([*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")])
-    added = [path for path in found if path.name != SHIPPED]
-    if len(added) > 1:
+    found = [path for path in found if path.name != SHIPPED] or found
+    if len(found) != 1:
         raise UserError(
-            f"{PRETRAINED}: holds {len(added)} models of your own ("
-            f"{', '.join(path.name for path in added[:5])}); say which with --model"
+            f"{trained} does not exist, and {PRETRAINED.name}/ holds {len(found)} models; train "
+            "one with 2_train_IC_model.py, or say which with --model"
         )
-    if not found:
-        raise UserError(
-            f"no model: neither {trained} nor {PRETRAINED.name}/model-*.keras exists; "
-            "train one with 2_train_IC_model.py or give --model"
-        )
-    return (added or found)[0]
-
-
-def tokenizer_for(model_path: Path, given: str | Path | None) -> str | Path | None:
-    """The tokenizer that is given; else, where the model has no words of its own, the one found."""
-    if given is None and model_path.suffix in (".h5", ".hdf5"):
-        return find_artifact("tokenizer.pkl")
-    return given
-
-
-def tokenizer_beside(model_path: Path) -> Path | None:
-    """The tokenizer that stage 4 left where stage 2 left the model, to be checked against it."""
-    folder = model_path.parent
-    path = (folder.parent if folder.name == "checkpoints" else folder) / "tokenizer.pkl"
-    return path if path.is_file() else None
+    return found[0]
 
 
 def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
-    """Load a decoder. A `.keras` file carries its vocabulary; an `.h5` needs the tokenizer's.
+    """Load a decoder. Nothing from the file is executed.
 
-    Nothing from the file is executed. A tokenizer that is given must match the vocabulary.
+    Args:
+        tokenizer: the vocabulary of an `.h5` model; by default `tokenizer.pkl` here or in
+            `Pre-trained/`. A `.keras` model carries its own.
 
     Raises:
         UserError: no such file, damaged, not a decoder of this project, or another vocabulary.
     """
     path = existing_file(path, "model", "train one with 2_train_IC_model.py")
     if path.suffix in (".h5", ".hdf5"):
+        tokenizer = tokenizer or find_artifact("tokenizer.pkl")
         if tokenizer is None:
             raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
         return load_original(path, tokenizer)
     kinds = (Ensemble, *map(decoder_class, DECODERS))
     known = {f"captioning>{kind.__name__}" for kind in kinds}
-    model = load_keras_file(path, known=known, what="caption decoder")
-    if tokenizer is not None:
-        words = read_tokenizer(tokenizer, model.vocabulary.max_length).words
-        _check_vocabulary(path, model.vocabulary.words, tokenizer, words)
-    return model
+    return load_keras_file(path, known=known, what="caption decoder")
 
 
 def load_trained(path: str | Path, output: Path) -> Decoder:
@@ -122,55 +102,47 @@ def check_features(model: keras.Model, model_path: Path, features: Features, pat
 
     Raises:
         UserError: vectors for grids or the other way round, another size, another encoder, or the
-            same encoder with other weights.
+            same encoder with other weights or another preprocessing.
     """
-    check_kind(features, path, grid=model.grid, reader=str(model_path))
+    check_kind(features, path, grid=model.grid, reader=str(model_path), encoder=model.encoder)
+    remedy = f"make the right ones with: {extraction_command(model.encoder, grid=model.grid)}"
     if features.shape != model.feature_shape:
         kind = "grids" if model.grid else "vectors"
         sizes = (" x ".join(map(str, shape)) for shape in (features.shape, model.feature_shape))
         raise UserError(
             f"{path}: its {kind} have {next(sizes)} numbers, but {model_path} takes "
-            f"{next(sizes)}; extract features with the model's encoder "
-            f"({model.encoder.get('encoder', 'not recorded')})"
+            f"{next(sizes)}; {remedy}"
         )
-    check_encoder(model.encoder, model_path, features.info, path)
+    if model.encoder.get("encoder") and not features.info.get("encoder"):
+        print(
+            f"WARNING: {path}: does not say which encoder made it, and {model_path} was trained on "
+            f"{_described(model.encoder)}; if the captions make no sense, {remedy}",
+            file=sys.stderr,
+        )
+    try:
+        check_encoder(model.encoder, model_path, features.info, path)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from error
 
 
 def check_encoder(
     trained: Mapping[str, Any], model_path: Path, used: Mapping[str, Any], path: str | Path
 ) -> None:
     """Refuse another encoder than the one that the model records, where both are known."""
-    for key in ("encoder", "weights_sha256"):
+    for key in ("encoder", "weights_sha256", "preprocessing"):
         if trained.get(key) and used.get(key) and trained[key] != used[key]:
             raise UserError(
-                f"{path}: made by {_name(used)}, but {model_path} was trained on {_name(trained)}"
+                f"{path}: made by {_described(used)}, but {model_path} was trained on "
+                f"{_described(trained)}; extract features with that"
             )
-    wanted, done = trained.get("preprocessing"), used.get("preprocessing")
-    if wanted and done and wanted != done:
-        raise UserError(
-            f"{path}: its pictures were prepared by {done}, but {model_path} was trained on "
-            f"{wanted}; extract them again with --preprocessing '{wanted}'"
-        )
 
 
-def _name(encoder: Mapping[str, Any]) -> str:
+def _described(encoder: Mapping[str, Any]) -> str:
     digest = str(encoder.get("weights_sha256") or "none")[:12]
-    return f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest})"
-
-
-def _check_vocabulary(model_path, words: tuple[str, ...], tokenizer, others: tuple[str, ...]):
-    if len(words) != len(others):
-        raise UserError(
-            f"{tokenizer}: has {len(others)} words, but {model_path} was trained with "
-            f"{len(words)}; make the tokenizer from the descriptions that trained the model, with "
-            "the --min-count that it was trained with"
-        )
-    for number, (word, other) in enumerate(zip(words, others, strict=True), start=1):
-        if word != other:
-            raise UserError(
-                f"{tokenizer}: both have {len(words)} words, but word {number} is '{other}' "
-                f"and in {model_path} it is '{word}'; they come from different captions"
-            )
+    return (
+        f"{encoder.get('encoder')} (weights {encoder.get('weights')}, sha256 {digest}, "
+        f"--preprocessing '{encoder.get('preprocessing')}')"
+    )
 
 
 def encoder_of(
@@ -199,11 +171,8 @@ def encoder_of(
         )
     file = str(record.get("weights") or "")
     seeded = re.fullmatch(r"random, seed (\d+)", file)
-    in_a_file = record.get("weights_sha256") and file != "supervised" and not seeded
-    if weights is None and in_a_file:
-        if not (file_name := Path(file).name):  # the record may come from a stranger
-            raise UserError(f"{model_path}: names no file of weights; give --weights")
-        beside = model_path.with_name(file_name)
+    if weights is None and record.get("weights_sha256") and file != "supervised" and not seeded:
+        beside = model_path.with_name(Path(file).name or "no name")  # a stranger's record
         weights = beside if beside.is_file() else find_artifact(beside.name)
         weights = weights or recorded(record, name)
         if weights is None:

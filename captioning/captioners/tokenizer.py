@@ -5,8 +5,8 @@ from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file
-from captioning.text import LONGEST_CAPTION, TEXT_RULES, Vocabulary, canonical
-from captioning.untrusted.pickles import KerasTokenizer, load_pickle
+from captioning.text import TEXT_RULES, Vocabulary
+from captioning.untrusted.pickles import load_pickle
 
 
 def write_tokenizer(path: str | Path, vocabulary: Vocabulary) -> None:
@@ -34,8 +34,6 @@ def read_tokenizer(
     """
     path = existing_file(path, "tokenizer", "make it with 4_tokenizer.py")
     state = load_pickle(path)
-    if isinstance(state, KerasTokenizer):
-        state = vars(state)
     index = state.get("word_index") if isinstance(state, dict) else None
     if not isinstance(index, dict) or not index:
         raise UserError(f"{path}: holds no word index; make it again with 4_tokenizer.py")
@@ -49,9 +47,10 @@ def read_tokenizer(
         raise UserError(f"{path}: its words are not numbered 1 to {len(index)}") from error
     if outputs is not None and state.get("num_words") == outputs < len(words) + 1:
         words = words[: outputs - 1]
-    longest = state.get("max_length", max_length)
-    if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
-        raise UserError(f"{path}: does not say how long a caption gets (max_length)")
     rules = state.get("text_rules")
-    known = isinstance(rules, str) and canonical(rules) in TEXT_RULES
-    return Vocabulary(tuple(words), longest, rules if known else "original")
+    known = isinstance(rules, str) and rules in TEXT_RULES
+    longest = state.get("max_length", max_length)
+    try:
+        return Vocabulary(tuple(words), longest, rules if known else "original")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error

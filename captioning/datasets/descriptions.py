@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioning.cli import UserError
-from captioning.datasets.form import text_lines
+from captioning.datasets.captions import read_text
 from captioning.files import existing_file, read_info, write_info, write_text
-from captioning.text import END, START, TEXT_RULES, canonical
+from captioning.text import END, START, TEXT_RULES
 
 
 def write_descriptions(
@@ -21,20 +21,20 @@ def write_descriptions(
 def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
     """Cleaned captions by `image_id`, and the text rules that made them.
 
-    A file without a record of its rules is taken for the original pipeline's (`original`). Its own
-    start and end words, which some versions wrote into the file, are taken off.
+    A file without a record of its rules is taken for the original pipeline's (`original`). Start
+    and end words in the file are taken off.
 
     Raises:
         UserError: no such file, not UTF-8, or no caption in it.
     """
     path = existing_file(path, "descriptions file", "make it with 1_data_preprocessor.py")
     descriptions: dict[str, list[str]] = {}
-    for line in text_lines(path, "descriptions file"):
+    for line in read_text(path, "descriptions file").split("\n"):
         image_id, *words = line.split() or [""]  # some write a tab after the id
         words = [word for word in words if word not in (START, END)]
         if words:
             descriptions.setdefault(image_id, []).append(" ".join(words))
     if not descriptions:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
-    rules = canonical(read_info(path).get("text_rules"))
+    rules = read_info(path).get("text_rules")
     return descriptions, rules if rules in TEXT_RULES else "original"

@@ -1,92 +1,80 @@
-"""Readers of the data sets' own files: captions, splits, and the pictures they belong to.
-
-Which data set a file is of is found by looking at its content. Each has a module here that gives
-it in the one form of `Dataset`.
-"""
+"""Captions files, one or several as one data set, and the pictures that they are of."""
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioning.cli import UserError, printable
-from captioning.datasets import coco, coco_results, flickr8k, flickr30k, karpathy
-from captioning.datasets.form import Dataset, parse_json, read_text
+from captioning.datasets import coco, tables
+from captioning.datasets.captions import Captions, read_text
+from captioning.datasets.records import parse_json
 from captioning.files import existing_file
 from captioning.images.folders import walk_images
-from captioning.images.names import distinct_ids, known_id, path_id
+from captioning.images.names import known_id, path_id
 
-# The table of data sets: a new one needs a module with these names, and an entry here. The first
-# whose `matches` says so takes a file.
-READERS = {
-    "karpathy": karpathy, "coco": coco, "coco-results": coco_results,
-    "flickr30k": flickr30k, "flickr8k": flickr8k,
-}  # fmt: skip
+# The table of readers: a new one needs a module with `read`, and an entry here. The first whose
+# `read` does not give None takes a file.
+READERS = {"coco": coco, "table": tables}
 DATASETS = ("auto", *READERS)
-USED = {key for reader in READERS.values() for key in reader.USED}  # of JSON files
 _JSON = re.compile(r"\s*(?:\{|\[\s*\{)")  # how an object, or a list of them, begins
 
 
-def reader_of(content: object, dataset: str = "auto"):
-    """The module that reads such content, a text or what is parsed of JSON; None: there is none.
-
-    It is that of the data set that the content shows, or of the one that is named.
-    """
-    for name, reader in READERS.items():
-        fits = isinstance(content, reader.CONTENT)
-        if fits and (dataset == name or (dataset == "auto" and reader.matches(content))):
-            return reader
-    return None
-
-
-def read_dataset(path: str | Path, dataset: str = "auto") -> Dataset:
-    """Read a captions file of the data set that its content shows, or of the one that is named.
-
-    Raises:
-        UserError: no such file, in no known format, damaged, or of another data set than named.
-    """
-    path = existing_file(path, "captions file", "see data/README.md")
-    text = read_text(path, "captions file")
-    content = parse_json(path, text, USED) if _JSON.match(text) else text
-    reader = reader_of(content, dataset)
-    if reader is not None:
-        found = reader.read(path, content)
-        return found._replace(name=printable(f"{found.name:.100} ({path.name})"))
-    wanted = [reader.KNOWN for name, reader in READERS.items() if dataset in ("auto", name)]
-    raise UserError(
-        f"{path}: not a captions file of a known format; known: {'; '.join(reversed(wanted))}"
-    )
+def read_file(path: str | Path, what: str, dataset: str = "auto") -> Captions | str:
+    """What a file holds by the reader that knows it, or by the one named; else just its text."""
+    if dataset not in DATASETS:
+        raise UserError(f"--dataset {dataset}: give {', '.join(DATASETS[:-1])} or {DATASETS[-1]}")
+    path = existing_file(path, what, "see data/README.md")
+    text = read_text(path, what)
+    content = parse_json(path, text) if _JSON.match(text) else text
+    readers = READERS.values() if dataset == "auto" else [READERS[dataset]]
+    return next(filter(None, (reader.read(path, content) for reader in readers)), text)
 
 
-def read_datasets(paths: Sequence[str | Path], dataset: str = "auto") -> Dataset:
+def read_datasets(paths: Sequence[str | Path], dataset: str = "auto") -> Captions:
     """Captions files as one data set, such as COCO's for training and for validation.
 
     Raises:
-        UserError: as `read_dataset`; there is no caption, or a picture is in two of the files.
+        UserError: no such file, in no known format, damaged, or without a caption; a picture is in
+            two of the files.
     """
-    names: list[str] = []
-    captions: dict[str, list[str]] = {}
-    files: dict[str, str] = {}
-    splits: dict[str, list[str]] = {}
-    numbers: dict[str, int] = {}
+    parts = []
     for path in paths:
-        part = read_dataset(path, dataset)
-        if not part.captions:
-            raise UserError(f"{path}: holds no caption")
-        twice = next((image_id for image_id in part.files if image_id in files), None)
-        if twice is not None:
+        found = read_file(path, "captions file", dataset)
+        if isinstance(found, str) and _JSON.match(found):
             raise UserError(
-                f"{path}: image {twice} is in another of the captions files as well; if they are "
-                "of different data sets, give --images a folder for each, where there is --images"
+                f"{path}: JSON of an unknown form; COCO's captions_*.json, Karpathy's "
+                "dataset_*.json and lists or lines of {'image': ..., 'caption': ...} are read"
             )
-        names.append(part.name)
-        captions |= part.captions
-        files |= part.files
-        numbers |= part.numbers
+        if isinstance(found, str):
+            first = found.strip().partition("\n")[0]
+            raise UserError(
+                f"{path}: the first line must name the columns, e.g. image,caption; yours is "
+                f"'{first:.60}'; data/README.md has other formats"
+            )
+        if not found.captions:
+            raise UserError(f"{path}: holds no caption; a csv needs a column, e.g. image,caption")
+        parts.append(found._replace(name=printable(f"{found.name:.100} ({Path(path).name})")))
+    return join([("", part) for part in parts])
+
+
+def join(parts: Sequence[tuple[str, Captions]]) -> Captions:
+    """Several `Captions` as one; beside each stands what its ids are to begin with."""
+    whole = Captions(", ".join(part.name for _, part in parts), {}, {}, {}, {})
+    for begin, part in parts:
+        new = {image_id: begin + image_id for image_id in part.files}
+        if twice := [image_id for image_id in new.values() if image_id in whole.files]:
+            raise UserError(
+                f"{part.name}: image {twice[0]} is in another captions file as well; if they are "
+                "of different data sets, give --images a folder for each"
+            )
+        whole.captions.update((new[one], texts) for one, texts in part.captions.items())
+        whole.files.update((new[one], file) for one, file in part.files.items())
+        whole.numbers.update((new[one], number) for one, number in part.numbers.items())
         for split, ids in part.splits.items():
-            splits.setdefault(split, []).extend(ids)
-    if len(paths) > 1:
-        numbers = coco.distinct_numbers(numbers, files)
-    return Dataset(", ".join(names), captions, files, splits, numbers)
+            whole.splits.setdefault(split, []).extend(new[one] for one in ids)
+    if len(parts) > 1:
+        return whole._replace(numbers=coco.distinct_numbers(whole.numbers, whole.files))
+    return whole
 
 
 def read_captions(path: str | Path) -> dict[str, list[str]]:
@@ -99,36 +87,32 @@ def find_pictures(
 ) -> tuple[dict[str, Path], list[str]]:
     """Pictures in a folder and its sub-folders by `image_id`, and those that were left out.
 
-    `files` says how the data set spells each id. Two pictures can stand for one id, such as `a.jpg`
-    and `a.png`: the one that the data set names is taken, else the first, and the other left out.
-    Pictures that the data set does not know are called as `names.distinct_ids` does.
+    `files` says how the data set spells each id. Of two pictures with one id, such as `a.jpg` and
+    `a.png`, the one that the data set names is taken, else the first, and the other left out. What
+    the data set does not know is called by its whole path.
 
     Raises:
-        UserError: two pictures of one name in different folders, and the data set does not say
-            which it means.
+        UserError: no such folder; pictures in different folders, and `files` does not say which.
     """
-    found: dict[str, Path] = {}
-    left_out, unknown = [], {}
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: not a folder of pictures; see data/README.md")
+    pictures: dict[str, list[Path]] = {}
     for path in walk_images(folder):
-        inside = path.relative_to(folder).as_posix()
-        image_id = known_id(path_id(inside), files)
-        if image_id is None:
-            unknown[inside] = path
-        elif image_id not in found:
-            found[image_id] = path
-        else:
-            new, old = (_named(p, files[image_id]) for p in (path, found[image_id]))
-            if new == old and path.name == found[image_id].name:
+        inside = path_id(path.relative_to(folder).as_posix())
+        pictures.setdefault(known_id(inside, files) or inside, []).append(path)
+    found: dict[str, Path] = {}
+    left_out: list[str] = []
+    for image_id, paths in pictures.items():
+        file = files.get(image_id, "")
+        first, *others = sorted(paths, key=lambda path: -_named(path, file))
+        for other in others:
+            if other.name == first.name and _named(other, file) == _named(first, file):
                 raise UserError(
-                    f"{found[image_id]} and {path}: both may be the picture '{image_id}' of the "
-                    "captions; remove one, or say which in the captions file, by its folder"
+                    f"{first} and {other}: both may be the picture '{image_id}' of the captions; "
+                    "remove one, or say which in the captions file, by its folder"
                 )
-            left_out.append((found[image_id] if new > old else path).name)
-            found[image_id] = path if new > old else found[image_id]
-    kept = dict.fromkeys({path_id(inside): inside for inside in unknown}.values())
-    left_out += [path.name for inside, path in unknown.items() if inside not in kept]
-    for inside, image_id in distinct_ids(kept, folder).items():
-        found.setdefault(image_id, unknown[inside])
+        found[image_id] = first
+        left_out += [path.name for path in others]
     return found, left_out
 
 

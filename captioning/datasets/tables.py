@@ -1,70 +1,87 @@
-"""Captions as csv: which column holds what is said by the first line."""
+"""Tables of captions: Flickr8k's and Flickr30k's token files, their csv files, and any csv.
+
+A token file has `name.jpg#0<TAB>caption` in each line. In any other table the first line names the
+columns, and a tab, a comma, a semicolon or a bar stands between them.
+"""
 
 import csv
 import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from captioning.cli import UserError
+from captioning.datasets.captions import Captions, collect
+from captioning.datasets.records import CAPTION_KEYS, FILE_KEYS, of_records
 
-# What columns are called.
-NAMES = ("image", "images", "image_name", "filename", "file_name", "file", "image_path", "path",
-         "image_file", "name", "image_id", "id")  # fmt: skip
-SPLITS = ("split", "set", "subset", "partition")
-_CAPTION = re.compile(r"(?:captions?|comments?|sentences?|descriptions?|text)(?:[ _#-]?\d+)?")
-
-
-class Header(NamedTuple):
-    """Where a table of captions has what."""
-
-    delimiter: str
-    columns: list[str]
-    name: int
-    captions: list[int]  # several, where a row has all captions of its picture
+# Without a column of files, what else may call pictures.
+_NAMES = ("name", "image_id", "id")
+_CAPTION = re.compile(rf"(?:{'|'.join(CAPTION_KEYS)}|descriptions)(?:[ _#-]?\d+)?")
+_TOKEN_LINE = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<caption>.*)")
+_FLICKR30K = ["image_name", "comment_number", "comment"]
+# The second bar is missing in one row: "2199200615.jpg| 4   A dog runs across the grass ."
+_MISSING_BAR = re.compile(r"^([^|\n]+\|\s*\d+)[ \t]{2,}(?=[^|\s])", re.MULTILINE)
 
 
-def header_of(first: str) -> Header | None:
-    """The header that the first line of a captions file is, if it is one."""
-    for delimiter in ("\t", ",", ";", "|"):
+def read(path: Path, content: Any) -> Captions | None:
+    """The captions of every picture, and its split if there is a column `split`; None: no table.
+
+    Raises:
+        UserError: a line has another form than the first.
+    """
+    if not isinstance(content, str):
+        return None
+    by_file: dict[str, list[str]] = {}
+    first = next((line for line in io.StringIO(content) if line.strip()), "").strip(" \n")
+    if _TOKEN_LINE.fullmatch(first):
+        for number, line in enumerate(content.split("\n"), start=1):
+            if match := _TOKEN_LINE.fullmatch(line):
+                by_file.setdefault(match["name"], []).append(match["caption"])
+            elif line.strip():
+                raise UserError(f"{path}: line {number} is not 'name.jpg#0<TAB>caption'")
+        return collect(path, "token file", by_file)
+
+    for delimiter in "\t,;|":
         columns = [cell.strip().strip('"').lower() for cell in first.split(delimiter)]
-        name = next((columns.index(heading) for heading in NAMES if heading in columns), None)
-        captions = [n for n, column in enumerate(columns) if _CAPTION.fullmatch(column)]
-        if len(columns) > 1 and name is not None and captions:
-            return Header(delimiter, columns, name, captions)
+        rows = _rows(path, content, delimiter, columns)
+        if not set(FILE_KEYS).isdisjoint(columns):
+            return of_records(path, "csv", rows, [])
+        if not set(_NAMES).isdisjoint(columns):
+            return of_records(path, "csv", rows, _NAMES)
     return None
 
 
-def rows(path: Path, text: str, header: Header) -> Iterator[tuple[str, str]]:
-    """(file name, caption) of each caption of a table, whose first line is its `header`.
-
-    An unquoted caption in the last column may hold the delimiter itself.
-
-    Raises:
-        UserError: a row has more or fewer columns than the first line names, or no file name.
-    """
-    last = len(header.columns) - 1
-    open_end = header.captions == [last]
-    text = re.sub(r"(?:[^\S\n]*\n)*[ \r]*", "", text, count=1)  # blank lines before the header
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=header.delimiter, strict=True)
+def _rows(
+    path: Path, text: str, delimiter: str, columns: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row below the header; an unquoted caption in the last column may hold the delimiter."""
+    captions = [number for number, column in enumerate(columns) if _CAPTION.fullmatch(column)]
+    others = {n: column for n, column in enumerate(columns) if n not in captions}
+    quoting = csv.QUOTE_MINIMAL
+    if columns == _FLICKR30K and delimiter == "|":
+        text, quoting = _MISSING_BAR.sub(r"\1|", text), csv.QUOTE_NONE
+    file = io.StringIO(text, newline="")
+    reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
+    filled = (row for row in reader if any(cell.strip() for cell in row))
+    width = len(columns)
     try:
-        next(reader)
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) > last + 1 and open_end:
-                row[last:] = [header.delimiter.join(row[last:])]
-            if len(row) != last + 1:
+        next(filled)
+        for row in filled:
+            where = f"{path}: line {reader.line_num}"
+            if captions == [width - 1] and len(row) > width:
+                row = [*row[: width - 1], delimiter.join(row[width - 1 :])]
+            if len(row) != width:
                 raise UserError(
-                    f"{path}: line {reader.line_num} has {len(row)} columns, and the first line "
-                    f"names {last + 1} ({', '.join(header.columns):.100}); put a caption that has "
-                    f"a '{header.delimiter}' in it in quotes"
+                    f"{where} has {len(row)} columns, and the first line names {width} "
+                    f"({', '.join(columns):.100}); put a caption that has a '{delimiter}' in it in "
+                    "quotes"
                 )
-            if not row[header.name].strip():
-                raise UserError(f"{path}: line {reader.line_num} has no file name and caption")
-            for column in header.captions:
-                if len(header.captions) == 1 or row[column].strip():
-                    yield row[header.name].strip(), row[column]
+            texts = [row[number] for number in captions]
+            filled_texts = [text for text in texts if text.strip() or len(texts) == 1]
+            yield (
+                where,
+                {**{column: row[n] for n, column in others.items()}, "captions": filled_texts},
+            )
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: {error}") from error

@@ -4,56 +4,57 @@ Nothing here imports Keras, so that help texts come at once.
 """
 
 import argparse
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, field, fields
 
-from captioning.cli import UserError, natural, not_negative, positive_int
+from captioning.arguments import number
+from captioning.cli import UserError
 from captioning.text import Vocabulary
 
 WIDEST = 1000  # beam; a caption of the other beams would not be read
+
+
+def _setting(default, help: str, least: int = 0, most: float = math.inf):
+    return field(default=default, metadata=dict(help=help, least=least, most=most))
 
 
 @dataclass(frozen=True)
 class Search:
     """Settings of greedy and of beam search; the search itself is in `search.py`.
 
-    Args:
-        beam_width: 1 is greedy search. A wider beam keeps so many of the most probable beginnings.
-        length_penalty: captions are ranked by their log-probability divided by length to the power
-            of this; the end word counts (Wu et al., arXiv 1609.08144, section 7, in its simple
-            form). 0 ranks by probability alone, which favours short captions.
-        min_length: words that a caption has at least.
-        no_repeat_ngram: None: no caption has a word of two letters or more three times, or a pair
-            of such words twice: "white and white and white" is a known failure of search in a model
-            that is sure of itself. A number: no sequence of so many words, of whatever length,
-            comes twice; 0 lets everything repeat.
-        mbr_samples: 0: the best caption is the most probable, as above. A number: so many captions
-            are drawn from the model, and of the beam's the best is the one most like them
-            (`minimum_bayes_risk.py`). What is said above holds for the beam, not for what is drawn;
-            the length penalty says only what gets into the beam.
+    The length penalty is Wu et al.'s (arXiv 1609.08144, section 7, in its simple form); the end
+    word counts as one of the length. 0 ranks by probability alone, which favours short captions.
+    "White and white and white" is a known failure of search in a model that is sure of itself,
+    therefore the rule against repeats. It, and the minimum length, hold for the beam and not for
+    what is drawn (`minimum_bayes_risk.py`), where the length penalty says what gets into the beam.
 
     Raises:
         UserError: a setting that no search can have.
     """
 
-    beam_width: int = 1
-    length_penalty: float = 1.0
-    min_length: int = 0
-    no_repeat_ngram: int | None = None
-    mbr_samples: int = 0
+    beam_width: int = _setting(1, "likeliest beginnings to keep; 1: greedy search", 1, WIDEST)
+    length_penalty: float = _setting(
+        1.0, "ranks captions by log-probability / length ** N; lower it for shorter ones", most=10
+    )
+    min_length: int = _setting(0, "words that a caption has at least")
+    no_repeat_ngram: int | None = _setting(
+        None,
+        "no sequence of N words comes twice in a caption, 0 lets everything repeat; default: no "
+        "word of two letters or more comes three times, and no pair of such words twice",
+    )
+    mbr_samples: int = _setting(
+        0,
+        "draw N captions from the model, and choose of the beam's the one most like them (minimum "
+        "Bayes risk); slower and better with a wide beam, as 60 with a width of 20",
+        most=WIDEST,
+    )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.beam_width <= WIDEST:
-            raise UserError(
-                f"a beam width of {self.beam_width}: it must be from 1, greedy, to {WIDEST}"
-            )
-        if not 0 <= self.length_penalty <= 10:
-            raise UserError(f"a length penalty of {self.length_penalty}: it must be from 0 to 10")
-        if self.min_length < 0:
-            raise UserError(f"a minimum length of {self.min_length}: it must be 0 or more")
-        if self.no_repeat_ngram is not None and self.no_repeat_ngram < 0:
-            raise UserError(f"sequences of {self.no_repeat_ngram} words: it must be 0 or more")
-        if not 0 <= self.mbr_samples <= WIDEST:
-            raise UserError(f"{self.mbr_samples} drawn captions: it must be from 0 to {WIDEST}")
+        for one in fields(self):
+            value, limits = getattr(self, one.name), one.metadata
+            if value is not None and not limits["least"] <= value <= limits["most"]:
+                least, most = limits["least"], limits["most"]
+                raise UserError(f"{one.name} {value}: it must be from {least} to {most}")
         if self.mbr_samples and self.beam_width == 1:
             raise UserError(
                 "greedy search leaves nothing to choose from; give a beam width of 2 or more"
@@ -77,41 +78,14 @@ GREEDY = Search()
 
 def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int) -> None:
     """Add an argument a setting; `beam_width` is its default."""
-    add = parser.add_argument
-    add(
-        "--beam-width",
-        type=positive_int,
-        default=beam_width,
-        help="1 is greedy search, and fastest",
-    )
-    add(
-        "--length-penalty",
-        type=not_negative,
-        default=GREEDY.length_penalty,
-        help="0 to 10: what a caption's log-probability is divided by is its length to this "
-        "power; lower it for shorter captions",
-    )
-    add(
-        "--min-length",
-        type=natural,
-        default=GREEDY.min_length,
-        help="words that a caption has at least",
-    )
-    add(
-        "--no-repeat-ngram",
-        type=natural,
-        metavar="N",
-        help="no sequence of N words comes twice in a caption, 0 lets everything repeat; default: "
-        "no word of two letters or more comes three times, and no pair of such words twice",
-    )
-    add(
-        "--mbr-samples",
-        type=natural,
-        default=GREEDY.mbr_samples,
-        metavar="N",
-        help="draw N captions from the model, and choose of the beam's the one most like them "
-        "(minimum Bayes risk); slower and better with a wide beam, as 60 with a width of 20",
-    )
+    for one in fields(Search):
+        parser.add_argument(
+            "--" + one.name.replace("_", "-"),
+            type=number(float if one.type is float else int, least=one.metadata["least"]),
+            default=beam_width if one.name == "beam_width" else one.default,
+            metavar="N",
+            help=one.metadata["help"],
+        )
 
 
 def from_arguments(args: argparse.Namespace) -> Search:

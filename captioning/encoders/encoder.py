@@ -10,6 +10,17 @@ from captioning.cli import UserError
 from captioning.images.preprocessing import IMAGE_SIZE, Preprocessing
 
 
+class NotFinite(UserError):
+    """Features that are no numbers; `row` is the picture's place among those that were given."""
+
+    def __init__(self, encoder: str, row: int) -> None:
+        super().__init__(
+            f"{encoder} gives features that are not finite, or too large for half precision; are "
+            "these the weights it was trained to?"
+        )
+        self.row = row
+
+
 class Encoder:
     """A network with its weights, ready to encode, and the record of where those came from."""
 
@@ -62,7 +73,8 @@ class Encoder:
             decoder was trained on, so that a picture has the same caption by either way.
 
         Raises:
-            UserError: the encoder has no grid, or one of numbers that half precision cannot hold.
+            UserError: the encoder has no grid.
+            NotFinite: it gives numbers that are not finite, or in a grid beyond half precision.
         """
         count = len(pixels)
         if count < batch_size:
@@ -72,16 +84,15 @@ class Encoder:
         return self._features({name: outputs[name][:count] for name in outputs}, grid)
 
     def _features(self, outputs: dict[str, np.ndarray], grid: bool) -> np.ndarray:
-        if not grid:
-            return outputs["pooled"]
-        if "grid" not in outputs:
-            raise UserError(f"{self.info['encoder']}: gives one vector a picture, and no grid")
-        cells = outputs["grid"]
-        with np.errstate(over="ignore"):
-            cells = cells.reshape(len(cells), -1, cells.shape[-1]).astype(np.float16)
-        if not np.isfinite(cells).all():
-            raise UserError(
-                f"{self.info['encoder']}: its grid has numbers beyond half precision; are these "
-                "the weights it was trained to?"
-            )
-        return cells
+        encoder = f"the encoder {self.info['encoder']} ({self.info.get('weights')})"
+        if grid and "grid" not in outputs:
+            raise UserError(f"{encoder} gives one vector a picture, and no grid")
+        features = outputs["grid" if grid else "pooled"]
+        if grid:
+            with np.errstate(over="ignore"):
+                features = features.reshape(len(features), -1, features.shape[-1])
+                features = features.astype(np.float16)
+        for row, numbers in enumerate(features):
+            if not np.isfinite(numbers).all():
+                raise NotFinite(encoder, row)
+        return features

@@ -28,33 +28,28 @@ class JigsawSolver(keras.Model):
     Args:
         encoder: name of the trunk; a tile's vector is its pooled output.
         permutations: the set (N, tiles), as rows of numbers. It is kept with the model.
-        picture_size, crop_size, cell_size, tile_size: of the puzzles, see `Puzzle`.
         precision: "float32" or "bfloat16", of the trunk; the dense layers are in float32.
         dropout: share of the dense layers' outputs that training zeroes.
         seed: of the weights and of dropout.
+        sizes_and_more: `picture_size`, `crop_size`, `cell_size` and `tile_size` of the puzzles, see
+            `Puzzle`, and what every Keras model takes.
     """
 
     def __init__(
         self,
         encoder: str,
         permutations: list[list[int]],
-        picture_size: int,
-        crop_size: int,
-        cell_size: int,
-        tile_size: int,
         precision: str = "float32",
         dropout: float = 0.5,
         seed: int = 0,
-        **kwargs,
+        **sizes_and_more,
     ) -> None:
-        super().__init__(**kwargs)
-        self.permutations = np.array(permutations, np.uint8)
-        self.settings = {
-            "encoder": encoder, "picture_size": picture_size, "crop_size": crop_size,
-            "cell_size": cell_size, "tile_size": tile_size, "precision": precision,
-            "dropout": dropout, "seed": seed,
-        }  # fmt: skip
-        self.tile_count, self.tile_size = self.permutations.shape[1], tile_size
+        sizes = {name: sizes_and_more.pop(name) for name in SIZES}
+        super().__init__(**sizes_and_more)
+        self.permutations, self.sizes = np.array(permutations, np.uint8), sizes
+        chosen = {"encoder": encoder, "precision": precision, "dropout": dropout, "seed": seed}
+        self.settings = {**chosen, **sizes}
+        self.tile_count, self.tile_size = self.permutations.shape[1], sizes["tile_size"]
         self.trunk = build_network(encoder, dtype=precision, seed=seed)
         # The trunk is made for pixels: tiles, normalised already, are given the mean and deviation
         # that it takes off again.
@@ -63,26 +58,15 @@ class JigsawSolver(keras.Model):
         width = self.tile_count * self.trunk.output["pooled"].shape[-1]
         # The paper's dense layers have no batch normalisation. Without it, and with a softmax that
         # starts away from uniform, the loss with 100 permutations stayed at ln(100).
-        self.head = keras.Sequential(
-            [
-                keras.Input((width,)),
-                *_dense(2048, "dense1"),
-                layers.Dropout(dropout, seed=seed),
-                *_dense(1024, "dense2"),
-            ],
-            name="head",
-        )
-        self.classifier = keras.Sequential(
-            [
-                keras.Input((1024,)),
-                layers.Dropout(dropout, seed=seed + 1),
-                layers.Dense(
-                    len(self.permutations), "softmax", kernel_initializer="zeros",
-                    name="permutation",
-                ),
-            ],
-            name="classifier",
-        )  # fmt: skip
+        first, second = _dense(2048, "dense1"), _dense(1024, "dense2")
+        between = layers.Dropout(dropout, seed=seed)
+        tiles = keras.Input((width,))
+        self.head = keras.Sequential([tiles, *first, between, *second], name="head")
+        before = layers.Dropout(dropout, seed=seed + 1)
+        count = len(self.permutations)
+        last = layers.Dense(count, "softmax", kernel_initializer="zeros", name="permutation")
+        features = keras.Input((1024,))
+        self.classifier = keras.Sequential([features, before, last], name="classifier")
         self.built = True
 
     def features(self, tiles, training: bool = False):
@@ -95,11 +79,6 @@ class JigsawSolver(keras.Model):
     def call(self, tiles, training: bool = False):
         """Probabilities (B, N) of the permutations, of normalised tiles (B, tiles, t, t, 3)."""
         return self.classifier(self.features(tiles, training), training=training)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Of the puzzles that this network solves, see `Puzzle`."""
-        return {name: self.settings[name] for name in SIZES}
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

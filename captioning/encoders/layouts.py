@@ -28,12 +28,17 @@ from captioning.cli import UserError
 
 # What Keras calls a weight, and what PyTorch does.
 _SUFFIXES = {
-    "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-    "moving_mean": "running_mean", "moving_variance": "running_var",
-}  # fmt: skip
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 _STEMS = {
     "resnet": ("conv1.weight", (64, 3, 7, 7)),
     "vit": ("patch_embed.proj.weight", (384, 3, 16, 16)),
+    "efficientnet": ("_conv_stem.weight", (32, 3, 3, 3)),
 }
 _NUMBERED_STEM = "0.weight"  # of a ResNet as a plain sequence of its children
 _CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{n}": str(n + 3) for n in (1, 2, 3, 4)}}
@@ -42,7 +47,7 @@ _PREFERRED = ("teacher.", "encoder_q.", "base_encoder.", "online", "")
 _SECOND = ("encoder_k.", "momentum", "target", "student.", "ema")
 # Heads and counters: no part of an encoder.
 _TOLERATED = re.compile(
-    r"(fc|head|heads|head_dist|classifier|mlp_head|project\w*|predict\w*|proto\w*|last_layer|\d+)\."
+    r"(_?fc|head|heads|head_dist|classifier|mlp_head|project\w*|predict\w*|proto\w*|last_layer|\d+)\."
     r"|.*num_batches_tracked$|mask_token$"
 )
 
@@ -58,7 +63,7 @@ class Fit(NamedTuple):
 def fit(network: keras.Model, tensors: Mapping[str, np.ndarray], family: str) -> Fit:
     """Find the weights of an encoder's network among a checkpoint's `tensors`.
 
-    `family` is `resnet` or `vit`.
+    `family` is `resnet`, `vit` or `efficientnet`.
 
     `problems` names what is missing, left over or of the wrong shape. A layer that is incomplete
     is not among `arrays`.
@@ -74,7 +79,7 @@ def fit(network: keras.Model, tensors: Mapping[str, np.ndarray], family: str) ->
     for layer in network.layers:
         found = []
         for weight in layer.weights:
-            key = pytorch_key(layer.name, weight.name)
+            key = pytorch_key(layer.name, weight.name, family)
             if numbered:
                 child, dot, rest = key.partition(".")
                 key = _CHILDREN[child] + dot + rest
@@ -83,6 +88,8 @@ def fit(network: keras.Model, tensors: Mapping[str, np.ndarray], family: str) ->
                 problems.append(f"{key} is missing")
                 continue
             array = _to_keras(own[key])
+            if layer.name.endswith("_depthwise_conv"):
+                array = array.swapaxes(2, 3)
             if array.shape != tuple(weight.shape):
                 problems.append(f"{key} has shape {own[key].shape}")
                 continue
@@ -113,7 +120,7 @@ def _find(family: str, tensors: Mapping[str, np.ndarray]) -> tuple[str, bool]:
         for ending, numbered in ((stem, False), (_NUMBERED_STEM, True)):
             # "encoder.conv1.weight" yes, "preconv1.weight" no.
             named = key == ending or key.endswith("." + ending)
-            if named and not (numbered and family == "vit"):
+            if named and not (numbered and family != "resnet"):
                 found.append((key.removesuffix(ending), numbered))
     if not found:
         some = ", ".join(list(tensors)[:3]) or "no tensors"
@@ -127,15 +134,17 @@ def _rank(prefix: str) -> tuple[int, int]:
     return (worse, better)
 
 
-def pytorch_key(layer: str, weight: str) -> str:
-    """The name that torchvision or timm gives to a weight of one of our layers.
+def pytorch_key(layer: str, weight: str, family: str = "resnet") -> str:
+    """The name that torchvision, timm or EfficientNet's port gives to a weight of our layers.
 
     `stage2_block0_1_conv`, `kernel` is `layer2.0.conv1.weight`; `block3_attn_qkv`, `bias` is
-    `blocks.3.attn.qkv.bias`.
+    `blocks.3.attn.qkv.bias`; `blocks_3_bn1`, `gamma` is `_blocks.3._bn1.weight`.
     """
     if layer == "tokens":
         return weight
     suffix = _SUFFIXES[weight]
+    if family == "efficientnet":
+        return re.sub(r"^_blocks_(\d+)_", r"_blocks.\1._", f"_{layer}.{suffix}")
     if match := re.fullmatch(r"stage(\d)_block(\d+)_(\d|shortcut)_(conv|norm)", layer):
         stage, block, part, kind = match.groups()
         if part == "shortcut":
@@ -146,9 +155,15 @@ def pytorch_key(layer: str, weight: str) -> str:
     if match := re.fullmatch(r"block(\d+)_(attn|mlp|norm\d)_?(\w*)", layer):
         parts = [part for part in match.groups() if part]
         return ".".join(["blocks", *parts, suffix])
-    return {
-        "stem_conv": "conv1", "stem_norm": "bn1", "patch_embed_proj": "patch_embed.proj",
-    }.get(layer, layer) + "." + suffix  # fmt: skip
+    return (
+        {
+            "stem_conv": "conv1",
+            "stem_norm": "bn1",
+            "patch_embed_proj": "patch_embed.proj",
+        }.get(layer, layer)
+        + "."
+        + suffix
+    )
 
 
 def _to_keras(array: np.ndarray) -> np.ndarray:

@@ -20,43 +20,49 @@ class Entry(NamedTuple):
             first; what is before them is the stem. Fine-tuning lets some of the last ones learn.
         layout: of public checkpoints, see `load_encoder`; None: it takes files of our own only.
         pretext: which pretext stages can train it.
-        supervised: `module:function` that gives the weights that it has without `--weights`, by
-            Keras layer name, and their digest; None: it has none.
+        supervised: `module:function` that gives the file of the weights that it has without
+            `--weights`; None: it has none.
     """
 
     network: str
     preprocessing: str
     stages: tuple[str, ...]
-    layout: str | None
+    layout: str | None = None
     pretext: tuple[str, ...] = ("contrastive",)
     supervised: str | None = None
 
 
 _NETWORKS = "captioning.encoders.networks"
-_RESNET_STAGES = ("stage1_", "stage2_", "stage3_", "stage4_")
+_RESNET50 = Entry(
+    f"{_NETWORKS}.resnet:resnet50",
+    "squash(224)|imagenet",
+    ("stage1_", "stage2_", "stage3_", "stage4_"),
+    layout="resnet",
+    pretext=("contrastive", "jigsaw"),
+)
 TABLE = {
     "efficientnet_lite0": Entry(
-        f"{_NETWORKS}.efficientnet:efficientnet_lite0", "squash(224)|centred",
-        ("blocks_1_", "blocks_3_", "blocks_5_", "blocks_8_", "blocks_11_"), "efficientnet",
-        supervised=f"{_NETWORKS}.efficientnet:supervised",
+        f"{_NETWORKS}.efficientnet:efficientnet_lite0",
+        "squash(224)|centred",
+        ("blocks_1_", "blocks_3_", "blocks_5_", "blocks_8_", "blocks_11_"),
+        layout="efficientnet",
+        supervised=f"{_NETWORKS}.efficientnet:supervised_weights",
     ),
-    "resnet18": Entry(
-        f"{_NETWORKS}.resnet:resnet18", "squash(224)|imagenet", _RESNET_STAGES, "resnet",
-        ("contrastive", "jigsaw"),
-    ),
-    "resnet50": Entry(
-        f"{_NETWORKS}.resnet:resnet50", "squash(224)|imagenet", _RESNET_STAGES, "resnet",
-        ("contrastive", "jigsaw"),
-    ),
+    "resnet18": _RESNET50._replace(network=f"{_NETWORKS}.resnet:resnet18"),
+    "resnet50": _RESNET50,
     "vit_small": Entry(
-        f"{_NETWORKS}.vit:vit_small", "squash(224)|imagenet",
-        ("block0_", "block3_", "block6_", "block9_"), "vit",
+        f"{_NETWORKS}.vit:vit_small",
+        "squash(224)|imagenet",
+        ("block0_", "block3_", "block6_", "block9_"),
+        layout="vit",
     ),
     "alexnet": Entry(
-        f"{_NETWORKS}.alexnet:alexnet", "squash(224)|imagenet",
-        ("conv1", "conv2", "conv3", "conv4"), None, ("jigsaw",),
+        f"{_NETWORKS}.alexnet:alexnet",
+        "squash(224)|imagenet",
+        ("conv1", "conv2", "conv3", "conv4"),
+        pretext=("jigsaw",),
     ),
-}  # fmt: skip
+}
 # A puzzle solver is a whole model in a file of its own, with other ways: `jigsaw_solver.py`.
 ENCODERS = (*TABLE, "jigsaw")
 
@@ -76,14 +82,14 @@ def build_network(
     *,
     dtype: str = "float32",
     seed: int = 0,
-    scale: tuple[Channels, Channels] | None = None,
+    scale: tuple[Channels, Channels] | tuple[None, None] | None = None,
 ):
     """Build an encoder's network, a `keras.Model`, with random weights.
 
     In: pixels (B, H, W, 3), 0 to 255. Out: a dictionary of `pooled` (B, D) and `grid`
     (B, H/32, W/32, D), float32; `vit_small` has H/16 and W/16. `dtype` "bfloat16" computes in
     bfloat16 on float32 weights. `scale` is the pixels' mean and deviation, if not the encoder's
-    own.
+    own; see `Preprocessing`.
     """
     import keras
     from keras import layers
@@ -95,11 +101,15 @@ def build_network(
     try:
         mean, deviation = scale or preprocessing_of(name)[2:]
         pixels = keras.Input((None, None, 3), name="pixels")
-        scaled = layers.Rescaling(
-            scale=[1 / d for d in deviation],
-            offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
-            dtype="float32",
-        )(pixels)
+        if deviation is None:  # of each image's channels
+            scaling = layers.GroupNormalization(-1, center=False, scale=False, dtype="float32")
+        else:
+            scaling = layers.Rescaling(
+                scale=[1 / d for d in deviation],
+                offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
+                dtype="float32",
+            )
+        scaled = scaling(pixels)
         pooled, grid = None, pkgutil.resolve_name(TABLE[name].network)(scaled)
         if isinstance(grid, tuple):
             pooled, grid = grid

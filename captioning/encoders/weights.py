@@ -6,62 +6,76 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 
+from captioning.cli import UserError
 from captioning.encoders.networks.vit import SelfAttention
 from captioning.files import atomic_path
+from captioning.untrusted.hdf5 import open_hdf5
+
+SUFFIX = ".weights.h5"
 
 
-def save_encoder(
-    network: keras.Model, path: str | Path, recipe: dict[str, Any], *, half: bool = True
-) -> None:
-    """Write an encoder's weights as `.weights.h5`, with the recipe that made them inside.
+def save_encoder(network: keras.Model, path: str | Path, recipe: dict[str, Any]) -> None:
+    """Write an encoder's weights as `.weights.h5`, in half precision, with their recipe inside.
 
     `recipe` is anything that JSON holds. `load_encoder` goes by its entries `encoder` (a name)
-    and `preprocessing` (or `image_size`, pixels). With `half`, kernels are stored as float16, half
-    the size; the vectors of normalisation stay float32, because a variance may exceed what float16
-    holds.
+    and `preprocessing`. See `half_copy` for what stays in float32.
+
+    Raises:
+        UserError: they are not finite; the file of before stays.
     """
     heads = [layer.heads for layer in network.layers if isinstance(layer, SelfAttention)]
     if heads:
         recipe = {**recipe, "heads": heads[0]}  # some public checkpoints have others than our own
     with atomic_path(path) as temporary:
-        full = temporary.with_name(".full.weights.h5")  # Keras goes by the suffix
+        full = temporary.with_name(f".full{SUFFIX}")  # Keras goes by the suffix
         try:
             network.save_weights(full)
-            with h5py.File(full, "r+") as source:
-                source.attrs[_RECIPE] = json.dumps(recipe)
-                if half:
-                    with h5py.File(temporary, "w") as target:
-                        half_copy(source, target)
-            if not half:
-                full.replace(temporary)
+            with h5py.File(full, "r") as source, h5py.File(temporary, "w") as target:
+                half_copy(source, target)
+                target.attrs["recipe"] = json.dumps(recipe)
+        except UserError as error:
+            raise UserError(f"{path}: not written, because {error}") from error
         finally:
             full.unlink(missing_ok=True)
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The recipe inside a `.weights.h5` file; empty if it has none or is no such file."""
-    try:
-        with h5py.File(path, "r") as file:
-            recipe = json.loads(file.attrs.get(_RECIPE, "{}"))
-    except Exception:  # h5py raises by where in the file it stumbles
+    """The recipe inside a `.weights.h5` file; empty if it has none or is another kind of file.
+
+    Raises:
+        UserError: the file is damaged, or refused by `open_hdf5`.
+    """
+    if not str(path).endswith(SUFFIX):
         return {}
+    with open_hdf5(path) as file:
+        try:
+            recipe = json.loads(file.attrs.get("recipe", "{}"))
+        except (TypeError, ValueError, RecursionError):
+            return {}
     return recipe if isinstance(recipe, dict) else {}
 
 
-_RECIPE = "recipe"  # the HDF5 attribute
-
-
 def half_copy(source: h5py.File, target: h5py.File) -> None:
-    """Copy an HDF5 file, its float32 matrices and kernels as float16.
+    """Copy weights in HDF5, float32 matrices and kernels as float16.
 
-    Vectors stay as they are: they are small, and a variance may exceed what float16 holds.
+    Vectors stay as they are: they are small, and a variance may exceed what float16 holds. So does
+    what is beyond it all the same.
+
+    Raises:
+        UserError: a number is not finite.
     """
 
     def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
-            halve = item.ndim > 1 and item.dtype == "float32"
-            copied = target.create_dataset(name, data=item[()].astype("f2") if halve else item[()])
+            array = item[()]
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UserError(f"its weights '{name}' are not finite; lower --learning-rate")
+            if array.ndim > 1 and array.dtype == "float32":
+                half = np.abs(array).max(initial=0) <= np.finfo(np.float16).max
+                array = array.astype(np.float16) if half else array
+            copied = target.create_dataset(name, data=array)
         else:
             copied = target.require_group(name)
         copied.attrs.update(item.attrs)

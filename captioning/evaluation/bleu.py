@@ -86,8 +86,7 @@ def statistics(captions: Sequence[str]) -> dict[str, float]:
 
     `distinct`: how many different captions. `mean_length`: words a caption. `repeating`: the
     share of captions that have a word three times or a pair of words twice, words of one letter
-    aside: "in a red shirt in a field" is good English. `repeated_bigram`: the share that have any
-    pair of words twice, as others count it. `vocabulary`: different words in all of them together.
+    aside: "in a red shirt in a field" is good English.
     """
 
     def repeats(words: list[str]) -> bool:
@@ -95,15 +94,9 @@ def statistics(captions: Sequence[str]) -> dict[str, float]:
         counts = Counter(word for word in words if len(word) > 1)
         return len(set(pairs)) < len(pairs) or max(counts.values(), default=0) >= 3
 
-    def repeats_any_pair(words: list[str]) -> bool:
-        return len(set(pairwise(words))) < len(words) - 1
-
     words = [caption.split() for caption in captions]
     return {
-        "captions": len(captions),
         "distinct": len(set(captions)),
         "mean_length": sum(map(len, words)) / max(1, len(words)),
         "repeating": sum(map(repeats, words)) / max(1, len(words)),
-        "repeated_bigram": sum(map(repeats_any_pair, words)) / max(1, len(words)),
-        "vocabulary": len({word for caption in words for word in caption}),
     }

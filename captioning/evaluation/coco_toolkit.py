@@ -4,19 +4,22 @@ The scorers are those of pycocoevalcap 1.2, the toolkit of Chen et al., "Microso
 Data Collection and Evaluation Server" (arXiv 1504.00325), packaged. With Java, captions are
 tokenised by the toolkit's own program, and every figure equals the toolkit's. Without it they are
 tokenised by `captioning.ptb`, which agrees on ordinary captions, and there is no METEOR.
+
+The toolkit's wrappers of its two Java programs wait for ever when Java hangs, read numbers in the
+user's locale, and write into the package's folder, so the programs are run here.
 """
 
 import importlib.metadata
 import importlib.util
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from captioning.cli import UserError
-from captioning.evaluation.java import JavaFailed, Meteor, tokenise
-from captioning.evaluation.metrics import METRICS
+from captioning.evaluation.metrics import METRICS, Texts
 from captioning.ptb import ptb_tokenize
 
 FIGURES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
@@ -25,27 +28,31 @@ FIGURES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D
 class Scores(NamedTuple):
     """What one set of captions got."""
 
-    figures: dict[str, float | None]  # by `FIGURES`; None for METEOR where Java is not to be had
+    # By `FIGURES`; None: METEOR where Java is not to be had, CIDEr-D of a single image.
+    figures: dict[str, float | None]
     others: dict[str, float]  # by `metrics.METRICS`
-    cider: dict[str, float]  # CIDEr-D of each image's caption; their mean is the figure
+    cider: dict[str, float | None]  # of each image's caption; their mean is the figure
+
+
+class JavaFailed(Exception):
+    """Java gave no answer; the message says why in a few words."""
 
 
 class CocoToolkit:
-    """The toolkit's scorers. Use it in a `with` block, at whose end Java is stopped.
+    """The toolkit's scorers.
 
     Args:
-        patience: seconds to wait for an answer from Java.
+        patience: seconds that Java may take for all captions, to tokenise them or for METEOR.
 
     Attributes:
-        without_java: why captions are not tokenised by Java, or None as long as they are. After a
-            failure it is not tried again.
+        without_java: why captions were not tokenised by Java, or None if they were.
         without_meteor: likewise why there is no METEOR.
 
     Raises:
         UserError: pycocoevalcap is not installed.
     """
 
-    def __init__(self, patience: float = 120.0) -> None:
+    def __init__(self, patience: float = 600.0) -> None:
         package = importlib.util.find_spec("pycocoevalcap")
         if package is None:
             raise UserError(
@@ -57,94 +64,128 @@ class CocoToolkit:
         self.patience = patience
         self.without_java: str | None = None
         self.without_meteor: str | None = None
-        self._meteor: Meteor | None = None
-
-    def __enter__(self) -> "CocoToolkit":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._meteor is not None:
-            self._meteor.close()
 
     def score(
-        self, references: Mapping[str, Sequence[str]], captions: Mapping[str, str], name: str = ""
-    ) -> Scores:
-        """Score raw captions against raw references, both by `image_id`.
+        self, rows: Sequence[tuple[Mapping[str, Sequence[str]], Mapping[str, str]]]
+    ) -> list[Scores]:
+        """Score rows of raw references and raw captions, both by `image_id`.
 
         Only the references of the images that have a caption count, for CIDEr-D's document
-        frequencies as well. `name` is what the progress bar calls these captions.
+        frequencies as well.
 
         Raises:
-            UserError: no reference holds a word.
+            UserError: no reference of a row holds a word.
         """
+        corpora = []
+        for references, captions in rows:
+            wanted = {name: list(map(one_line, references[name])) for name in captions}
+            corpora += [wanted, {name: [one_line(text)] for name, text in captions.items()}]
+        try:
+            tokens = [self._tokenise(corpus) for corpus in corpora]
+        except JavaFailed as failure:
+            self.without_java = self.without_meteor = str(failure)
+            tokens = [
+                {name: [" ".join(ptb_tokenize(text)) for text in corpus[name]] for name in corpus}
+                for corpus in corpora
+            ]
+        pairs = list(zip(tokens[::2], tokens[1::2], strict=True))
+        if not all(any(map(any, references.values())) for references, _ in pairs):
+            raise UserError("none of the references of these images holds a word")
+        return [
+            self._score(*pair, meteor)
+            for pair, meteor in zip(pairs, self._meteor(pairs), strict=True)
+        ]
+
+    def _score(self, references: Texts, captions: Texts, meteor: float | None) -> Scores:
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
 
-        wanted = {image_id: references[image_id] for image_id in captions}
-        candidates = {image_id: [text] for image_id, text in captions.items()}
-        wanted, candidates = self._tokenise(wanted, candidates)
-        if not any(text for texts in wanted.values() for text in texts):
-            raise UserError("none of the references of these images holds a word")
-
-        bleu, _ = Bleu(4).compute_score(wanted, candidates, verbose=0)
-        rouge, _ = Rouge().compute_score(wanted, candidates)
-        cider, each = Cider().compute_score(wanted, candidates)  # with CIDEr-D's sigma and clipping
-        meteor = self._score_meteor(wanted, candidates, name)
-        found = [*map(float, bleu), meteor, float(rouge), float(cider)]
+        bleu, _ = Bleu(4).compute_score(references, captions, verbose=0)
+        rouge, _ = Rouge().compute_score(references, captions)
+        cider, each = Cider().compute_score(references, captions)  # with CIDEr-D's sigma, clipping
+        cider, each = float(cider), [float(one) for one in each]
+        if len(captions) == 1:  # then each n-gram is in every image, and says nothing of it
+            cider, each = None, [None]
+        found = [*map(float, bleu), meteor, float(rouge), cider]
         return Scores(
             dict(zip(FIGURES, found, strict=True)),
-            {key: metric.value(wanted, candidates) for key, metric in METRICS.items()},
-            dict(zip(captions, map(float, each), strict=True)),
+            {key: metric.value(references, captions) for key, metric in METRICS.items()},
+            dict(zip(captions, each, strict=True)),
         )
 
-    def _tokenise(self, *corpora: Mapping[str, Sequence[str]]) -> list[dict[str, list[str]]]:
-        """Each corpus in the toolkit's tokens, all of them by Java or none."""
-        corpora = [
-            {image_id: [one_line(text) for text in texts] for image_id, texts in corpus.items()}
-            for corpus in corpora
-        ]
-        if self.without_java is None:
-            try:
-                return [self._tokenise_by_java(corpus) for corpus in corpora]
-            except JavaFailed as failure:
-                self.without_java = self.without_meteor = str(failure)
-        return [
-            {
-                image_id: [" ".join(ptb_tokenize(text)) for text in texts]
-                for image_id, texts in corpus.items()
-            }
-            for corpus in corpora
-        ]
+    def _tokenise(self, corpus: Texts) -> Texts:
+        """A corpus as Stanford CoreNLP 3.4.1 tokenises it, lower case, without punctuation.
 
-    def _tokenise_by_java(self, corpus: dict[str, list[str]]) -> dict[str, list[str]]:
+        The lexer may look on into the next line, so that what a line becomes can depend on it.
+        """
         from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS, STANFORD_CORENLP_3_4_1_JAR
 
         jar = self.folder / "tokenizer" / STANFORD_CORENLP_3_4_1_JAR
+        program = "edu.stanford.nlp.process.PTBTokenizer -preserveLines -lowerCase"
         lines = [text for texts in corpus.values() for text in texts]
-        tokenised = iter(tokenise(jar, lines, self.patience))
+        answers = iter(self._run_java(["-cp", str(jar), *program.split()], lines, len(lines)))
 
         def next_caption() -> str:
-            words = next(tokenised).rstrip().split(" ")
+            words = next(answers).rstrip().split(" ")
             return " ".join(word for word in words if word not in PUNCTUATIONS)
 
-        return {image_id: [next_caption() for _ in texts] for image_id, texts in corpus.items()}
+        return {name: [next_caption() for _ in texts] for name, texts in corpus.items()}
 
-    def _score_meteor(self, references: dict, candidates: dict, name: str) -> float | None:
+    def _meteor(self, pairs: Sequence[tuple[Texts, Texts]]) -> list[float | None]:
+        """METEOR 1.5 (Denkowski and Lavie, 2014) of each pair, as the toolkit runs it.
+
+        Java's start takes seconds and 2 GB. So it starts once to count the matches in all captions,
+        and once to make scores of the counts.
+        """
         from pycocoevalcap.meteor.meteor import METEOR_JAR
 
         if self.without_meteor is not None:
-            return None
+            return [None] * len(pairs)
+        arguments = ["-jar", "-Xmx2G", str(self.folder / "meteor" / METEOR_JAR)]
+        arguments += "- - -stdio -l en -norm".split()
+        captions = [
+            " ||| ".join(["SCORE", *references[name], text.replace("|||", "").replace("  ", " ")])
+            for references, candidates in pairs
+            for name, [text] in candidates.items()
+        ]
+        sizes = [len(candidates) for _, candidates in pairs]
         try:
-            if self._meteor is None:
-                jar = self.folder / "meteor" / METEOR_JAR
-                self._meteor = Meteor(jar, self.patience)
-            bar = tqdm(candidates.items(), f"METEOR {name}".rstrip(), unit=" captions", leave=False)
-            counts = [self._meteor.count(references[image_id], text) for image_id, [text] in bar]
-            return self._meteor.total(counts)
-        except JavaFailed as failure:
+            counts = self._run_java(arguments, [*captions, ""], len(captions) + 1)
+            rows = [
+                " ||| ".join(["EVAL", *counts[end - size : end]])
+                for size, end in zip(sizes, accumulate(sizes), strict=True)
+            ]
+            # It answers each with the score of every caption, then that of the row.
+            ends = list(accumulate(size + 1 for size in sizes))
+            scores = self._run_java(arguments, [*rows, ""], ends[-1] + 1)
+            return [float(scores[end - 1]) for end in ends]
+        except (JavaFailed, ValueError) as failure:
             self.without_meteor = str(failure)
-            return None
+            return [None] * len(pairs)
+
+    def _run_java(self, arguments: Sequence[str], lines: Sequence[str], answers: int) -> list[str]:
+        """The lines, so many, that a Java program answers `lines` with."""
+        # Else it reads and writes in the user's locale: text up to Java 17, and numbers always.
+        options = ["-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
+        java = shutil.which("java")
+        if java is None:
+            raise JavaFailed("needs Java")
+        command, text = [java, *options, *arguments], "\n".join(lines).encode()
+        try:
+            ended = subprocess.run(
+                command, input=text, capture_output=True, timeout=self.patience, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise JavaFailed(f"Java gave no answer in {self.patience:g} s") from error
+        except OSError as error:
+            raise JavaFailed(f"Java cannot be started: {error.strerror}") from error
+        answered = ended.stdout.decode(errors="replace").split("\n")
+        if ended.returncode != 0 or len(answered) != answers:
+            errors = ended.stderr.decode(errors="replace").splitlines()
+            said = [line.strip() for line in errors if not line.startswith("Picked up ")]
+            raise JavaFailed(f"Java failed: {said[0] if said else 'it said nothing':.120}")
+        return answered
 
 
 def one_line(text: str) -> str:

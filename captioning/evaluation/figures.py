@@ -8,6 +8,8 @@ from captioning.evaluation.bleu import constant_caption, tokenise_all
 from captioning.evaluation.coco_toolkit import FIGURES, Scores, one_line
 from captioning.evaluation.metrics import METRICS
 
+LONGEST_NAME = 20  # letters of a row's name, so that the table has 100 columns at most
+
 
 class Candidate(NamedTuple):
     """A row of the table: captions to score, and what they are scored against, by `image_id`."""
@@ -81,14 +83,21 @@ def spread(several: Sequence[Scores]) -> dict[str, list[str]]:
 def table(
     rows: Sequence[tuple[Candidate, Scores]], more: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """The table for the terminal, a line a row, `more` last."""
-    lines = [["", *headings()], *([one_line(row.name), *cells(scores)] for row, scores in rows)]
+    """The table for the terminal, a line a row, `more` last; a name too long stands beneath."""
+    names = [one_line(row.name) for row, _ in rows]
+    long = {name: f"({n})" for n, name in enumerate(names, 1) if len(name) > LONGEST_NAME}
+    lines = [["", *headings()]]
+    lines += [
+        [long.get(name, name), *cells(scores)]
+        for name, (_, scores) in zip(names, rows, strict=True)
+    ]
     lines += [[name, *values] for name, values in (more or {}).items()]
     first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        name.ljust(first) + "".join(f"  {cell:>{w}}" for cell, w in zip(line, others, strict=True))
+    printed = [
+        name.ljust(first) + "".join(f" {cell:>{w}}" for cell, w in zip(line, others, strict=True))
         for name, *line in lines
-    )
+    ]
+    return "\n".join(printed + [f"{number} {name}" for name, number in long.items()])
 
 
 def record(row: Candidate, scores: Scores) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Captions made elsewhere: the COCO results format, `[{"image_id": ..., "caption": ...}]`."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from captioning.cli import UserError
 from captioning.datasets import read_text
-from captioning.datasets.coco_results import pairs
+from captioning.datasets.records import captions_of, parse_json, picture_of
 from captioning.files import existing_file
-from captioning.images.names import image_id, known_id, path_id
+from captioning.images.names import find_ids, image_id, known_id, path_id
 
 
 def read_predictions(
@@ -17,7 +17,7 @@ def read_predictions(
     """One caption by `image_id`, in the order of the file.
 
     In the file an image may be called by its name, with or without suffix, or by COCO's number; a
-    `file` that is named as well, as by `5_test.py`, goes before that.
+    file that is named as well (`file`, as by `5_test.py`, or `image`) goes before that.
 
     Args:
         path: a COCO results file.
@@ -29,29 +29,29 @@ def read_predictions(
             as well be another image's name.
     """
     path = existing_file(path, "predictions file")
-    try:
-        entries = json.loads(read_text(path, "predictions file"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not JSON ({error})") from error
+    entries = parse_json(path, read_text(path, "predictions file"))
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")
+    read = [_read(entry, f"{path}: entry {row}") for row, entry in enumerate(entries, start=1)]
 
     numbered = {number: name for name, number in numbers.items()}
     # Numbers that are one picture's by the data set and another one's by its name.
     ambiguous = {n for n, name in numbered.items() if str(n) in known and name != str(n)}
+    # Of several data sets ids begin with a folder, which the entries need not name.
+    paths = {path_id(str(given)) for given, is_file, _ in read if is_file or given not in numbered}
+    longer = find_ids((one for one in paths if known_id(one, known) is None), known, path)
     captions: dict[str, str] = {}
     unknown = []
-    for number, (given, caption, file) in enumerate(pairs(path, entries), start=1):
-        name = known_id(path_id(file), known) if file else None
-        if name is None and given in ambiguous:
+    for number, (given, is_file, caption) in enumerate(read, start=1):
+        if given in ambiguous and not is_file:
             raise UserError(
                 f"{path}: image {given} may be the picture of that name or the one of that number, "
                 "which is another in --captions: names and numbers are at odds; give each entry "
                 "the picture's file as 'file'"
             )
-        if name is None:
-            path_ = path_id(str(given))
-            name = numbered.get(given) or known_id(path_, known) or image_id(str(given))
+        path_ = path_id(str(given))
+        name = None if is_file else numbered.get(given)
+        name = name or known_id(path_, known) or longer.get(path_) or image_id(str(given))
         if name in captions:
             raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
         if name not in known:
@@ -64,6 +64,16 @@ def read_predictions(
             "give the --captions of the data set that the predictions are for"
         )
     return captions
+
+
+def _read(entry: Any, where: str) -> tuple[int | str, bool, str]:
+    """What an entry calls its picture, whether that is a file, and its caption."""
+    entry = entry if isinstance(entry, dict) else {}
+    file, texts = picture_of(entry), captions_of(entry, where)
+    given = file or entry.get("image_id")
+    if type(given) not in (int, str) or len(texts) != 1:
+        raise UserError(f"{where} is not {{'image_id': ..., 'caption': 'text'}}")
+    return given, bool(file), texts[0]
 
 
 def choose(ids: Sequence[str], captions: Mapping[str, str], path: str | Path) -> dict[str, str]:

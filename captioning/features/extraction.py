@@ -5,20 +5,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.encoders.encoder import Encoder
+from captioning.encoders.encoder import Encoder, NotFinite
 from captioning.features.files import write_features
-from captioning.files import atomic_path, sole_writer, write_json
+from captioning.files import atomic_path, write_json
 from captioning.images.reading import UnreadableImage, decode_batches
 from captioning.images.views import view as square_of
-
-GROUP = 4  # batches in a part file: what a killed run loses at most
 
 
 def extract(
@@ -39,28 +38,67 @@ def extract(
     The features are vectors, or with `grid` grids in half precision; see `Encoder.encode`. They are
     of the whole pictures, or of another `view` of them; see `captioning.images.views`.
 
-    Finished groups of batches lie in `<output>.parts/` until the file is complete. With `resume`
-    those of a killed run are kept, if it was of the same pictures (by path, size and time of each)
-    and of the same encoder; it is said if not.
+    Finished batches lie in `<output>.parts/` until the file is complete. With `resume` those of a
+    killed run are kept, if it was of the same pictures (by path, size and time of each) and of the
+    same encoder; it is said if not.
 
     Raises:
-        UserError: more pictures were unreadable than read, or another run writes `output`.
+        UserError: more pictures were unreadable than read.
     """
-    with sole_writer(output):
-        return _extract(encoder, images, output, batch_size, resume, grid, view, workers)
-
-
-def _extract(
-    encoder: Encoder, images: Mapping[str, Path], output: Path,
-    batch_size: int, resume: bool, grid: bool, view: int, workers: int | None,
-) -> dict[str, str]:  # fmt: skip
-    parts = Path(f"{output}.parts")
     info = {**encoder.info, "view": view} if view else encoder.info
-    plan = {
-        **info, "grid": grid, "batch_size": batch_size, "images": sorted(images),
-        "pictures_sha256": _digest(images),
-    }  # fmt: skip
-    before = _read_plan(parts) if resume else {}
+    plan = {**info, "grid": grid, "batch_size": batch_size, "pictures_sha256": _digest(images)}
+    wanted, jobs = encoder.preprocessing, sorted(images.items())
+    parts = Path(f"{output}.parts")
+    _begin(parts, plan, resume)
+    batches = {
+        parts / f"{first:09d}.npz": jobs[first : first + batch_size]
+        for first in range(0, len(jobs), batch_size)
+    }
+    todo = {file: batch for file, batch in batches.items() if not file.exists()}
+    waiting = [job for batch in todo.values() for job in batch]
+    # One stream of pictures over all batches: those that decode them never wait for one.
+    stream = decode_batches(
+        waiting,
+        wanted.size,
+        batch_size,
+        workers,
+        square_of=lambda path: square_of(view, path.name, wanted.square),
+    )
+    done, name = len(jobs) - len(waiting), encoder.info["encoder"]
+    with tqdm(total=len(jobs), initial=done, unit="image", desc=name) as bar:
+        for file, (ids, pixels, errors) in zip(todo, stream, strict=True):
+            features = np.empty(0)
+            if ids:
+                try:
+                    features = encoder.encode(pixels, min(batch_size, len(jobs)), grid=grid)
+                except NotFinite as error:
+                    raise UserError(f"{images[ids[error.row]]}: {error}") from error
+            _write_part(file, ids, features, errors)
+            bar.update(len(todo[file]))
+
+    unreadable = {}
+    for file in batches:
+        part = np.load(file)
+        unreadable |= zip(part["lost"].tolist(), part["reasons"].tolist(), strict=True)
+    if 2 * len(unreadable) > len(jobs):
+        for file, batch in batches.items():  # so that --resume reads them again
+            if any(image_id in unreadable for image_id, _ in batch):
+                file.unlink()
+        raise UserError(
+            f"{len(unreadable)} of {len(jobs)} pictures could not be read, "
+            f"the first: {next(iter(unreadable.values()))}"
+        )
+    write_features(output, _parts(batches), info, rows=len(jobs) - len(unreadable))
+    shutil.rmtree(parts)
+    return unreadable
+
+
+def _begin(parts: Path, plan: dict[str, Any], resume: bool) -> None:
+    """A folder for the parts: a killed run's, if it is to be resumed and had this plan, or anew."""
+    before = {}
+    if resume:
+        with contextlib.suppress(OSError, ValueError):
+            before = json.loads((parts / "plan.json").read_text(encoding="utf-8"))
     if before != plan:
         if before:
             changed = ", ".join(name for name in plan if before.get(name) != plan[name])
@@ -69,95 +107,34 @@ def _extract(
         parts.mkdir()
         write_json(parts / "plan.json", plan)
 
-    paths = [images[image_id] for image_id in plan["images"]]
-    owner = {path: image_id for image_id, path in images.items()}
-    group_size = GROUP * batch_size
-    groups = [paths[i : i + group_size] for i in range(0, len(paths), group_size)]
-    files = [parts / f"{number:06d}.npz" for number in range(len(groups))]
-    # One stream of pictures over all groups still to do: the decoders never wait for a group.
-    todo = [number for number, file in enumerate(files) if not file.exists()]
-    todo_paths = [path for number in todo for path in groups[number]]
-    stream = decode_batches(
-        todo_paths, encoder.preprocessing.size, batch_size, workers,
-        square_of=lambda path: square_of(view, path.name, encoder.preprocessing.square),
-    )  # fmt: skip
-    done = len(paths) - sum(len(groups[number]) for number in todo)
-    with tqdm(total=len(paths), initial=done, unit="image", desc=encoder.info["encoder"]) as bar:
-        size = min(batch_size, len(paths))
-        for number in todo:
-            count = len(groups[number])
-            _extract_group(encoder, stream, owner, files[number], count, size, grid, bar)
-
-    unreadable = {}
-    for file in files:
-        part = np.load(file)
-        unreadable |= zip(part["lost"].tolist(), part["reasons"].tolist(), strict=True)
-    if 2 * len(unreadable) > len(paths):
-        for file in files:  # so that --resume reads them again, once they can be read
-            if len(np.load(file)["lost"]):
-                file.unlink()
-        raise UserError(
-            f"{len(unreadable)} of {len(paths)} pictures could not be read, "
-            f"the first: {next(iter(unreadable.values()))}"
-        )
-    rows = len(paths) - len(unreadable)
-    write_features(output, _parts(files), info, rows=rows)
-    shutil.rmtree(parts)
-    return unreadable
-
 
 def _digest(images: Mapping[str, Path]) -> str:
     """What tells other pictures, or changed ones, from these."""
     digest = hashlib.sha256()
-    for image_id in sorted(images):
-        line = [image_id, os.path.realpath(images[image_id])]
+    for image_id, path in sorted(images.items()):
+        line = [image_id, os.path.realpath(path)]
         with contextlib.suppress(OSError):  # a picture that is not there will be named later
-            status = os.stat(images[image_id])
+            status = os.stat(path)
             line += [str(status.st_size), str(status.st_mtime_ns)]
         digest.update("\0".join([*line, "\n"]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _extract_group(
-    encoder,
-    stream,
-    owner: Mapping[Path, str],
-    file: Path,
-    count: int,
-    batch_size: int,
-    grid: bool,
-    bar: tqdm,
+def _write_part(
+    file: Path, ids: list[str], features: np.ndarray, errors: list[UnreadableImage]
 ) -> None:
-    ids: list[str] = []
-    rows: list[np.ndarray] = []
-    unreadable: list[UnreadableImage] = []
-    while count > 0:
-        paths, pixels, errors = next(stream)
-        if paths:
-            rows.append(encoder.encode(pixels, batch_size, grid=grid))
-        ids += [owner[path] for path in paths]
-        unreadable += errors
-        count -= len(paths) + len(errors)
-        bar.update(len(paths) + len(errors))
     with atomic_path(file) as temporary:
         np.savez(
             temporary,
             ids=np.array(ids, str),
-            features=np.concatenate(rows or [np.empty(0)]),
-            lost=np.array([owner[error.path] for error in unreadable], str),
-            reasons=np.array([str(error) for error in unreadable], str),
+            features=features,
+            lost=np.array([error.key for error in errors], str),
+            reasons=np.array([str(error) for error in errors], str),
         )
 
 
-def _parts(files: list[Path]) -> Iterator[tuple[list[str], np.ndarray]]:
+def _parts(files: Iterable[Path]) -> Iterator[tuple[list[str], np.ndarray]]:
     for file in files:
         part = np.load(file)
         if len(part["ids"]):
             yield part["ids"].tolist(), part["features"]
-
-
-def _read_plan(parts: Path) -> dict:
-    try:
-        return json.loads((parts / "plan.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}

@@ -10,8 +10,8 @@ import numpy as np
 
 from captioning.cli import UserError
 from captioning.features.stored_rows import StoredRows
-from captioning.files import atomic_path, plain_entries, read_info, write_info
-from captioning.untrusted.pickles import load_pickle
+from captioning.files import atomic_path, plain_entries
+from captioning.untrusted.pickles import load_pickles
 
 BLOCK = 4096  # vectors that are looked at together
 
@@ -26,16 +26,14 @@ def write_features(
     """Write features given as parts of (ids, array (n, ...)), which have `rows` rows together.
 
     `.pkl` is the original pipeline's format, `dict[image_id, float32 (1, D)]`. `.h5` holds the
-    datasets `image_id` and `features`, of vectors or grids, written part by part.
+    datasets `image_id` and `features`, of vectors or grids, written part by part. The record of
+    their origin, `info`, is inside either, so that none is without, and a copy has it, too.
     """
-    hdf5 = is_hdf5(path)
     with atomic_path(path) as temporary:
-        if hdf5:
+        if is_hdf5(path):
             _write_h5(temporary, parts, info, rows)
         else:
-            _write_pickle(temporary, parts)
-    if not hdf5:
-        write_info(path, info)
+            _write_pickle(temporary, parts, info)
 
 
 def is_hdf5(path: str | Path) -> bool:
@@ -43,19 +41,18 @@ def is_hdf5(path: str | Path) -> bool:
     return Path(path).suffix in (".h5", ".hdf5")
 
 
-def _write_pickle(path: Path, parts: Iterable[tuple[Sequence[str], np.ndarray]]) -> None:
+def _write_pickle(path: Path, parts, info: dict[str, Any]) -> None:
+    """The record is a second pickle behind the first, which is all that the original reads."""
     rows = {}
     for ids, matrix in parts:
         rows.update(zip(ids, matrix.astype(np.float32)[:, None, :], strict=True))
     with open(path, "wb") as file:
         pickle.dump(rows, file, protocol=4)
+        pickle.dump(info, file, protocol=4)
 
 
 def _write_h5(path: Path, parts, info: dict[str, Any], rows: int) -> None:
-    """One dataset in one piece of the file, so that rows can be read from where they lie.
-
-    The record of the origin is inside: a file of gigabytes is not read whole for its digest.
-    """
+    """One dataset in one piece of the file, so that rows can be read from where they lie."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -78,17 +75,17 @@ def read_file(path: Path) -> tuple[list[str], np.ndarray | StoredRows, dict[str,
     Raises:
         UserError: a hostile or damaged file, none in it, or rows of different widths.
     """
-    ids, matrix, info = _read_h5(path) if is_hdf5(path) else (*_read_pickle(path), read_info(path))
+    ids, matrix, info = _read_h5(path) if is_hdf5(path) else _read_pickle(path)
     if not ids:
         raise UserError(f"{path}: holds no features")
     blocks = range(0, len(matrix), BLOCK) if matrix.ndim == 2 else ()
     if not all(np.isfinite(matrix[first : first + BLOCK]).all() for first in blocks):
         raise UserError(f"{path}: holds numbers that are not finite; extract the features again")
-    return ids, matrix, info
+    return ids, matrix, plain_entries(info)
 
 
-def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
-    rows = load_pickle(path)
+def _read_pickle(path: Path) -> tuple[list[str], np.ndarray, Any]:
+    rows, *records = load_pickles(path, most=2)
     if not isinstance(rows, dict):
         raise UserError(f"{path}: holds a {type(rows).__name__}, not a dictionary of features")
     vectors = []
@@ -102,48 +99,37 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
     # Entries may share one array in the file, a million of them one of a million numbers.
     if 4 * sum(vector.size for vector in vectors) > max(4 * path.stat().st_size, 1 << 26):
         raise UserError(f"{path}: its vectors repeat their numbers without bound")
-    return list(rows), np.array(vectors, dtype=np.float32)
+    return list(rows), np.array(vectors, dtype=np.float32), records[0] if records else {}
 
 
-def _read_h5(path: Path) -> tuple[list[str], np.ndarray, dict[str, Any]]:
-    import h5py
+def _read_h5(path: Path) -> tuple[list[str], np.ndarray | StoredRows, Any]:
+    from captioning.untrusted.hdf5 import open_hdf5
 
-    from captioning.untrusted.hdf5 import check_hdf5, why_not
-
-    try:
-        with h5py.File(path, "r") as file:
-            check_hdf5(file)
+    with open_hdf5(path) as file:
+        try:
             ids = _read_ids(file["image_id"], path.stat().st_size)
-            data = file["features"]
+            data, info = file["features"], json.loads(file.attrs.get("info", "{}"))
             if data.ndim not in (2, 3) or len(data) != len(ids) or data.dtype.kind != "f":
                 raise UserError(
                     f"{path}: 'features' is not one vector, or one grid of vectors, for each "
                     "'image_id'"
                 )
-            if "info" in file.attrs:
-                info = plain_entries(json.loads(file.attrs["info"]))
-            else:
-                info = read_info(path)
             given = np.float32 if data.ndim == 2 else data.dtype
             if ids and data.id.get_offset() is not None:
-                return (
-                    ids,
-                    StoredRows(path, data.id.get_offset(), data.shape, data.dtype, given),
-                    info,
-                )
+                place = data.id.get_offset()
+                return ids, StoredRows(path, place, data.shape, data.dtype, given), info
             if data.ndim == 2:  # compressed or in chunks: somebody else's
-                return ids, data[:].astype(np.float32), info
+                return ids, data[:].astype(given), info
             raise UserError(
                 f"{path}: its grids are empty, compressed or in chunks, and cannot be read one by "
                 "one; make it with 1_data_preprocessor.py --grid"
             )
-    except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except Exception as error:  # h5py raises by where in the file it stumbles
-        why = why_not(path, error)
-        raise UserError(
-            f"{path}: not a features file (HDF5 with 'image_id' and 'features'); it {why}"
-        ) from error
+        except UserError:
+            raise
+        except Exception as error:  # h5py raises by where in the file it stumbles
+            raise UserError(
+                f"{path}: not a features file (HDF5 with 'image_id' and 'features'), or damaged"
+            ) from error
 
 
 def _read_ids(names, most: int) -> list[str]:

@@ -1,14 +1,15 @@
 """Image features by `image_id`, from one file or from a folder of shards."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from captioning.cli import UserError, report_skipped
-from captioning.features.files import read_file
+from captioning.cli import UserError, first_ten, report_skipped
+from captioning.features.files import is_hdf5, read_file
 from captioning.features.stored_rows import JoinedRows, StoredRows
 from captioning.files import existing_file, find_artifact
 
@@ -74,17 +75,20 @@ class Rows:
         return self.matrix[self.numbers[part]]
 
 
-def read_features(path: str | Path) -> Features:
+def read_features(path: str | Path, command: str | None = None) -> Features:
     """Read features, ours or the original pipeline's: a `.pkl` or `.h5` file, or all its shards.
+
+    `command` is told where there is no such file; see `extraction_command`.
 
     Raises:
         UserError: no such file, a hostile or damaged one, rows of different widths, or shards that
             are missing or do not belong together.
     """
-    if Path(path).is_dir():
-        return _read_shards(Path(path))
-    path = existing_file(path, "features file", "make it with 1_data_preprocessor.py")
-    return Features(*read_file(path))
+    path = Path(path)
+    if path.is_dir():
+        return _read_shards(path)
+    command = command or extraction_command({}, grid=is_hdf5(path))
+    return Features(*read_file(existing_file(path, "features file", f"make it with: {command}")))
 
 
 def find_features(grid: bool) -> Path:
@@ -96,39 +100,50 @@ def find_features(grid: bool) -> Path:
     return find_artifact(names[0]) or find_artifact(names[1]) or Path(names[0])
 
 
+def extraction_command(encoder: Mapping[str, Any], *, grid: bool) -> str:
+    """The command of stage 1 that makes features by the encoder that a record names.
+
+    A record may come from a stranger: what it holds is quoted.
+    """
+    options = ["--grid"] if grid else []
+    if encoder.get("encoder"):
+        options += ["--encoder", encoder["encoder"]]
+    weights = str(encoder.get("weights") or "")
+    if seeded := re.fullmatch(r"random, seed (\d+)", weights):
+        options += ["--seed", seeded[1]]
+    elif weights and weights != "supervised":
+        name = Path(weights).name
+        options += ["--weights", encoder.get("weights_name") or find_artifact(name) or name]
+    if encoder.get("preprocessing"):
+        options += ["--preprocessing", encoder["preprocessing"]]
+    return shlex.join(
+        ["python", "1_data_preprocessor.py", "--only", "features", *map(str, options)]
+    )
+
+
 def shard_path(folder: str | Path, number: int, count: int) -> Path:
     """Where shard `number` (from 1) of `count` of the features in `folder` lies."""
     return Path(folder) / f"shard-{number:05d}-of-{count:05d}.h5"
 
 
 def _read_shards(folder: Path) -> Features:
-    found = sorted(folder.glob("shard-*-of-*.h5"))
-    counts = {int(number) for path in found for number in re.findall(r"-of-(\d+)\.h5$", path.name)}
-    if len(counts) != 1:
+    paths = sorted(folder.glob("shard-*.h5"))
+    count = len(paths)
+    if not paths or paths != [shard_path(folder, n, count) for n in range(1, count + 1)]:
         raise UserError(
-            f"{folder}: holds shards of features split in different ways; keep those of one"
-            if counts
-            else f"{folder}: holds no shards of features; make them with "
-            "1_data_preprocessor.py --shard"
+            f"{folder}: does not hold all shards of one collection, but "
+            f"{first_ten([path.name for path in paths]) or 'none'}; make them with "
+            "1_data_preprocessor.py --shard 1/N to N/N"
         )
-    [count] = counts
-    paths = [shard_path(folder, number, count) for number in range(1, len(found) + 1)]
-    if count != len(found) or paths != found:
-        there = set(found)
-        missing = next((path.name for path in paths if path not in there), "the last ones")
-        raise UserError(f"{folder}: of {count} shards there are {len(found)}; missing: {missing}")
-    ids: list[str] = []
-    parts, infos = [], []
-    for path in paths:
-        more, matrix, info = read_file(path)
-        ids += more
-        parts.append(matrix)
-        infos.append(info)
-        if info != infos[0] or matrix.shape[1:] != parts[0].shape[1:]:
+    found = [read_file(path) for path in paths]
+    ids = [image_id for part, _, _ in found for image_id in part]
+    _, first, info = found[0]
+    for path, (_, matrix, other) in zip(paths, found, strict=True):
+        if other != info or matrix.shape[1:] != first.shape[1:]:
             raise UserError(f"{path}: was made by another encoder than {paths[0]}")
     if len(set(ids)) < len(ids):
         raise UserError(f"{folder}: some image is in several shards; extract the features again")
-    return Features(ids, JoinedRows(parts), infos[0])
+    return Features(ids, JoinedRows([matrix for _, matrix, _ in found]), info)
 
 
 def read_views(paths: Sequence[str | Path], features: Features, main: str | Path) -> list[Features]:
@@ -137,21 +152,20 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
     Raises:
         UserError: a file holds no view, or one of other pictures or by another encoder.
     """
-    known = ["encoder", "weights_sha256"]
-    if "preprocessing" in features.info:
-        known.append("preprocessing")
+    command = f"{extraction_command(features.info, grid=len(features.shape) == 2)} --view 1"
+    known = {"encoder", "weights_sha256", *{"preprocessing"}.intersection(features.info)}
     views = []
     for path in paths:
-        view = read_features(path)
+        view = read_features(path, command)
         if view.shape != features.shape or any(
             view.info.get(name) != features.info.get(name) for name in known
         ):
-            raise UserError(f"{path}: was made by another encoder, or in another way, than {main}")
-        if not view.info.get("view"):
             raise UserError(
-                f"{path}: holds features of whole pictures; make a view of them with "
-                "1_data_preprocessor.py --view 1"
+                f"{path}: was made by another encoder, or in another way, than {main}; make it "
+                f"with: {command}"
             )
+        if not view.info.get("view"):
+            raise UserError(f"{path}: holds features of whole pictures; make it with: {command}")
         lacking = [image_id for image_id in features if image_id not in view]
         if len(lacking) == len(features):
             raise UserError(f"{path}: holds none of the pictures of {main}")
@@ -173,10 +187,17 @@ def check_replaceable(path: str | Path, view: int) -> None:
         )
 
 
-def check_kind(features: Features, path: str | Path, *, grid: bool, reader: str) -> None:
+def check_kind(
+    features: Features,
+    path: str | Path,
+    *,
+    grid: bool,
+    reader: str,
+    encoder: Mapping[str, Any] | None = None,
+) -> None:
     """Refuse vectors where `reader`, a model or decoder, looks at grids, and the other way round.
 
-    A view of the pictures is refused in either case.
+    A view of the pictures is refused in either case. `encoder` is what a model records of its own.
 
     Raises:
         UserError: it is so; the message says which file to make.
@@ -186,13 +207,11 @@ def check_kind(features: Features, path: str | Path, *, grid: bool, reader: str)
             f"{path}: holds features of parts of the pictures (--view), which only training takes, "
             "beside those of whole pictures: with --views"
         )
-    if grid and len(features.shape) == 1:
+    if grid != (len(features.shape) == 2):
+        found, wanted = "grids of vectors", "takes one vector a picture"
+        if grid:
+            found, wanted = "one vector a picture", "looks at a grid of them"
         raise UserError(
-            f"{path}: holds one vector a picture, but {reader} looks at a grid of them; make "
-            "features.h5 with 1_data_preprocessor.py --grid, and give it with --features"
-        )
-    if not grid and len(features.shape) == 2:
-        raise UserError(
-            f"{path}: holds grids of vectors, but {reader} takes one vector a picture; make "
-            "features.pkl with 1_data_preprocessor.py without --grid, and give it with --features"
+            f"{path}: holds {found}, but {reader} {wanted}; make that with: "
+            f"{extraction_command(encoder or features.info, grid=grid)}"
         )

@@ -1,18 +1,23 @@
 """Which files in a folder are pictures: one way to find them for every script."""
 
+import contextlib
+import functools
+import importlib.util
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from captioning.cli import UserError
+from captioning.cli import UserError, printable
 
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif",
-            ".tiff"}  # fmt: skip
-
-
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff".split())
+HEIC_ADVICE = "pip install pillow-heif, or save them as JPEG"
+HEIC_SUFFIXES = frozenset([".heic", ".heif"])
+if importlib.util.find_spec("pillow_heif"):
+    SUFFIXES |= HEIC_SUFFIXES
 # How files of these kinds begin: what tells a picture whose name has no suffix.
 _BEGINNING = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*",
@@ -20,41 +25,38 @@ _BEGINNING = re.compile(
 )
 
 
-BEGINNING = 16  # bytes that tell
-
-
 def is_hidden(name: str) -> bool:
     """Whether a path has a part that no user put there: a hidden file or folder, or a Mac's."""
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def is_picture(name: str, beginning: Callable[[], bytes]) -> bool:
+def is_picture(name: str, opened: Callable[[], BinaryIO]) -> bool:
     """Whether a file is one of the kinds that are read: by its suffix, else by its content.
 
-    `beginning` reads the first `BEGINNING` bytes, which only names without a suffix need.
+    `opened` opens it, which only names without a suffix need. What is hidden is none.
     """
+    if is_hidden(name):
+        return False
     suffix = PurePosixPath(name).suffix.lower()
     # What follows a dot in `frame.0001` or `photo of 3.5.2012` is no suffix.
     if suffix and not suffix[1:].isdecimal():
         return suffix in SUFFIXES
-    return _BEGINNING.match(beginning()) is not None
+    # Damaged or encrypted archives fail in their own ways.
+    with contextlib.suppress(Exception), opened() as file:
+        return _BEGINNING.match(file.read(16)) is not None
+    return False
 
 
-def _beginning(path: str | os.PathLike) -> bytes:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return b""
-        with open(path, "rb") as file:
-            return file.read(BEGINNING)
-    except OSError:
-        return b""
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """A file open for reading.
 
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle
-        return False
+    Raises:
+        OSError: it cannot be opened, or is a pipe or a device, which would have us wait.
+    """
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise OSError("is no file")
+    return open(path, "rb")
 
 
 def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iterator[Path]:
@@ -68,6 +70,7 @@ def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iter
     """
     root = Path(folder)
     waiting, visited = [root], set()
+    names: list[str] = []
     while waiting:
         current = waiting.pop()
         place = os.stat(current)
@@ -76,18 +79,50 @@ def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iter
         visited.add((place.st_dev, place.st_ino))
         try:
             with os.scandir(current) as listing:
-                listed = (entry for entry in listing if not is_hidden(entry.name))
-                entries = sorted(listed, key=lambda entry: entry.name)
+                entries = sorted(listing, key=lambda entry: entry.name)
         except PermissionError:
             if not skip_closed or current == root:
                 raise
             continue
-        yield from (
-            Path(entry)
-            for entry in entries
-            if not _is_folder(entry) and is_picture(entry.name, partial(_beginning, entry))
+        folders = []
+        for entry in entries:
+            if _is_folder(entry):
+                folders += [] if is_hidden(entry.name) else [Path(entry)]
+            elif is_picture(entry.name, functools.partial(open_file, entry)):
+                yield Path(entry)
+            else:
+                names.append(entry.name)
+        waiting += reversed(folders)
+    tell_heic(root, names)
+
+
+@functools.cache  # a folder that is watched is walked again and again
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def tell_heic(path: str | os.PathLike, names: Iterable[str]) -> None:
+    """Say, once, how many HEIC pictures are among the names in a path, unless they are read."""
+    unread = HEIC_SUFFIXES - SUFFIXES
+    heic = [name for name in names if PurePosixPath(name).suffix.lower() in unread]
+    heic = [name for name in heic if not is_hidden(name)]
+    if heic:
+        _tell(
+            f"{printable(path)}: {len(heic)} HEIC pictures are not read, such as "
+            f"{printable(heic[0])}; {HEIC_ADVICE}"
         )
-        waiting += [Path(entry) for entry in reversed(entries) if _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
+def no_picture(path: str | os.PathLike) -> UserError:
+    """The mistake of giving a folder or an archive without pictures."""
+    return UserError(f"{path}: holds no picture ({', '.join(sorted(SUFFIXES))})")
 
 
 def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
@@ -98,13 +133,10 @@ def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            inside = list(walk_images(path))
-            if not inside:
-                raise UserError(f"{path}: holds no picture ({', '.join(sorted(SUFFIXES))})")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
+        inside = list(walk_images(path)) if path.is_dir() else [path]
+        if not inside:
+            raise no_picture(path)
+        if not path.exists():
             raise UserError(f"{path}: no such file or folder")
+        found += inside
     return found

@@ -6,11 +6,12 @@ tell it from the other pictures of its data set.
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 
 from captioning.cli import UserError
 
-# What is a picture's suffix, in any case. `images.SUFFIXES` are those that are searched for.
+# What is a picture's suffix in a name, in any case, also of kinds that are not read.
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .apng .heic .avif .jp2".split()
 )
@@ -23,11 +24,13 @@ def image_id(name: str) -> str:
     COCO's `COCO_val2014_000000391895.jpg` and `000000391895.jpg` are the picture 391895. White
     space would end the id in `descriptions.txt`, so it becomes `_`.
     """
-    last = without_suffix(name.replace("\\", "/").rsplit("/", 1)[-1])
-    stem = unicodedata.normalize("NFC", last)
-    if coco := _COCO_NAME.fullmatch(stem):
-        return str(int(coco[1]))
-    return re.sub(r"\s+", "_", stem)
+    stem = _one_word(without_suffix(name.replace("\\", "/").rsplit("/", 1)[-1]))
+    coco = _COCO_NAME.fullmatch(stem)
+    return str(int(coco[1])) if coco else stem
+
+
+def _one_word(name: str) -> str:
+    return re.sub(r"\s+", "_", unicodedata.normalize("NFC", name))
 
 
 def without_suffix(name: str) -> str:
@@ -44,11 +47,7 @@ def has_suffix(name: str) -> bool:
 def path_id(name: str) -> str:
     """The `image_id` with all folders that the name has before it: `cats/1` of `./cats/1.jpg`."""
     *folders, last = name.replace("\\", "/").split("/")
-    folders = [
-        re.sub(r"\s+", "_", unicodedata.normalize("NFC", folder))
-        for folder in folders
-        if folder not in ("", ".", "..")
-    ]
+    folders = [_one_word(folder) for folder in folders if folder not in ("", ".", "..")]
     return "/".join([*folders, image_id(last)])
 
 
@@ -58,41 +57,56 @@ def ends(path: str) -> Iterator[str]:
     return ("/".join(parts[first:]) for first in range(len(parts)))
 
 
+def shortest_ends(paths: Iterable[str]) -> dict[str, str]:
+    """Of each path the shortest end that no other one has, else the whole path."""
+    paths = dict.fromkeys(paths)
+    count = Counter(end for path in paths for end in ends(path))
+    own = {path: [end for end in ends(path) if count[end] == 1] for path in paths}
+    return {path: found[-1] if found else path for path, found in own.items()}
+
+
 def distinct_ids(names: Iterable[str], source: object) -> dict[str, str]:
     """The `image_id` of each of these names, with folders where names would else have the same one.
 
     Raises:
-        UserError: two names differ by no more than their suffix or their white space; the message
-            names the `source` that has them.
+        UserError: two names of this `source` differ by no more than suffix or white space.
     """
-    paths: dict[str, list[str]] = {}  # of all names that end alike
     spelled: dict[str, str] = {}
     for name in names:
-        path = path_id(name)
-        if spelled.setdefault(path, name) != name:
+        other = spelled.setdefault(path_id(name), name)
+        if other != name:
             raise UserError(
-                f"{source}: '{spelled[path]}' and '{name}' cannot be told apart, because a picture "
-                "is called by its name without its suffix; rename one of them"
+                f"{source}: '{other}' and '{name}' cannot be told apart, because a picture is "
+                "called by its name without its suffix; rename one of them"
             )
-        paths.setdefault(path.rsplit("/", 1)[-1], []).append(path)
-    found: dict[str, str] = {}
-    for last, alike in paths.items():
-        if len(alike) == 1:
-            found[spelled[alike[0]]] = last
-            continue
-        count: dict[str, int] = {}
-        for path in alike:
-            for end in ends(path):
-                count[end] = count.get(end, 0) + 1
-        for path in alike:  # the shortest end that is no other's, else the whole
-            own = [end for end in ends(path) if count[end] == 1]
-            found[spelled[path]] = own[-1] if own else path
-    return found
+    own = shortest_ends(spelled)
+    return {name: own[path] for path, name in spelled.items()}
 
 
 def known_id(path: str, known: Collection[str]) -> str | None:
     """The one of the `known` ids that a `path_id` means: its longest end that is among them."""
     return next((end for end in ends(path) if end in known), None)
+
+
+def find_ids(paths: Iterable[str], known: Collection[str], source: object) -> dict[str, str]:
+    """The `known` id that each path is, else the one that ends in it, of paths that have one.
+
+    Raises:
+        UserError: several end in a path of this `source`.
+    """
+    found = {path: [path] if path in known else [] for path in paths}
+    lacking = {path for path, meant in found.items() if not meant}
+    for one in known if lacking else ():
+        for end in ends(one):
+            if end in lacking:
+                found[end].append(one)
+    for path, meant in found.items():
+        if len(meant) > 1:
+            raise UserError(
+                f"{source}: '{path}' may be {' or '.join(map(repr, meant[:3]))}; write its folder, "
+                "too, or give evaluate.py --images and --captions of every data set"
+            )
+    return {path: meant[0] for path, meant in found.items() if meant}
 
 
 class Excluded:
@@ -112,34 +126,3 @@ class Excluded:
     def __contains__(self, name: str) -> bool:
         path = path_id(name)
         return path in self.tails or any(end in self.paths for end in ends(path))
-
-
-def differences(wanted: Iterable[str], known: Mapping | Collection[str]) -> str:
-    """Why names of a split may be none of the `known` ids: by how the first of both differ."""
-
-    def plain(name: str) -> str:
-        return re.sub(r"[\W_]+", "", without_suffix(name.strip("\"' \t")).lower())
-
-    wanted, by_plain, by_dot = list(wanted), {}, {}
-    for other in known:
-        by_plain.setdefault(plain(other), other)
-        by_dot.setdefault(other, other)
-    for name in wanted[:1000]:
-        if name.split(".", 1)[0] in by_dot and "." in name:
-            return (
-                f"it names '{name}', they '{name.split('.', 1)[0]}', as versions of before called "
-                "pictures with a dot in their name: make them again with 1_data_preprocessor.py"
-            )
-        if plain(name) in by_plain:
-            other = by_plain[plain(name)]
-            if without_suffix(other) != other:
-                return f"it names '{name}', they '{other}' with its suffix: take that off"
-            if name.lower() == other.lower():
-                return f"it names '{name}', they '{other}': capital letters count"
-            return f"it names '{name}', they '{other}': they are spelled in different ways"
-        if "\t" in name or "\t" in next(iter(known), ""):
-            return "a tab stands where a space or the end of the line should"
-        if name[:1] in "[{\"'":
-            return f"its first name is '{name:.40}': is it JSON, or quoted?"
-    other = next(iter(known), "")
-    return f"the first it names is '{(wanted or [''])[0]:.60}', the first of them '{other:.60}'"

@@ -13,15 +13,19 @@ Channels = tuple[float, float, float]
 IMAGE_SIZE = 224  # pixels, of encoders whose weights do not say otherwise
 
 # Mean and deviation of pixels, 0 to 255, by which they are normalised: the statistics of ImageNet
-# (torchvision's), 127 and 128 (EfficientNet-Lite's), or pixels from 0 to 1 (official SimCLR's).
-SCALES: dict[str, tuple[Channels, Channels]] = {
+# (torchvision's), 127 and 128 (EfficientNet-Lite's), pixels from 0 to 1 (official SimCLR's), or
+# each image's own (a puzzle solver's, whose tiles were normalised so).
+SCALES: dict[str, tuple[Channels, Channels] | tuple[None, None]] = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "centred": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "standardized": (None, None),
 }
 FORM = (
-    "squash(SIZE) or resize(SIDE)|crop(SIZE), then |imagenet, |unit (pixels from 0 to 1), |centred "
-    "or |mean(R,G,B)|deviation(R,G,B) of pixels from 0 to 255"
+    "squash(SIZE) or resize(SIDE)|crop(SIZE), then |imagenet, |unit (pixels from 0 to 1), "
+    "|centred, |standardized (mean 0 and deviation 1 in each channel of an image) or "
+    "|mean(R,G,B)|deviation(R,G,B) of pixels from 0 to 255, deviations above 0; sizes are "
+    "from 8 to 4096 pixels, SIZE no more than SIDE"
 )
 _PARTS = re.compile(
     r"(?:squash\((?P<squash>\d{1,5})\)|resize\((?P<resize>\d{1,5})\)\|crop\((?P<crop>\d{1,5})\))"
@@ -34,13 +38,14 @@ class Preprocessing(NamedTuple):
 
     The whole picture is squashed to `size` pixels a side, or, with `resize`, its shorter side is
     made so long and the middle `size` pixels are taken. Then it is normalised, as a part of the
-    network, by `mean` and `deviation` (of pixels from 0 to 255).
+    network, by `mean` and `deviation` (of pixels from 0 to 255), or if these are None by those of
+    each of its channels.
     """
 
     size: int = IMAGE_SIZE
     resize: int | None = None
-    mean: Channels = SCALES["imagenet"][0]
-    deviation: Channels = SCALES["imagenet"][1]
+    mean: Channels | None = SCALES["imagenet"][0]
+    deviation: Channels | None = SCALES["imagenet"][1]
 
     def __str__(self) -> str:
         square = (
@@ -83,30 +88,22 @@ def parse(text: str, default: Preprocessing) -> Preprocessing:
         UserError: the text is of another form, or its numbers cannot be.
     """
     found = _PARTS.fullmatch(text)
-    if found is None:
-        raise UserError(f"preprocessing {text!r:.60}: must be {FORM}")
-    size = int(found["squash"] or found["crop"])
-    resize = int(found["resize"]) if found["resize"] else None
-    mean, deviation = default.mean, default.deviation
-    if found["scale"]:
-        if found["scale"] not in SCALES:
-            raise UserError(f"preprocessing {text!r:.60}: must be {FORM}")
-        mean, deviation = SCALES[found["scale"]]
-    elif found["mean"]:
-        mean, deviation = _channels(found["mean"], text), _channels(found["deviation"], text)
-    if not 8 <= size <= 4096 or not size <= (resize or size) <= 4096 or min(deviation) <= 0:
-        raise UserError(
-            f"preprocessing {text!r:.60}: cannot be; pictures have 8 to 4096 pixels a side, a crop "
-            "no more than there are, and deviations are above 0"
-        )
-    return Preprocessing(size, resize, mean, deviation)
-
-
-def _channels(text: str, whole: str) -> Channels:
     try:
-        numbers = tuple(map(float, text.split(",")))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise UserError(f"preprocessing {whole!r:.60}: mean and deviation have three numbers each")
-    return numbers
+        size = int(found["squash"] or found["crop"])
+        resize = int(found["resize"]) if found["resize"] else None
+        mean, deviation = default.mean, default.deviation
+        if found["scale"]:
+            mean, deviation = SCALES[found["scale"]]
+        elif found["mean"]:
+            mean, deviation = (
+                tuple(map(float, found[name].split(","))) for name in ("mean", "deviation")
+            )
+        if mean is not None:  # else each image goes by its own
+            finite = all(map(math.isfinite, mean + deviation))
+            if not (len(mean) == len(deviation) == 3 and finite and min(deviation) > 0):
+                raise ValueError
+        if not 8 <= size <= (resize or size) <= 4096:
+            raise ValueError
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"preprocessing {text!r:.60}: must be {FORM}") from error
+    return Preprocessing(size, resize, mean, deviation)

@@ -1,13 +1,15 @@
 """Pictures in folders, archives and HDF5 files: how many there are, and each in its turn."""
 
-import io
+import gzip
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
@@ -15,16 +17,17 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.images.ahead import GROUP, ahead
-from captioning.images.folders import BEGINNING, SUFFIXES, is_hidden, is_picture, walk_images
+from captioning.images.folders import is_picture, no_picture, tell_heic, walk_images
 from captioning.images.names import Excluded
-from captioning.images.reading import UnreadableImage, decode_rgb, squash
+from captioning.images.reading import ToSquare, UnreadableImage, load_rgb, squash
 from captioning.untrusted.hdf5 import open_hdf5
 
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 LARGEST_FILE = 200 << 20  # bytes; no photograph is larger, but a hostile archive's member may be
 
 
 class Item(NamedTuple):
-    """A picture not yet read."""
+    """A picture that can be read until the next item is asked for."""
 
     name: str  # for messages
     member: str  # its name inside its source
@@ -37,31 +40,32 @@ class Item(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Pictures of one path, in an order that is always the same."""
+    """Pictures of one or more paths, in an order that is always the same."""
 
     count: int
-    items: Iterable[Item]
+    items: Iterator[Item]
 
 
 def open_sources(paths: Iterable[str | Path], exclude: Iterable[str] = ()) -> Source:
     """The pictures of all `paths`: folders, zips, tars, and HDF5 files of uint8 (N, H, W, 3).
 
     Folders are searched with all that is in them. Pictures that `exclude` names are left out; see
-    `names.Excluded`.
+    `names.Excluded`. An archive is open while it is counted, and again while its items are asked
+    for: of however many, never more than one.
 
     Raises:
         UserError: a path is missing, is none of these, is damaged or holds no picture.
     """
-    exclude = Excluded(exclude)
-    sources = [_open(path, exclude) for path in map(Path, paths)]
-    items = (item for source in sources for item in source.items)
-    return Source(sum(source.count for source in sources), items)
+    excluded = Excluded(exclude)
+    kinds = [(path, _kind(path)) for path in map(Path, paths)]
+    count = sum(_count(path, items_of, excluded) for path, items_of in kinds)
+    return Source(count, (item for path, items_of in kinds for item in items_of(path, excluded)))
 
 
 def decode(
     items: Iterable[Item],
     size: int,
-    to_square: Callable[[Item], Callable[[Image.Image, int], Image.Image]] = lambda _: squash,
+    to_square: Callable[[Item], ToSquare] = lambda _: squash,
     workers: int | None = None,
 ) -> Iterator[tuple[Item, np.ndarray | UnreadableImage]]:
     """Each item with its pixels, uint8 (size, size, 3), in order, decoded some ahead by threads.
@@ -73,7 +77,7 @@ def decode(
         item, content = job
         try:
             if isinstance(content, bytes):
-                content = decode_rgb(io.BytesIO(content), item.name, size, to_square(item))
+                content = load_rgb(item.name, size, to_square(item), content)
             elif isinstance(content, np.ndarray):
                 content = np.asarray(to_square(item)(Image.fromarray(content), size))
         except UnreadableImage as error:
@@ -96,120 +100,91 @@ def _content(item: Item) -> bytes | np.ndarray | UnreadableImage:
 # ---- the kinds of source ---------------------------------------------------------------------
 
 
-def _open(path: Path, exclude: Excluded) -> Source:
-    def wanted(name: str, beginning: Callable[[], bytes]) -> bool:
-        hidden = is_hidden(name)
-        return not hidden and is_picture(name, beginning) and name not in exclude
-
-    if path.is_dir():
-        source = _folder(path, exclude)
-    elif not path.exists():
+def _kind(path: Path) -> Callable[[Path, Excluded], Iterator[Item]]:
+    """What gives the items of a path."""
+    if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    elif zipfile.is_zipfile(path):
-        source = _zip(path, wanted)
-    elif h5py.is_hdf5(path):
-        source = _hdf5(path, exclude)
-    elif tarfile.is_tarfile(path):
-        source = _tar(path, wanted)
-    else:
-        raise UserError(f"{path}: neither a folder, a zip, a tar nor an HDF5 file of pictures")
-    if source.count == 0:
-        raise UserError(f"{path}: holds no picture ({', '.join(sorted(SUFFIXES))})")
-    return source
+    for is_one, items_of in (
+        (Path.is_dir, _in_folder),
+        (zipfile.is_zipfile, _in_zip),
+        (h5py.is_hdf5, _in_hdf5),
+        (tarfile.is_tarfile, _in_tar),
+    ):
+        if is_one(path):
+            return items_of
+    raise UserError(f"{path}: neither a folder, a zip, a tar nor an HDF5 file of pictures")
 
 
-def _folder(path: Path, exclude: Excluded) -> Source:
-    files = [file for file in walk_images(path) if str(file) not in exclude]
-    items = (Item(str(p), p.relative_to(path).as_posix(), p.read_bytes) for p in files)
-    return Source(len(files), items)
-
-
-def _check_size(size: int) -> None:
-    if size > LARGEST_FILE:
-        raise ValueError("too large for a photograph")
-
-
-def _zip(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Source:
+def _count(path: Path, items_of: Callable, exclude: Excluded) -> int:
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise UserError(f"{path}: a damaged zip ({error})") from error
-
-    def beginning(info: zipfile.ZipInfo) -> bytes:
-        try:
-            with archive.open(info) as member:
-                return member.read(BEGINNING)
-        except Exception:  # damaged, encrypted, or of a method that is not known
-            return b""
-
-    members = [
-        info
-        for info in archive.infolist()
-        if not info.is_dir() and wanted(info.filename, partial(beginning, info))
-    ]
-
-    def read(info: zipfile.ZipInfo) -> bytes:
-        _check_size(info.file_size)
-        return archive.read(info)
-
-    items = (Item(f"{path}: {i.filename}", i.filename, lambda i=i: read(i)) for i in members)
-    return Source(len(members), items)
+        count = sum(1 for _ in items_of(path, exclude))
+    except (*_DAMAGED, NotImplementedError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: a damaged archive ({error})") from error
+    if count == 0:
+        raise no_picture(path)
+    return count
 
 
-def _tar(path: Path, wanted: Callable[[str, Callable[[], bytes]], bool]) -> Source:
-    def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-        for m in archive:
-            if m.isfile():
-                member = archive.extractfile(m)
-                if wanted(m.name, lambda member=member: member.read(BEGINNING)):
-                    yield m
-
-    def read(archive: tarfile.TarFile, m: tarfile.TarInfo) -> bytes:
-        _check_size(m.size)
-        return archive.extractfile(m).read()
-
-    def items() -> Iterator[Item]:
-        with tarfile.open(path) as archive:
-            for m in members(archive):
-                name = f"{path}: {m.name}"
-                yield Item(name, m.name, lambda m=m: read(archive, m))
-
-    try:
-        with tarfile.open(path) as archive:
-            count = sum(1 for _ in members(archive))
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{path}: a damaged tar ({error})") from error
-    return Source(count, items())
+def _in_folder(path: Path, exclude: Excluded) -> Iterator[Item]:
+    for file in walk_images(path):
+        if str(file) not in exclude:
+            yield Item(str(file), file.relative_to(path).as_posix(), file.read_bytes)
 
 
-def _hdf5(path: Path, exclude: Excluded) -> Source:
+def _in_zip(path: Path, exclude: Excluded) -> Iterator[Item]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                opened = partial(archive.open, info)
+                yield from _member(path, info.filename, info.file_size, opened, exclude)
+        tell_heic(path, archive.namelist())
+
+
+def _in_tar(path: Path, exclude: Excluded) -> Iterator[Item]:
+    with tarfile.open(path) as archive:
+        for info in archive:
+            if info.isfile():
+                opened = partial(archive.extractfile, info)
+                yield from _member(path, info.name, info.size, opened, exclude)
+        tell_heic(path, archive.getnames())
+
+
+def _member(
+    path: Path, name: str, size: int, opened: Callable[[], BinaryIO], exclude: Excluded
+) -> Iterator[Item]:
+    """The member of an archive, if it is a picture that is wanted."""
+
+    def read() -> bytes:
+        if size > LARGEST_FILE:
+            raise ValueError("too large for a photograph")
+        return opened().read()
+
+    if is_picture(name, opened) and name not in exclude:
+        yield Item(f"{path}: {name}", name, read)
+
+
+def _in_hdf5(path: Path, exclude: Excluded) -> Iterator[Item]:
     """All uint8 data sets (N, H, W, 3) of the file, less the pictures named in `exclude`.
 
     The names of those in `x_img` are in `x_names`, as `jigsaw/to_hdf5.py` writes them.
     """
-    file = open_hdf5(path, sizes=False)
-    found: list[tuple[h5py.Dataset, Sequence[int]]] = []
-
-    def look(_: str, item) -> None:
-        shape = getattr(item, "shape", ())
-        if len(shape) == 4 and shape[3] == 3 and item.dtype == np.uint8:
-            found.append((item, _rows(path, file, item, exclude)))
-
-    file.visititems(look)
-    items = (
-        Item(f"{path}: {member}", member, lambda data=data, row=row: data[row])
-        for data, rows in found
-        for row in rows
-        for member in [f"{data.name[1:].replace('/', '.')}[{row}]"]
-    )
-    return Source(sum(len(rows) for _, rows in found), items)
+    with open_hdf5(path, sizes=False) as file:
+        names: list[str] = []
+        file.visit(names.append)
+        for name in names:
+            data = file[name]
+            shape = getattr(data, "shape", ())
+            if len(shape) == 4 and shape[3] == 3 and data.dtype == np.uint8:
+                for row in _rows(path, data, exclude):
+                    member = f"{name.replace('/', '.')}[{row}]"
+                    yield Item(f"{path}: {member}", member, partial(data.__getitem__, row))
 
 
-def _rows(path: Path, file: h5py.File, data: h5py.Dataset, exclude: Excluded) -> Sequence[int]:
+def _rows(path: Path, data: h5py.Dataset, exclude: Excluded) -> Sequence[int]:
     """The rows of pictures that are not in `exclude`."""
     if not exclude:
         return range(len(data))
-    names = file.get(f"{data.name.removesuffix('_img')}_names")
+    names = data.file.get(f"{data.name.removesuffix('_img')}_names")
     if not isinstance(names, h5py.Dataset) or names.shape != (len(data),):
         raise UserError(
             f"{path}: does not name the pictures in '{data.name[1:]}', so that none can be left "

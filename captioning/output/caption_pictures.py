@@ -45,7 +45,10 @@ def _encoded(encoder: Encoder, paths: Sequence[Path], few: int, *, grid: bool) -
     size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
     square = encoder.preprocessing.square
     for read, pixels, unreadable in decode_batches(
-        paths, encoder.preprocessing.size, size, square_of=lambda path: square
+        [(path, path) for path in paths],
+        encoder.preprocessing.size,
+        size,
+        square_of=lambda path: square,
     ):
         if not read:
             features = None

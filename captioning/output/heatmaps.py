@@ -1,29 +1,22 @@
 """Where a grid decoder looks: a picture with a heat map under each word of its caption."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder
-from captioning.images.reading import load_rgb, load_thumbnail
-from captioning.output.sheets import save_sheet
+from captioning.images.reading import UnreadableImage, load_rgb
+from captioning.output.captions import Captioned
+from captioning.output.sheets import cell, save_sheet, thumbnail
 
-CELL, GAP, LINE, COLUMNS = 224, 12, 24, 6  # pixels, and pictures in a row
+CELL, COLUMNS = 224, 6  # pixels, and pictures in a row
 WARM = np.array([255.0, 110.0, 0.0])
-
-
-class Attended(NamedTuple):
-    """A picture's file, the words of its caption, and a map (h, w) for each, which sums to 1."""
-
-    path: Path
-    words: list[str]
-    maps: np.ndarray
 
 
 def check_looks(model: keras.Model, model_path: str | Path) -> None:
@@ -35,10 +28,13 @@ def check_looks(model: keras.Model, model_path: str | Path) -> None:
         )
 
 
-def attend(model: keras.Model, encoder: Encoder, path: str | Path, caption: str) -> Attended:
-    """Tell for each word of a picture's `caption` how the model weighed the grid's vectors.
+def attend(model: keras.Model, encoder: Encoder, path: str | Path, caption: str) -> np.ndarray:
+    """How the model weighed the grid's vectors for each word of a picture's `caption`.
 
     For the Transformer that is the mean over the heads of its last block.
+
+    Returns:
+        A map (h, w) for each word, which sums to 1.
 
     Raises:
         UserError: the model looks at no grid, or the file gives no picture (`UnreadableImage`).
@@ -48,41 +44,29 @@ def attend(model: keras.Model, encoder: Encoder, path: str | Path, caption: str)
     features = encoder.encode_few(pixels[None], grid=True)
     tokens = np.array([model.vocabulary.encode(caption)])
     weights = model.attention({"features": features, "tokens": tokens[:, :-1]})
-    words = caption.split()
     side = math.isqrt(model.positions)
-    maps = keras.ops.convert_to_numpy(weights)[0, : len(words)].reshape(-1, side, side)
-    return Attended(Path(path), words, maps)
+    return keras.ops.convert_to_numpy(weights)[0, : len(caption.split())].reshape(-1, side, side)
 
 
-def draw(results: Sequence[Attended], output: str | Path) -> None:
+def draw(
+    model: keras.Model, encoder: Encoder, results: Sequence[Captioned], output: str | Path
+) -> None:
     """Write one PNG: each picture and its caption, then the picture once a word, lit by its map.
 
     The brightest spot is always the map's largest weight, which is written beside the word; where
-    the map is even, the picture is lit evenly.
+    the map is even, the picture is lit evenly. A picture that has gone meanwhile is left grey.
     """
-    columns = min(COLUMNS, 1 + max(len(attended.words) for attended in results))
-    pictures = [load_thumbnail(attended.path, CELL) for attended in results]
-    heights = [LINE + picture.height + GAP for picture in pictures]  # of a row
-    rows = [-(-(1 + len(attended.words)) // columns) for attended in results]
-    height = sum(LINE + n * row for n, row in zip(rows, heights, strict=True))
-    sheet = Image.new("RGB", (columns * (CELL + GAP) + GAP, height), "white")
-    canvas, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
-    top = 0
-    for attended, picture, used, row in zip(results, pictures, rows, heights, strict=True):
-        canvas.text(
-            (GAP, top + 2), f"{attended.path.name}: {' '.join(attended.words)}", "black", font
-        )
-        cells = [(picture, "")] + [
-            (lit(picture, weights), f"{word}  {weights.max():.2f}")
-            for word, weights in zip(attended.words, attended.maps, strict=True)
-        ]
-        for number, (cell, text) in enumerate(cells):
-            left = GAP + number % columns * (CELL + GAP)
-            down = top + LINE + number // columns * row
-            canvas.text((left, down + 2), text, "black", font)
-            sheet.paste(cell, (left, down + LINE))
-        top += LINE + used * row
-    save_sheet(sheet, output)
+    rows = []
+    for path, caption, *_ in results:
+        picture = thumbnail(path, CELL)
+        cells = [cell(picture, [(caption, "black"), (path.name, "dimgray")], CELL)]
+        with contextlib.suppress(UnreadableImage):
+            maps = attend(model, encoder, path, caption)
+            for word, weights in zip(caption.split(), maps, strict=True):
+                texts = [(f"{word}  {weights.max():.2f}", "black")]
+                cells.append(cell(lit(picture, weights), texts, CELL))
+        rows += [cells[first : first + COLUMNS] for first in range(0, len(cells), COLUMNS)]
+    save_sheet(rows, output)
 
 
 def lit(picture: Image.Image, weights: np.ndarray) -> Image.Image:

@@ -1,18 +1,54 @@
-"""Sheets of pictures: PNGs of ours, which are told from the photographs of a user."""
+"""Thumbnails, and sheets of them: PNGs of ours, which are told from the photographs of a user."""
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from captioning.cli import UserError
 from captioning.files import atomic_path
+from captioning.images.reading import UnreadableImage, load_thumbnail
 
 MARK = "sheet of captioned pictures"  # what a sheet's PNG has as "Software"
+GAP, LINE, LETTER = 16, 21, 9  # pixels: between cells, of a line's height, of a letter's width
 
 
-def save_sheet(sheet: Image.Image, path: str | Path) -> None:
-    """Write a sheet as PNG, marked as one."""
+def thumbnail(path: Path | None, longest: int) -> Image.Image:
+    """A picture, its longer side at most `longest`; a grey one where there is none any more."""
+    try:
+        if path is not None:
+            return load_thumbnail(path, longest)
+    except UnreadableImage:
+        pass
+    blank = Image.new("RGB", (longest, longest * 3 // 4), "#eeeeee")
+    ImageDraw.Draw(blank).text((GAP, GAP), "no picture", "#555555", ImageFont.load_default(17))
+    return blank
+
+
+def cell(picture: Image.Image, texts: Sequence[tuple[str, str]], width: int) -> Image.Image:
+    """A picture of that width or less, with texts beneath, each with its colour."""
+    lines = [
+        (line, colour) for text, colour in texts for line in textwrap.wrap(text, width // LETTER)
+    ]
+    found = Image.new("RGB", (width, picture.height + LINE * len(lines)), "white")
+    found.paste(picture, ((width - picture.width) // 2, 0))
+    draw, font = ImageDraw.Draw(found), ImageFont.load_default(17)
+    for number, (line, colour) in enumerate(lines):
+        draw.text((0, picture.height + LINE * number), line, colour, font)
+    return found
+
+
+def save_sheet(rows: Sequence[Sequence[Image.Image]], path: str | Path) -> None:
+    """Write rows of cells as one PNG, marked as a sheet."""
+    heights = [max(image.height for image in row) + GAP for row in rows]
+    width = max(sum(image.width + GAP for image in row) for row in rows) + GAP
+    sheet, top = Image.new("RGB", (width, sum(heights) + GAP), "white"), GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, image in enumerate(row):
+            sheet.paste(image, (GAP + column * (image.width + GAP), top))
+        top += height
     about = PngInfo()
     about.add_text("Software", MARK)
     with atomic_path(path) as temporary:

@@ -23,18 +23,17 @@ def look(folder: Path) -> dict[Path, State]:
     Raises:
         UserError: there is no such folder.
     """
-    while True:
-        states = {}
-        try:
-            for path in walk_images(folder, skip_closed=True):
-                with contextlib.suppress(OSError):  # gone, or a link to nothing or to itself
-                    file = path.stat()
-                    states[path] = (file.st_ino, file.st_size, file.st_mtime_ns)
-            return states
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if not folder.is_dir():
-                raise UserError(f"{folder}: is no folder, or not any more") from error
-            # Else a sub-folder has gone meanwhile: look again.
+    states = {}
+    try:
+        for path in walk_images(folder, skip_closed=True):
+            with contextlib.suppress(OSError):  # gone, or a link to nothing or to itself
+                file = path.stat()
+                states[path] = (file.st_ino, file.st_size, file.st_mtime_ns)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: is no folder, or not any more") from error
+        # Else a sub-folder has gone meanwhile; the next look sees the rest.
+    return states
 
 
 def appearing(folder: Path, known: dict[Path, State]) -> Iterator[str]:
@@ -48,17 +47,14 @@ def appearing(folder: Path, known: dict[Path, State]) -> Iterator[str]:
     Raises:
         UserError: the folder is gone.
     """
-    since: dict[Path, tuple[State, float]] = {}
+    known = dict(known)
+    since: dict[tuple[Path, State], float] = {}  # when each was first seen as it is
     while True:
-        states, now = look(folder), time.monotonic()
-        known = {path: state for path, state in known.items() if path in states}
-        before, since = since, {}
-        for path, state in states.items():
-            if known.get(path) == state:
-                continue
-            same = path in before and before[path][0] == state
-            since[path] = before[path] if same else (state, now)
-            if now - since[path][1] >= STEADY:
+        now = time.monotonic()
+        new = {seen for seen in look(folder).items() if known.get(seen[0]) != seen[1]}
+        since = {seen: since.get(seen, now) for seen in sorted(new)}
+        for (path, state), first in since.items():
+            if now - first >= STEADY:
                 known[path] = state
                 yield str(path)
         time.sleep(LOOK)

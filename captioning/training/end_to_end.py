@@ -117,18 +117,19 @@ def validation_loss(
     Raises:
         UserError: no image can be read.
     """
-    owner, wanted = {path: image_id for image_id, path in images.items()}, encoder.preprocessing
+    wanted = encoder.preprocessing
     ids: list[str] = []
     rows = []
-    together = min(TOGETHER, len(owner))
+    together = min(TOGETHER, len(images))
     for read, pixels, _ in decode_batches(
-        list(owner), wanted.size, together, square_of=lambda path: wanted.square
+        list(images.items()), wanted.size, together, square_of=lambda path: wanted.square
     ):
         if read:
-            ids += [owner[path] for path in read]
+            ids += read
             rows.append(encoder.encode(pixels, together, grid=decoder.grid))
     if not rows:
-        raise UserError(f"{next(iter(owner))}: like all images that validate, it cannot be read")
+        first = next(iter(images.values()))
+        raise UserError(f"{first}: like all images that validate, it cannot be read")
     features = Features(ids, np.concatenate(rows), encoder.info)
     batches = CaptionBatches(
         features, captions, ids, decoder.vocabulary, batch_size=128, keep_unknown=keep_unknown

@@ -39,12 +39,11 @@ class ImageBatches:
 
     def __post_init__(self) -> None:
         repeats = self.repeats or dict.fromkeys(self.images, 1)
-        self.owner = {path: image_id for image_id, path in self.images.items()}
-        self.paths = [path for path, one in self.owner.items() for _ in range(repeats[one])]
+        self.shown = [one for one in self.images.items() for _ in range(repeats[one[0]])]
 
     def __len__(self) -> int:
         """Steps of an epoch."""
-        return -(-len(self.paths) // self.batch_size)
+        return -(-len(self.shown) // self.batch_size)
 
     def epoch(
         self, epoch: int, whole: bool = False
@@ -60,9 +59,9 @@ class ImageBatches:
         """
         random = np.random.default_rng((self.seed, epoch))
         colour = np.random.default_rng((self.seed, epoch, 1))
-        paths = list(self.paths)
-        random.shuffle(paths)
-        looks = iter(random.integers(1 if whole else 3, size=len(paths)))  # 0: the whole
+        shown = list(self.shown)
+        random.shuffle(shown)
+        looks = iter(random.integers(1 if whole else 3, size=len(shown)))  # 0: the whole
         seen: Counter[Path] = Counter()
         unreadable: list[str] = []
 
@@ -73,14 +72,14 @@ class ImageBatches:
             return view(number, path.name, self.preprocessing.square, self.least_area)
 
         for read, pixels, errors in decode_batches(
-            paths, self.preprocessing.size, self.batch_size, square_of=square_of
+            shown, self.preprocessing.size, self.batch_size, square_of=square_of
         ):
             unreadable += map(str, errors)
             if not read:
                 continue
             chosen: list[list[int]] = []
-            for path in read:
-                own = self.captions[self.owner[path]]
+            for image_id in read:
+                own = self.captions[image_id]
                 order = np.resize(random.permutation(len(own)), self.per_image)
                 chosen += [own[number] for number in order]
             longest = max(map(len, chosen)) - 1
@@ -90,9 +89,9 @@ class ImageBatches:
             if self.colour_jitter:
                 pixels = jitter(pixels, colour)
             yield {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
-        if 2 * len(unreadable) > len(paths):
+        if 2 * len(unreadable) > len(shown):
             raise UserError(
-                f"{len(unreadable)} of {len(paths)} images could not be read, the first: "
+                f"{len(unreadable)} of {len(shown)} images could not be read, the first: "
                 f"{unreadable[0]}"
             )
         with tqdm.external_write_mode():
@@ -118,7 +117,7 @@ def train_epoch(
 ) -> None:
     """Train on what is `passed` of an epoch of `batches`, a row of the run."""
     run.model.reset_metrics()
-    with run.row(f"epoch {epoch + 1}", len(batches), len(batches.paths)):
+    with run.row(f"epoch {epoch + 1}", len(batches), len(batches.shown)):
         for number, (inputs, targets) in enumerate(passed, start=1):
             # The metrics are means since the reset.
             logs = run.model.train_on_batch(inputs, targets, return_dict=True)

@@ -8,9 +8,8 @@ is executed. `.safetensors` and `.npz` hold arrays and nothing else.
 """
 
 import io
-import json
-import math
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -19,39 +18,23 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from ml_dtypes import bfloat16
+from safetensors.numpy import load_file
 
 from captioning.cli import UserError
-from captioning.untrusted.pickles import SafeUnpickler
+from captioning.untrusted.pickles import LEGACY_MAGIC, SafeUnpickler
 
 # All tensors together may be so many times the file, or these bytes: some share their numbers.
 _LARGEST_EXPANSION, _SMALL = 4, 1 << 26
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_STORAGE_TYPES = {
-    "DoubleStorage": np.dtype("<f8"),
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-}
-
-
-_BFLOAT16 = np.dtype(bfloat16)
-_STORAGE_TYPES["BFloat16Storage"] = _BFLOAT16
-_SAFETENSORS_TYPES = {
-    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": _BFLOAT16,
-    "I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "I16": np.dtype("<i2"), "I8": np.dtype("i1"),
-    "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
-}  # fmt: skip
-# Packages whose objects lie beside the tensors in public checkpoints.
-_HARMLESS = {
-    "argparse", "classy_vision", "collections", "datetime", "lightly", "lightning",
-    "lightning_fabric", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "pl_bolts", "solo",
-    "timm", "torch", "torchvision", "typing", "vissl", "yacs",
-}  # fmt: skip
+_STORAGES = ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool", "BFloat16")
+_NUMBERS = ("<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?", bfloat16)
+# What lies beside the tensors in public checkpoints: objects of frameworks, and Python's own
+# containers and codecs, as old pickles spell them.
+_HARMLESS = re.compile(
+    r"(argparse|classy_vision|collections|datetime|lightly|lightning|lightning_fabric|numpy"
+    r"|omegaconf|pathlib|pytorch_lightning|pl_bolts|solo|timm|torch|torchvision|typing|vissl|yacs)"
+    r"\..*|(builtins|__builtin__)\.(set|frozenset|slice|complex|bytearray|object)"
+    r"|_codecs\.encode|copy_?reg\._reconstructor"
+)
 
 
 class _Inert(dict):
@@ -92,14 +75,6 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps)
 
 
-# Python's own containers and codecs, as old pickles spell them.
-_PLAIN = {
-    *((module, name) for module in ("builtins", "__builtin__")
-      for name in ("set", "frozenset", "slice", "complex", "bytearray", "object")),
-    ("_codecs", "encode"), ("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor"),
-}  # fmt: skip
-
-
 class _TorchUnpickler(SafeUnpickler):
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="latin-1")
@@ -109,17 +84,9 @@ class _TorchUnpickler(SafeUnpickler):
         """No object that stands for one of a framework takes its state."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return _new_dict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Tensor
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda tensor, *_: tensor
-        if (module, name) == ("torch._tensor", "_rebuild_from_type_v2"):
-            return _rebuild_from_type
-        if module == "torch" and name in _STORAGE_TYPES:
-            return _STORAGE_TYPES[name]
-        if module.partition(".")[0] in _HARMLESS or (module, name) in _PLAIN:
+        if (module, name) in _TENSORS:
+            return _TENSORS[module, name]
+        if _HARMLESS.fullmatch(f"{module}.{name}"):
             return _Inert
         raise UserError(f"refused, because this checkpoint asks for '{module}.{name}'")
 
@@ -141,11 +108,16 @@ def _new_dict(*arguments: list) -> dict:
     return filled
 
 
-def _rebuild_from_type(rebuild: Any, _kind: Any, arguments: tuple, _state: Any) -> _Tensor:
-    """A parameter or a tensor of a derived class, as a tensor."""
-    if rebuild is not _Tensor:
-        raise pickle.UnpicklingError("a tensor made in an unknown way")
-    return _Tensor(*arguments)
+_TENSORS = {
+    ("collections", "OrderedDict"): _new_dict,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    ("torch._tensor", "_rebuild_from_type_v2"): lambda _rebuild, _kind, made, *_: _Tensor(*made),
+    **{
+        ("torch", f"{name}Storage"): np.dtype(kind)
+        for name, kind in zip(_STORAGES, _NUMBERS, strict=True)
+    },
+}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
@@ -159,17 +131,22 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     with open(path, "rb") as file:
         try:
-            return _read(file, path.suffix, path.stat().st_size)
+            tensors = _read(file, path)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except Exception as error:  # a damaged pickle or zip fails anywhere, with any exception
             raise UserError(f"{path}: not a readable checkpoint ({error!s:.200})") from error
+    return {
+        name: array.astype(np.float32) if array.dtype == bfloat16 else array
+        for name, array in tensors.items()
+    }
 
 
-def _read(file: BinaryIO, suffix: str, size: int) -> dict[str, np.ndarray]:
-    if suffix == ".safetensors":
-        return _read_safetensors(file)
-    if suffix == ".npz":
+def _read(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
+    size = path.stat().st_size
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix == ".npz":
         return _read_npz(file, size)
     loaded = _read_zip(file, size) if zipfile.is_zipfile(file) else _read_legacy(file, size)
     if not isinstance(loaded, dict):
@@ -178,7 +155,7 @@ def _read(file: BinaryIO, suffix: str, size: int) -> dict[str, np.ndarray]:
     if sum(view.nbytes for view in views.values()) > _most(size):
         raise ValueError("its tensors repeat their numbers without bound")
     # Those that lie in one piece in the file are not copied.
-    return {name: _plain(np.asarray(view, order="C")) for name, view in views.items()}
+    return {name: np.asarray(view, order="C") for name, view in views.items()}
 
 
 def _most(size: int) -> int:
@@ -200,62 +177,26 @@ def _tensors(
             yield from _tensors(value, visited, f"{prefix}{key}.")
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
-    """bfloat16 as float32; everything else as it is."""
-    if array.dtype != _BFLOAT16:
-        return array
-    return array.astype(np.float32)
-
-
-def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
-    (length,) = struct.unpack("<Q", file.read(8))
-    if length > 100 << 20:  # the format's own limit
-        raise ValueError("no safetensors header")
-    header = json.loads(file.read(length))
-    data = np.frombuffer(file.read(), np.uint8)
-    arrays, taken = {}, 0
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype, (begin, end) = _SAFETENSORS_TYPES[entry["dtype"]], entry["data_offsets"]
-        if not 0 <= begin <= end <= len(data):
-            raise ValueError("a tensor reaches outside the file")
-        if end - begin != math.prod(entry["shape"]) * dtype.itemsize:
-            raise ValueError("a tensor's size is not its shape's")
-        taken += end - begin
-        if taken > len(data):
-            raise ValueError("tensors overlap")
-        flat = np.frombuffer(data[begin:end].tobytes(), dtype)
-        arrays[name] = _plain(flat.reshape(entry["shape"]))
-    return arrays
-
-
 def _read_npz(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
-    """The arrays of numbers in an npz; numpy's own reader trusts what the file claims."""
+    """The arrays of numbers in an npz; numpy's own reader sets aside what an array claims to be."""
     arrays = {}
     with zipfile.ZipFile(file) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > _most(size):
             raise ValueError("it unpacks to far more than it holds")
-        for entry in archive.infolist():
-            with archive.open(entry) as member:
-                version = np.lib.format.read_magic(member)
-                shape, fortran, dtype = _NPY_HEADERS[version](member)
-                if dtype.kind in "biuf":
-                    flat = np.frombuffer(member.read(), dtype)
-                    order = "F" if fortran else "C"
-                    arrays[entry.filename.removesuffix(".npy")] = flat.reshape(shape, order=order)
+        for name in archive.namelist():
+            member = io.BytesIO(archive.read(name))
+            np.lib.format.read_magic(member)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+            if dtype.kind in "biuf":
+                flat = np.frombuffer(member.read(), dtype)
+                order = "F" if fortran else "C"
+                arrays[name.removesuffix(".npy")] = flat.reshape(shape, order=order)
     return arrays
-
-
-_NPY_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Any:
     file.seek(0)
-    if _TorchUnpickler(file).load() != _LEGACY_MAGIC:
+    if _TorchUnpickler(file).load() != LEGACY_MAGIC:
         raise ValueError("no checkpoint by its first bytes")
     for _ in range(2):  # protocol version, sizes of the writer's C types
         _TorchUnpickler(file).load()

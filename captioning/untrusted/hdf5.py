@@ -45,6 +45,8 @@ def why_not(path: str | Path, error: Exception) -> str:
         if os.access(path, os.R_OK):
             return "is open in another program, which is writing it; wait until that has closed it"
         return "may not be read; give yourself the permission"
+    if getattr(error, "errno", None):  # the system's reason, such as too many open files
+        return f"cannot be read: {os.strerror(error.errno)}"
     told = str(error).lower()
     if "already open for write" in told or "swmr" in told or "consistency flag" in told:
         return (
@@ -63,7 +65,6 @@ def check_hdf5(file: h5py.File, *, sizes: bool = True) -> None:
     Raises:
         UserError: names what is wrong, and where; not the file.
     """
-
     links = []
     file.visititems_links(lambda name, link: links.append((name, link)))
     for name, link in links:

@@ -2,26 +2,26 @@
 
 The file is a zip of a description in JSON and the weights in HDF5. The description names classes
 and functions, which Keras looks up and calls: most advisories about Keras are about what a file can
-reach that way, `safe_mode` or not (SECURITY.md lists them). So a file may name nothing but one of
-our own models and, for a run to be resumed, its optimizer; and it may not claim a network larger
-than the weights that it brings.
+reach that way, `safe_mode` or not. So a file may name nothing but one of our own models, and it may
+not claim a network larger than the weights that it brings. How it was compiled is not looked at.
 """
 
 import io
 import json
 import math
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
+import numpy as np
 
 from captioning.cli import UserError
+from captioning.files import plain_entries
 from captioning.first_values import assembled
-from captioning.text import LONGEST_CAPTION
 from captioning.untrusted.hdf5 import check_hdf5
 
 _WEIGHTS = "model.weights.h5"
@@ -37,127 +37,90 @@ class _Weights(io.BytesIO):
         return _WEIGHTS
 
 
-def check_keras_file(
-    path: Path, known: Collection[str], what: str
-) -> tuple[type[keras.Model], dict[str, Any], _Weights, int]:
-    """Refuse what is none of our `known` registered classes, or claims what it does not hold.
-
-    Messages say what it should be: a `what` of this project.
-
-    Returns the class, its arguments, the weights in HDF5, and how many numbers these are.
-
-    Raises:
-        UserError: says what is wrong.
-    """
-    try:
-        with open(path, "rb") as opened, zipfile.ZipFile(opened) as archive:
-            _check_members(path, archive)
-            config = json.loads(archive.read("config.json"))
-            registered, name = config.get("registered_name"), config["class_name"]
-            # Keras goes by the first, but takes names such as "__numpy__" in a way of their own.
-            if registered not in known or registered.rpartition(">")[2] != name:
-                raise UserError(
-                    f"{path}: refused, because it holds a '{name}', not a {what} "
-                    "of this project; foreign layers and code are not loaded"
-                )
-            arguments = config["config"]
-            for name in _classes(arguments, config.get("compile_config")):
-                raise UserError(f"{path}: refused, because it names '{name}'")
-            _check_record(path, arguments)
-            weights = _Weights(archive.read(_WEIGHTS))
-        with h5py.File(weights, "r") as file:
-            check_hdf5(file)
-            sizes: list[int] = []
-            file.visititems(lambda _, item: sizes.append(math.prod(getattr(item, "shape", ()))))
-        depths = [part.get("depth", 1) for part in (arguments, *arguments.get("members", []))]
-        if not all(type(depth) is int and depth > 0 for depth in depths):
-            raise UserError(f"{path}: refused, because a number of blocks in it is none")
-        if sum(depths) > len(sizes):
-            raise UserError(f"{path}: refused, because it claims more blocks than it holds")
-    except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except Exception as error:  # whatever a damaged archive makes zipfile, json or h5py say
-        raise UserError(f"{path}: not a Keras model file, or damaged") from error
-    return keras.saving.get_registered_object(registered), arguments, weights, sum(sizes)
-
-
-def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    for entry in archive.infolist():
-        if entry.filename not in _MEMBERS:
-            raise UserError(f"{path}: refused, because it brings a file '{entry.filename}'")
-        limit = max(_LARGEST_EXPANSION * entry.compress_size, _LARGEST_CONFIG)
-        if entry.file_size > (limit if entry.filename == _WEIGHTS else _LARGEST_CONFIG):
-            raise UserError(f"{path}: refused, because {entry.filename} in it is too large")
-
-
-def _classes(arguments: Any, compiled: Any) -> Iterator[str]:
-    """What a description names beyond the data types of layers and the optimizers."""
-    waiting = [arguments, compiled]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting += part
-        elif isinstance(part, dict):
-            waiting += part.values()
-            if "class_name" in part and not _is_harmless(part):
-                yield f"{part.get('module')}.{part['class_name']}"
-
-
-def _is_harmless(part: dict[str, Any]) -> bool:
-    name, place = part["class_name"], part.get("module")
-    if (part.get("registered_name"), name) == ("captioning>AdamW", "AdamW"):
-        return True
-    if part.get("registered_name") not in (None, name):  # Keras would go by this one
-        return False
-    if place == "keras":
-        return name == "DTypePolicy"
-    # A class, because Keras takes names such as "function" and "__lambda__" in a way of their own.
-    optimizers = {
-        "keras.optimizers": keras.optimizers,
-        "keras.optimizers.schedules": keras.optimizers.schedules,
-    }
-    return isinstance(getattr(optimizers.get(place), name, None), type)
-
-
-def _check_record(path: Path, arguments: dict[str, Any]) -> None:
-    """The arguments of a decoder that later code goes by."""
-    if "max_length" not in arguments:  # a puzzle solver, or what cannot be built
-        return
-    if not arguments.get("words"):
-        raise UserError(
-            f"{path}: carries no vocabulary, so that nobody can tell its words; "
-            "train it again with 2_train_IC_model.py"
-        )
-    longest, encoder = arguments["max_length"], arguments.get("encoder") or {}
-    if not isinstance(longest, int) or not 2 <= longest <= LONGEST_CAPTION:
-        raise UserError(f"{path}: refused, because its captions are {longest!r:.20} words long")
-    plain = str | int | float | None
-    if not all(isinstance(value, plain) for value in encoder.values()):
-        raise UserError(f"{path}: its record of the encoder is damaged")
-
-
 def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.Model:
-    """Load a `.keras` file after a look at what it says it is: of a class that is `known`, or not.
+    """Load a `.keras` file of a registered class that is `known`, after a look at what it says.
 
     Nothing from the file is executed. Messages say what it should be: a `what` of this project.
 
     Raises:
         UserError: damaged, or another thing.
     """
-    model_class, arguments, weights, held = check_keras_file(path, known, what)
-
-    def fill(model: keras.Model) -> None:
-        claimed = model.count_params()  # which costs no memory yet
-        if claimed > held:
-            raise UserError(
-                f"{path}: refused, because its network has {claimed} numbers and it holds {held}"
-            )
-        model.load_weights(weights)
-
     try:
-        return assembled(partial(model_class.from_config, arguments), fill)
+        model_class, arguments, weights, held = _read(path, known, what)
+
+        def fill(model: keras.Model) -> None:
+            claimed = model.count_params()  # which costs no memory yet
+            if claimed > held:
+                raise UserError(
+                    f"refused, because its network has {claimed} numbers and it holds {held}"
+                )
+            model.load_weights(weights)
+
+        model = assembled(partial(model_class.from_config, arguments), fill)
     except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except Exception as error:  # Keras raises by where in the file it stumbles
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # zipfile, json, h5py and Keras raise by where they stumble
         first = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: cannot be loaded as a {what} ({first:.200})") from error
+        raise UserError(f"{path}: not the file of a {what}, or damaged ({first:.200})") from error
+    check_finite(model, path)
+    return model
+
+
+def _read(
+    path: Path, known: Collection[str], what: str
+) -> tuple[type[keras.Model], dict[str, Any], _Weights, int]:
+    """The class that a file is of, its arguments, the weights in HDF5, and how many these are."""
+    with open(path, "rb") as opened, zipfile.ZipFile(opened) as archive:
+        for entry in archive.infolist():
+            if entry.filename not in _MEMBERS:
+                raise UserError(f"refused, because it brings a file '{entry.filename}'")
+            limit = _LARGEST_CONFIG
+            if entry.filename == _WEIGHTS:
+                limit = max(_LARGEST_EXPANSION * entry.compress_size, limit)
+            if entry.file_size > limit:
+                raise UserError(f"refused, because {entry.filename} in it is too large")
+        config = json.loads(archive.read("config.json"))
+        registered, name = config.get("registered_name"), config["class_name"]
+        # Keras goes by the first, but takes names such as "__numpy__" in a way of their own.
+        if registered not in known or registered.rpartition(">")[2] != name:
+            raise UserError(
+                f"refused, because it holds a '{name}', not a {what} of this project; foreign "
+                "layers and code are not loaded"
+            )
+        weights, sizes = _Weights(archive.read(_WEIGHTS)), []
+    arguments = config["config"]
+    _check_names(arguments)
+    if "words" in arguments:  # a decoder
+        arguments["encoder"] = plain_entries(arguments.get("encoder"))
+    with h5py.File(weights, "r") as file:
+        check_hdf5(file)
+        file.visititems(lambda _, item: sizes.append(math.prod(getattr(item, "shape", ()))))
+    depths = [part.get("depth", 1) for part in (arguments, *arguments.get("members", []))]
+    if not all(type(depth) is int and depth > 0 for depth in depths) or sum(depths) > len(sizes):
+        raise UserError(f"refused, because it claims {depths!r:.40} blocks and does not hold them")
+    return keras.saving.get_registered_object(registered), arguments, weights, sum(sizes)
+
+
+def _check_names(part: Any) -> None:
+    """A description may name nothing beyond the data types of layers."""
+    if isinstance(part, dict):
+        names = tuple(part.get(key) for key in ("module", "class_name", "registered_name"))
+        if "class_name" in part and names != ("keras", "DTypePolicy", None):
+            raise UserError(f"refused, because it names '{names[0]}.{names[1]}'")
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else ():
+        _check_names(inner)
+
+
+def check_finite(model: keras.Model, path: str | Path) -> None:
+    """Refuse weights that are not finite: no feature and no word would be, either.
+
+    Raises:
+        UserError: there are such; the message names the file that they are from.
+    """
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight.value)).all():
+            raise UserError(
+                f"{path}: its weights are not finite ('{weight.path}'), as a training that "
+                "diverges leaves them; take others, or train again with a lower --learning-rate"
+            )

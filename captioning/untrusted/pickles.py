@@ -20,18 +20,11 @@ import numpy as np
 
 from captioning.cli import UserError
 
-try:
-    from numpy._core import multiarray
-except ImportError:  # numpy 1
-    from numpy.core import multiarray
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # a pickle of this begins what `torch.save` once wrote
 
 
-class KerasTokenizer:
+class KerasTokenizer(dict):
     """Stands for Keras 2's `Tokenizer` in a pickle: its attributes, and none of its code."""
-
-
-class Refused(pickle.UnpicklingError):
-    """The pickle asks for a name that is not on the list."""
 
 
 class _Bounded:
@@ -50,24 +43,16 @@ class _Bounded:
 class SafeUnpickler(pickle._Unpickler):
     """An unpickler without the instructions that no file of ours needs, and that can do harm.
 
-    Derived classes say which names there are (`find_class`) and what `build` does.
+    Derived classes say which names there are (`find_class`), and how `build` gives an object its
+    state.
     """
 
-    # Sets and registered extensions are left out.
-    dispatch: ClassVar[dict] = {
-        code: method
-        for code, method in pickle._Unpickler.dispatch.items()
-        if bytes([code]) not in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.EXT1,
-                                 pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER,
-                                 pickle.READONLY_BUFFER)
-    }  # fmt: skip
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+    for _name in "EMPTY_SET ADDITEMS FROZENSET EXT1 EXT2 EXT4 NEXT_BUFFER READONLY_BUFFER".split():
+        del dispatch[getattr(pickle, _name)[0]]
 
     def __init__(self, file: BinaryIO, **kwargs) -> None:
         super().__init__(_Bounded(file), **kwargs)
-
-    def build(self, instance: Any, state: Any) -> None:
-        """Give an object its state; by default none takes any."""
-        raise pickle.UnpicklingError(f"state for a {type(instance).__name__}")
 
     def _build(self) -> None:
         state = self.stack.pop()
@@ -113,20 +98,6 @@ class SafeUnpickler(pickle._Unpickler):
 _NDARRAY = "numpy.ndarray"  # only ever handed on to `_reconstruct`
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """What pickle protocols 0 to 2 call to spell `bytes`; no other codec is let in."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("bytes in an unexpected encoding")
-    return text.encode("latin-1")
-
-
-def _new_tokenizer(kind: type, base: str, state: None) -> KerasTokenizer:
-    """What pickle protocols 0 and 1 call to make an object; no other class is let in."""
-    if kind is not KerasTokenizer or base != "object":
-        raise pickle.UnpicklingError("an object of an unexpected class")
-    return KerasTokenizer()
-
-
 def _new_dict(*arguments: str) -> dict:
     """An ordered or default dictionary, which are no others here; its items follow."""
     if not all(isinstance(argument, str) for argument in arguments):
@@ -135,7 +106,7 @@ def _new_dict(*arguments: str) -> dict:
 
 
 def _dtype(code: str, align: bool = False, copy: bool = False) -> np.dtype:
-    if not isinstance(code, str) or not re.fullmatch("[biufO][0-9]{1,2}", code):
+    if not isinstance(code, str) or not re.fullmatch("[biufO][0-9]{1,2}|U[0-9]{1,4}", code):
         raise pickle.UnpicklingError(f"numbers of type {code!r:.20}")
     return np.dtype(code, copy=True)
 
@@ -144,7 +115,7 @@ def _reconstruct(kind: str, shape: tuple, code: bytes) -> np.ndarray:
     """What an array is pickled with: an empty one, whose state follows."""
     if kind != _NDARRAY or shape != (0,):
         raise pickle.UnpicklingError("an array of an unexpected class")
-    return multiarray._reconstruct(np.ndarray, (0,), b"b")
+    return np.empty(0, np.int8)
 
 
 def _from_buffer(data: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
@@ -153,7 +124,9 @@ def _from_buffer(data: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.n
     return np.frombuffer(data, dtype).reshape(shape, order=order)
 
 
-def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
+def _scalar(dtype: np.dtype, data: bytes) -> np.generic | str:
+    if isinstance(dtype, np.dtype) and dtype.kind == "U":  # names that were in an array
+        return str(np.frombuffer(data, dtype, 1)[0])
     _check_array((), dtype, data)
     return np.frombuffer(data, dtype)[0]
 
@@ -172,49 +145,55 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _dtype,
     ("collections", "OrderedDict"): _new_dict,
     ("collections", "defaultdict"): _new_dict,
-    ("_codecs", "encode"): _latin1,
-    ("copyreg", "_reconstructor"): _new_tokenizer,
-    ("copy_reg", "_reconstructor"): _new_tokenizer,
+    # What old protocols call to spell bytes and to make an object, which can be a tokenizer only.
+    ("_codecs", "encode"): lambda text, _: text.encode("latin-1"),
+    ("copyreg", "_reconstructor"): lambda *_: KerasTokenizer(),
+    ("copy_reg", "_reconstructor"): lambda *_: KerasTokenizer(),
+    # Only handed on, never called: the factory of a default dictionary, the base of a class.
+    **{
+        (module, name): name
+        for module in ("builtins", "__builtin__")
+        for name in ("int", "long", "float", "bool", "str", "list", "dict", "object")
+    },
 }
 for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
     _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
     _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
-# Only handed on, never called: the factory of a default dictionary, the base of a class.
-for _name in ("int", "long", "float", "bool", "str", "list", "dict", "object"):
-    for _module in ("builtins", "__builtin__"):
-        _ALLOWED[_module, _name] = _name
-for _module in (
-    "keras_preprocessing.text",
-    "keras.preprocessing.text",
-    "keras.src.preprocessing.text",
-    "keras.src.legacy.preprocessing.text",
-    "tf_keras.preprocessing.text",
-    "tf_keras.src.preprocessing.text",
-):
-    _ALLOWED[_module, "Tokenizer"] = KerasTokenizer
+_TOKENIZER = re.compile(r"(keras_|(tf_)?keras(\.src)?(\.legacy)?\.)preprocessing\.text\.Tokenizer")
 
 
 class _Unpickler(SafeUnpickler):
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise Refused(f"{module}.{name}") from None
+        if _TOKENIZER.fullmatch(f"{module}.{name}"):
+            return KerasTokenizer
+        if (module, name) not in _ALLOWED:
+            raise UserError(
+                f"refused, because this pickle asks for '{module}.{name}'; only numpy arrays and "
+                "plain containers are read, so get the file again from a source you trust"
+            )
+        return _ALLOWED[module, name]
 
     def build(self, instance: Any, state: Any) -> None:
         if isinstance(instance, np.dtype):
             if state[1] not in ("<", ">", "=", "|"):
                 raise pickle.UnpicklingError("numbers in an unknown byte order")
-            instance.__setstate__((3, state[1], None, None, None, -1, -1, 0))
+            version, _, *sizes = instance.__reduce__()[2]
+            instance.__setstate__((version, state[1], *sizes))
         elif isinstance(instance, np.ndarray):
             _, shape, dtype, fortran, data = state
             _check_array(shape, dtype, data)
             instance.__setstate__((1, shape, dtype, bool(fortran), bytes(data)))
         elif isinstance(instance, KerasTokenizer) and isinstance(state, dict):
-            vars(instance).update(state)
+            instance.update(state)
         else:
-            super().build(instance, state)
+            raise pickle.UnpicklingError(f"state for a {type(instance).__name__}")
+
+
+_OF_TORCH = (
+    "is a file of torch.save (or np.savez), not of pickle.dump; load it with what wrote it, and "
+    "save a dictionary of numpy arrays with pickle.dump"
+)
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -223,14 +202,24 @@ def load_pickle(path: str | Path) -> Any:
     Raises:
         UserError: the file asks for anything off the allow-list, or is no readable pickle.
     """
+    return load_pickles(path, 1)[0]
+
+
+def load_pickles(path: str | Path, most: int) -> list[Any]:
+    """`load_pickle` of a file that may have up to `most` pickles one behind the other."""
     with open(path, "rb") as file:
         try:
-            return _Unpickler(file).load()
-        except Refused as error:
-            raise UserError(
-                f"{path}: refused, because this pickle asks for '{error}'; only numpy arrays and "
-                "plain containers are read, so get the file again from a source you trust"
-            ) from error
+            if file.read(4) == b"PK\3\4":
+                raise UserError(_OF_TORCH)
+            file.seek(0)
+            found = [_Unpickler(file).load()]
+            if isinstance(found[0], int) and found[0] == LEGACY_MAGIC:
+                raise UserError(_OF_TORCH)
+            while len(found) < most and file.peek(1):
+                found.append(_Unpickler(file).load())
+            return found
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
             raise UserError(
                 f"{path}: not a readable pickle ({type(error).__name__}); "

@@ -23,12 +23,17 @@ def default_sizes(
     crop: int | None = None,
     cell: int | None = None,
     tile: int | None = None,
-) -> tuple[int, int, int]:
-    """Crop, cell and tile, those not given in the paper's proportions: 225, 75, 64 of 256."""
+) -> dict[str, int]:
+    """Sizes of a `Puzzle`, those not given in the paper's proportions: 225, 75, 64 of 256."""
     grid = math.isqrt(tiles)
     if cell is None:
         cell = crop // grid if crop else int(picture_size * 225 / 256 / grid + 0.5)
-    return crop or grid * cell, cell, tile or int(cell * 64 / 75 + 0.5)
+    return {
+        "picture_size": picture_size,
+        "crop_size": crop or grid * cell,
+        "cell_size": cell,
+        "tile_size": tile or int(cell * 64 / 75 + 0.5),
+    }
 
 
 class JigsawCreator(Puzzle):
@@ -50,21 +55,14 @@ class JigsawCreator(Puzzle):
         super().__init__(self.permutations.shape[1], **sizes)
         self.grey_share = grey_share
 
-    def puzzles(
+    def cut(
         self, pictures: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Tiles (B, tiles, t, t, 3), float32, normalised, and permutation numbers (B,), int32.
+        """Tiles (B, tiles, t, t, 3), uint8, and permutation numbers (B,), int32.
 
         `pictures` are uint8 (B, S, S, 3). The tile at place i of a puzzle is that of the cell
         `permutations[number, i]`, cells being counted in reading order.
         """
-        tiles, numbers = self.cut(pictures, random)
-        return normalise(tiles), numbers
-
-    def cut(
-        self, pictures: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """`puzzles` before normalisation: uint8 tiles."""
         count, shift = len(pictures), self.channel_shift
         turned_grey = random.random(count) < self.grey_share
         numbers = random.integers(len(self.permutations), size=count, dtype=np.int32)
@@ -79,11 +77,6 @@ class JigsawCreator(Puzzle):
         for number in np.flatnonzero(turned_grey):
             _turn_grey(tiles[number])
         return tiles, numbers
-
-    def centre_tiles(self, pictures: np.ndarray) -> np.ndarray:
-        """Tiles in their own order and always the same place, uint8 (B, tiles, t, t, 3)."""
-        corners = np.broadcast_to(self.centre_corners()[:, None], (len(pictures), self.tiles, 3, 2))
-        return self._take(pictures, corners)
 
     def _take(self, pictures: np.ndarray, corners: np.ndarray) -> np.ndarray:
         """Tiles (B, tiles, t, t, 3) whose channels have these corners (B, tiles, 3, 2)."""

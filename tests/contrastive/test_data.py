@@ -1,8 +1,7 @@
-"""Folders, archives and HDF5 to squares; the order of batches."""
+"""Pictures of every kind of source, those that cannot be read, and the order of batches."""
 
 import io
 import tarfile
-import zipfile
 from itertools import chain, islice
 from pathlib import Path
 
@@ -11,15 +10,9 @@ import numpy as np
 import pytest
 
 from captioning.cli import UserError
-from contrastive.data import batches, load_pictures
+from contrastive.data import batches, epoch_order, load_pictures
+from tests.conftest import make_zip
 from tests.pretext_tools import encoded, patterns, write_pictures
-
-
-def make_zip(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
 
 
 def make_tar(path: Path, members: dict[str, bytes], mode: str) -> Path:
@@ -40,9 +33,7 @@ def members() -> dict[str, bytes]:
 def test_every_source_gives_the_same_pixels(kind, members, tmp_path):
     path = tmp_path / f"pictures.{kind}"
     if kind == "folder":
-        path.mkdir()
-        for name, content in members.items():
-            (path / name).write_bytes(content)
+        write_pictures(path, 6, 16)
         (path / "notes.txt").write_text("no picture")
     elif kind == "zip":
         make_zip(path, members | {"notes.txt": b"no picture", "__MACOSX/._00.png": b"no"})
@@ -54,18 +45,26 @@ def test_every_source_gives_the_same_pixels(kind, members, tmp_path):
         make_tar(path, members, "w:gz" if kind == "tar.gz" else "w")
     pictures = load_pictures([path], 16)
     np.testing.assert_array_equal(pictures.pixels, patterns(6, 16))
-    assert pictures.labels.tolist() == [-1] * 6
     assert pictures.unreadable == []
 
 
 def test_several_sources_size_limit_and_exclusion(members, tmp_path):
-    write_pictures(tmp_path / "folder", 5)
+    folder = write_pictures(tmp_path / "folder", 5)
     archive = make_zip(tmp_path / "more.zip", members)
-    assert load_pictures([tmp_path / "folder", archive], 8).pixels.shape == (11, 8, 8, 3)
-    assert len(load_pictures([tmp_path / "folder", archive], 8, limit=7).pixels) == 7
-    without = load_pictures([tmp_path / "folder"], 8, exclude={"001", "003"})
-    everything = load_pictures([tmp_path / "folder"], 8)
-    np.testing.assert_array_equal(without.pixels, everything.pixels[[0, 2, 4]])
+    both = load_pictures([folder, archive], 8)
+    assert both.pixels.shape == (11, 8, 8, 3)
+    assert both.sources.tolist() == [0] * 5 + [1] * 6
+    assert len(load_pictures([folder, archive], 8, limit=7).pixels) == 7
+    without = load_pictures([folder], 8, exclude={"001", "003"})
+    np.testing.assert_array_equal(without.pixels, both.pixels[[0, 2, 4]])
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_exclusion_inside_an_archive(kind, members, tmp_path):
+    path = tmp_path / f"some.{kind}"
+    make_zip(path, members) if kind == "zip" else make_tar(path, members, "w")
+    pixels = load_pictures([path], 16, exclude={"01.png", "04"}).pixels
+    np.testing.assert_array_equal(pixels, patterns(6, 16)[[0, 2, 3, 5]])
 
 
 def test_named_pictures_of_an_hdf5_file_are_excluded(tmp_path):
@@ -97,21 +96,6 @@ def test_digest_tells_which_pictures(tmp_path):
     ]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_folders_are_classes(zipped, members, tmp_path):
-    named = {f"{'cat' if n % 2 else 'dog'}/{k}": v for n, (k, v) in enumerate(members.items())}
-    if zipped:
-        path = make_zip(tmp_path / "classes.zip", named)
-    else:
-        path = tmp_path / "classes"
-        for name, content in named.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_bytes(content)
-    pictures = load_pictures([path], 8)
-    assert pictures.classes == ["cat", "dog"]
-    assert sorted(pictures.labels.tolist()) == [0, 0, 0, 1, 1, 1]
 
 
 def test_broken_pictures_are_skipped_and_named(members, tmp_path):
@@ -154,21 +138,58 @@ def test_hostile_hdf5_is_refused(reason, arguments, tmp_path):
         load_pictures([tmp_path / "evil.hdf5"], 8)
 
 
-def test_larger_than_memory_streams_from_a_file(tmp_path):
-    folder = write_pictures(tmp_path / "folder", 12)
-    spilled = load_pictures([folder], 16, memory_limit=1e-6, spill=tmp_path / "pictures.npy")
-    assert isinstance(spilled.pixels, np.memmap)
-    in_memory = load_pictures([folder], 16)
-    np.testing.assert_array_equal(spilled.pixels, in_memory.pixels)
-    np.testing.assert_array_equal(
-        next(batches(spilled.pixels, 4, seed=1))[0], next(batches(in_memory.pixels, 4, seed=1))[0]
-    )
-
-
 def test_mostly_broken_fails(members, tmp_path):
     broken = {f"x{n}.jpg": b"broken" for n in range(7)}
     with pytest.raises(UserError, match="7 of 13"):
         load_pictures([make_zip(tmp_path / "a.zip", members | broken)], 16)
+
+
+# ---- larger than memory ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def spilled(members, tmp_path):
+    """An archive, and what makes its pictures go to a file."""
+    path = make_zip(tmp_path / "some.zip", members | {"broken.png": b"broken"})
+    return path, {"memory_limit": 1e-9, "spill": tmp_path / "pictures.raw"}
+
+
+def test_larger_than_memory_streams_from_a_file(spilled):
+    path, options = spilled
+    found, in_memory = load_pictures([path], 16, **options), load_pictures([path], 16)
+    assert isinstance(found.pixels, np.memmap)
+    for one, other in zip(found, in_memory, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_pictures_in_a_file_are_decoded_once(spilled, monkeypatch):
+    path, options = spilled
+    first = load_pictures([path], 16, **options)
+    monkeypatch.setattr("contrastive.data.tqdm", None)  # nothing can be decoded
+
+    again = load_pictures([path], 16, **options, reuse=True)
+
+    for found, wanted in zip(again, first, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("change", ["another file", "excluded", "not asked", "no record", "cut"])
+def test_other_pictures_are_decoded_anew(change, spilled, members):
+    path, options = spilled
+    load_pictures([path], 16, **options)
+    options["spill"].write_bytes(bytes(options["spill"].stat().st_size - (change == "cut")))
+    if change == "another file":
+        make_zip(path, members)
+    elif change == "no record":
+        options["spill"].with_suffix(".json").unlink()
+    exclude = {"05"} if change == "excluded" else ()
+
+    again = load_pictures([path], 16, **options, exclude=exclude, reuse=change != "not asked")
+
+    np.testing.assert_array_equal(again.pixels, patterns(6, 16)[: len(again.pixels)])
+
+
+# ---- batches ---------------------------------------------------------------------------------
 
 
 def numbered(count: int) -> np.ndarray:
@@ -186,10 +207,26 @@ def test_an_epoch_shows_each_picture_once_and_epochs_differ():
     assert order[:4] != order[4:]
 
 
-def test_batches_go_on_where_they_stopped():
-    assert seen(batches(numbered(23), 5, seed=3), 11)[6:] == seen(
-        batches(numbered(23), 5, seed=3, step=6), 5
-    )
+@pytest.mark.parametrize("weights", [None, np.repeat([1.0, 3.0], [13, 10])])
+def test_batches_go_on_where_they_stopped(weights):
+    options = {"seed": 3, "weights": weights}
+    again = batches(numbered(23), 5, step=6, **options)
+    assert seen(batches(numbered(23), 5, **options), 11)[6:] == seen(again, 5)
+
+
+def test_pictures_of_a_weight_come_so_much_more_often():
+    """Ten of weight 1, ten of 2.5 and ten of 0: over a hundred epochs, and in each up to one."""
+    weights = np.repeat([1.0, 2.5, 0.0], 10)
+
+    epochs = [epoch_order(30, 3, epoch, weights) for epoch in range(100)]
+
+    counts = np.array([np.bincount(order, minlength=30) for order in epochs])
+    expected = weights * 30 / weights.sum()
+    np.testing.assert_allclose(counts.mean(axis=0), expected, atol=0.2)
+    assert (np.abs(counts - expected) < 1).all()
+    assert (counts.sum(axis=1) == 30).all()
+    neighbours = np.mean([np.mean(order[1:] == order[:-1]) for order in epochs])
+    assert neighbours < 0.1  # the same picture's repeats do not follow each other
 
 
 def test_processes_share_a_batch():

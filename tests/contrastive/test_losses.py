@@ -1,6 +1,8 @@
 """NT-Xent, InfoNCE and the BYOL loss against naive loops and closed forms, with gradients."""
 
 import math
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -17,32 +19,20 @@ def cosine(a, b) -> float:
     )
 
 
-def naive_nt_xent(first, second) -> float:
-    views = [*first, *second]
-    total = 0.0
-    for i in range(len(views)):
-        partner = (i + len(first)) % len(views)
-        others = [
-            math.exp(cosine(views[i], views[k]) / TEMPERATURE)
-            for k in range(len(views)) if k != i
-        ]  # fmt: skip
-        total -= math.log(math.exp(cosine(views[i], views[partner]) / TEMPERATURE) / sum(others))
-    return total / len(views)
+def naive_nt_xent(*views, decoupled: bool = False) -> float:
+    """Every view looks for the large ones (the first two) of its picture among all large ones.
 
-
-def naive_multi_crop(first, second, *crops) -> float:
-    """Each large view as in NT-Xent; each crop against all large views, once for either of its own.
-
-    Every view counts alike.
+    It is not among them itself, nor, decoupled, are those that it looks for.
     """
-    views, count = [*first, *second], len(first)
-    total = naive_nt_xent(first, second) * 2 * count
-    for crop in crops:
-        for picture in range(count):
-            similarity = [math.exp(cosine(crop[picture], view) / TEMPERATURE) for view in views]
-            for own in (picture, picture + count):
-                total -= math.log(similarity[own] / sum(similarity)) / 2
-    return total / (count * (2 + len(crops)))
+    large, count = [*views[0], *views[1]], len(views[0])
+    total = 0.0
+    for number, view in enumerate(chain(*views)):
+        similarity = [cosine(view, other) / TEMPERATURE for other in large]
+        own = [k for k in (number % count, number % count + count) if k != number]
+        left_out = {number, *own} if decoupled else {number}
+        among = [math.exp(x) for k, x in enumerate(similarity) if k not in left_out]
+        total += math.log(sum(among)) - sum(similarity[k] for k in own) / len(own)
+    return total / (count * len(views))
 
 
 def naive_info_nce(queries, keys, queue) -> float:
@@ -63,13 +53,15 @@ def naive_byol(predictions, targets) -> float:
     return total / len(predictions)
 
 
+def contrast(first, second, *crops, decoupled: bool = False):
+    return nt_xent(first, second, TEMPERATURE, crops, decoupled)
+
+
+DECOUPLED = {"decoupled": True}
 LOSSES = {
-    "nt_xent": (lambda a, b: nt_xent(a, b, TEMPERATURE), naive_nt_xent, (5, 5)),
-    "multi_crop": (
-        lambda a, b, c, d: nt_xent(a, b, TEMPERATURE, [c, d]),
-        naive_multi_crop,
-        (4, 4, 4, 4),
-    ),
+    "nt_xent": (contrast, naive_nt_xent, (5, 5)),
+    "multi_crop": (contrast, naive_nt_xent, (4, 4, 4, 4)),
+    "decoupled": (partial(contrast, **DECOUPLED), partial(naive_nt_xent, **DECOUPLED), (4,) * 4),
     "info_nce": (lambda q, k, n: info_nce(q, k, n, TEMPERATURE), naive_info_nce, (4, 4, 7)),
     "byol": (byol_loss, naive_byol, (5, 5)),
 }
@@ -94,11 +86,16 @@ def test_loss_and_gradients_equal_a_naive_loop(name):
             assert gradient[place] == pytest.approx((above - below) / (2 * step), abs=1e-5)
 
 
-def test_nt_xent_closed_form():
+@pytest.mark.parametrize(
+    ("decoupled", "expected"), [(False, math.log(math.exp(2) + 6) - 2), (True, math.log(6) - 2)]
+)
+def test_nt_xent_closed_form(decoupled, expected):
     """Orthogonal pictures whose views are alike: 2B - 2 similarities of 0 and one of 1."""
     views = 3 * np.eye(4)
-    value, _ = value_and_gradients(lambda a, b: nt_xent(a, b, 0.5), views, views)
-    assert value == pytest.approx(math.log(math.exp(2) + 6) - 2, rel=1e-5)
+    value, _ = value_and_gradients(
+        lambda a, b: nt_xent(a, b, 0.5, decoupled=decoupled), views, views
+    )
+    assert value == pytest.approx(expected, rel=1e-5)
 
 
 def test_info_nce_closed_form():

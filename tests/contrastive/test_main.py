@@ -1,25 +1,18 @@
 """`contrastive/main.py` as a user runs it, with the mistakes that users make."""
 
-import os
-import pickle
-import signal
-import subprocess
-import sys
-import time
-import zipfile
-
 import h5py
 import numpy as np
 import pytest
 
 from captioning.encoders.weights import read_recipe
-from tests.conftest import ROOT, assert_refused, run_script
+from tests.conftest import assert_refused, kill_when, make_zip, run_script, start, succeed
 from tests.pretext_tools import encoded, patterns, write_pictures
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = "contrastive/main.py"
 SMALL = ("--image-size", 32, "--batch-size", 8, "--epochs", 2)
+WEIGHTS = "resnet18-simclr.weights.h5"
 
 
 @pytest.fixture(scope="module")
@@ -27,85 +20,66 @@ def pictures(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("pictures"), 20)
 
 
-def test_what_is_excluded_is_not_among_the_pictures(pictures, tmp_path):
-    names = [f"{number:03d}.png" for number in range(19)]
-    (tmp_path / "dev.txt").write_text("\n".join(names))
+@pytest.fixture(scope="module")
+def finished(pictures, tmp_path_factory):
+    """The folder of a run that was killed on its way, and has ended."""
+    folder = tmp_path_factory.mktemp("finished")
+    command = (SCRIPT, "--images", pictures, "--output", "run", *SMALL)
+    process = start(*command, "--save-minutes", 0.0001, cwd=folder)
+    kill_when(process, (folder / "run" / "state.npz").exists)
+    resumed = succeed(run_script(*command, "--resume", cwd=folder))
+    assert "goes on after step" in resumed
+    assert "learning_rate" in resumed
+    assert "queue_size" not in resumed  # SimCLR has none
+    return folder / "run"
 
-    result = run_script(
-        SCRIPT, "--images", pictures, "--exclude", "dev.txt", "--batch-size", 2, "--output", "run",
-        cwd=tmp_path,
-    )  # fmt: skip
 
-    assert "1 pictures, 0 unreadable ones skipped" in result.stdout
-    assert_refused(result, "--batch-size 2 is larger than the 1 pictures")
+def kernels(path) -> list[np.ndarray]:
+    found: list[np.ndarray] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, x: found.append(x[()]) if getattr(x, "ndim", 0) == 4 else None)
+    return found
 
 
-def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
-    """Trained, killed, resumed; its weights then make features of the recipe's size."""
-    run = tmp_path / "run"
-    command = [sys.executable, str(ROOT / SCRIPT), "--images", str(pictures), "--output", str(run),
-               "--save-minutes", "0.0001", *map(str, SMALL)]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (run / "state.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    resumed = run_script(
-        SCRIPT, "--images", pictures, "--output", run, *SMALL, "--resume", cwd=tmp_path
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    assert "goes on after step" in resumed.stdout
-    weights = run / "resnet18-simclr.weights.h5"
-    recipe = read_recipe(weights)
-    assert (recipe["preprocessing"], recipe["pictures_seen"], recipe["method"]) == (
-        "squash(64)|imagenet",
-        32,
-        "simclr",
-    )
-    result = run_script(
-        "1_data_preprocessor.py", "--images", dataset.images, "--captions", dataset.captions,
-        "--encoder", "resnet18", "--weights", weights, "--batch-size", 6, cwd=tmp_path,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert "vectors of 512 numbers" in result.stdout
+def test_encoder_from_pictures_to_features(finished, dataset, tmp_path):
+    """Its weights make features of the recipe's size."""
+    recipe = read_recipe(finished / WEIGHTS)
+    assert recipe["preprocessing"] == "squash(64)|imagenet"
+    assert (recipe["pictures_seen"], recipe["method"]) == (32, "simclr")
+    data = ("--images", dataset.images, "--captions", dataset.captions, "--batch-size", 6)
+    encoder = ("--encoder", "resnet18", "--weights", finished / WEIGHTS)
+    result = run_script("1_data_preprocessor.py", *data, *encoder, cwd=tmp_path)
+    assert "vectors of 512 numbers" in succeed(result)
 
-    # Another run may begin from these weights: at next to no learning rate they stay.
-    result = run_script(
-        SCRIPT, "--images", pictures, "--output", "on", *SMALL, "--weights", weights,
-        "--learning-rate", 1e-12, "--weight-decay", 0, cwd=tmp_path,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    kernels = []
-    for path in (weights, tmp_path / "on" / weights.name):
-        with h5py.File(path) as file:
-            found: list[np.ndarray] = []
-            file.visititems(
-                lambda _, item, found=found: (
-                    found.append(item[()]) if getattr(item, "ndim", 0) == 4 else None
-                )
-            )
-            kernels.append(found)
-    assert len(kernels[0]) == 20
-    for one, other in zip(*kernels, strict=True):
+
+def test_a_run_may_begin_from_weights(finished, pictures, tmp_path):
+    """At next to no learning rate they stay."""
+    options = ("--weights", finished / WEIGHTS, "--learning-rate", 1e-12, "--weight-decay", 0)
+    command = (SCRIPT, "--images", pictures, "--output", "on", *SMALL, *options)
+    succeed(run_script(*command, cwd=tmp_path))
+    before, after = kernels(finished / WEIGHTS), kernels(tmp_path / "on" / WEIGHTS)
+    assert len(before) == 20
+    for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert read_recipe(tmp_path / "on" / weights.name)["pictures_seen"] == 2 * 32
+    assert read_recipe(tmp_path / "on" / WEIGHTS)["pictures_seen"] == 2 * 32
 
-    # Another method does not go on with this run, and leaves it as it is.
-    state = (run / "state.npz").read_bytes()
-    result = run_script(
-        SCRIPT, "--images", pictures, "--output", run, *SMALL, "--method", "byol", "--resume",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert_refused(result, "method was simclr, not byol")
-    assert (run / "state.npz").read_bytes() == state
-    # Nor do other pictures, as many as before.
-    others = write_pictures(tmp_path / "others", 20, seed=1)
-    result = run_script(
-        SCRIPT, "--images", others, "--output", run, *SMALL, "--resume", cwd=tmp_path
-    )
-    assert_refused(result, "it had other pictures")
-    assert (run / "state.npz").read_bytes() == state
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "byol"), "method was simclr, not byol"),
+        (("--decoupled",), "decoupled was False, not True"),
+        (("--images", "others"), "it had other pictures"),  # as many as before
+    ],
+)
+def test_another_run_is_not_resumed_and_leaves_it_as_it_is(
+    arguments, message, finished, pictures, tmp_path
+):
+    write_pictures(tmp_path / "others", 20, seed=1)
+    state = (finished / "state.npz").read_bytes()
+    command = (SCRIPT, "--images", pictures, "--output", finished, *SMALL, "--resume")
+    assert_refused(run_script(*command, *arguments, cwd=tmp_path), message)
+    assert (finished / "state.npz").read_bytes() == state
 
 
 @pytest.mark.parametrize(
@@ -115,9 +89,12 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
         (("--batch-size", "64"), ("--batch-size 64 is larger than the 20 pictures",)),
         (("--batch-size", "1"), ("--batch-size 1", "give more")),
         (("--method", "byol", "--small-crops", "2"), ("--small-crops", "byol")),
-        (("--images", "nowhere"), ("nowhere", "no such file or folder")),
+        (("--method", "moco", "--decoupled"), ("--decoupled", "moco")),
+        (("--source-weights", "more.zip=2"), ("'more.zip' is none of --images: pictures0",)),
+        (("--source-weights", "pictures0=x"), ("'x' is not a number",)),
+        (("--source-weights", "2"), ("'2' is not NAME=W",)),
+        (("--source-weights", "pictures0=0"), ("--source-weights", "none of --images")),
         (("--images", "empty"), ("empty", "holds no picture")),
-        (("--images", "broken.zip"), ("broken.zip: one.png", "not a picture")),
         (("--images", "text.txt"), ("text.txt", "neither a folder")),
         (("--method", "moco", "--queue-size", "9"), ("--queue-size 9", "multiple")),
         (("--probe-images", "empty"), ("--probe-captions",)),
@@ -126,40 +103,43 @@ def test_encoder_from_pictures_to_features(pictures, dataset, tmp_path):
 def test_mistakes_end_in_one_line(arguments, parts, pictures, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("no pictures")
-    with zipfile.ZipFile(tmp_path / "broken.zip", "w") as archive:
-        archive.writestr("one.png", b"broken")
     result = run_script(SCRIPT, "--images", pictures, *SMALL, *arguments, cwd=tmp_path)
     assert_refused(result, *parts)
 
 
-def test_one_broken_picture_in_a_zip_is_skipped(tmp_path):
-    path = tmp_path / "some.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("broken.png", b"broken")
-        for number, pixels in enumerate(patterns(8)):
-            archive.writestr(f"{number}.png", encoded(pixels))
-    result = run_script(SCRIPT, "--images", path, "--batch-size", 9, cwd=tmp_path)
+def test_a_wrong_process_number_is_found_before_any_picture_is_read(tmp_path):
+    job = {"NUM_PROCESSES": "2", "PROCESS_ID": "2", "JOB_ADDRESSES": "127.0.0.1:1"}
+    environment = {f"KERAS_DISTRIBUTION_{name}": value for name, value in job.items()}
+    result = run_script(SCRIPT, "--images", "nowhere", cwd=tmp_path, **environment)
+    assert_refused(result, "several processes", "KERAS_DISTRIBUTION_PROCESS_ID")
+
+
+def test_pictures_beyond_memory_stay_until_the_run_has_ended(pictures, tmp_path):
+    command = (SCRIPT, "--images", pictures, "--memory-limit", 1e-6, "--output", "run", *SMALL)
+
+    succeed(run_script(*command, "--stop-minutes", 1e-9, cwd=tmp_path))
+    assert (tmp_path / "run" / "pictures.raw").stat().st_size == 20 * 48 * 48 * 3
+    resumed = run_script(*command, "--resume", cwd=tmp_path)
+
+    succeed(resumed)
+    assert "pictures:" not in resumed.stderr  # no bar: nothing was decoded
+    assert not list((tmp_path / "run").glob("pictures*"))
+
+
+def test_what_is_excluded_or_broken_does_not_count(tmp_path):
+    members = {f"{number}.png": encoded(pixels) for number, pixels in enumerate(patterns(10))}
+    make_zip(tmp_path / "some.zip", members | {"broken.png": b"broken"})
+    (tmp_path / "dev.txt").write_text("7.png\n8.png\n")
+    command = (SCRIPT, "--images", "some.zip", "--exclude", "dev.txt", "--batch-size", 9)
+    result = run_script(*command, cwd=tmp_path)
     assert "8 pictures, 1 unreadable" in result.stdout
     skipped, refused = result.stderr.splitlines()[-2:]
     assert "broken.png" in skipped
-    assert "--batch-size 9 is larger than the 8 pictures" in refused  # not 9: one was skipped
+    assert "--batch-size 9 is larger than the 8 pictures" in refused
 
 
-class Hostile:
-    """Runs a command when `pickle.load` reads it."""
-
-    def __reduce__(self):
-        return os.system, ("touch touched",)
-
-
-@pytest.mark.parametrize("hostile", [True, False])
-def test_hostile_or_foreign_checkpoint(hostile, dataset, tmp_path):
-    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
-        content = {"state_dict": {}, "args": Hostile()} if hostile else {"state_dict": {}}
-        archive.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
-    result = run_script(
-        "1_data_preprocessor.py", "--images", dataset.images, "--captions", dataset.captions,
-        "--encoder", "resnet18", "--weights", "weights.pth", cwd=tmp_path,
-    )  # fmt: skip
-    assert_refused(result, "weights.pth", "refused" if hostile else "no weights of a resnet")
-    assert not (tmp_path / "touched").exists()
+def test_few_pictures_have_a_smaller_batch(tmp_path):
+    write_pictures(tmp_path / "pictures", 24)
+    options = ("--image-size", 32, "--epochs", 1)
+    printed = succeed(run_script(SCRIPT, "--images", "pictures", *options, cwd=tmp_path))
+    assert "3 of 3 steps done" in printed

@@ -1,11 +1,12 @@
-"""The probe on captions: which pictures it is fitted on, which judge, and whose words are whose."""
+"""The probe: its regression, which pictures it is fitted on, and whose words are whose."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from captioning.cli import UserError
-from contrastive.probe import caption_probe
+from contrastive.probe import CaptionProbe, caption_probe, ridge_share, word_shares
 
 NAMES = [f"{number:02d}" for number in range(48)]
 CAPTIONS = {name: [f"word{name} seen"] for name in NAMES}
@@ -28,8 +29,8 @@ def test_what_is_held_out_judges_and_nothing_else_does(folder, held_out, judges)
     probe = caption_probe(folder, CAPTIONS, 8, held_out)
 
     found = names_in(probe.pixels)
-    assert probe.trained == 48 - len(judges)
-    assert sorted(found[probe.trained :]) == judges
+    assert probe.fitted == 48 - len(judges)
+    assert sorted(found[probe.fitted :]) == judges
     assert sorted(found) == NAMES
 
 
@@ -48,3 +49,53 @@ def test_every_picture_has_the_words_of_its_own_captions(folder):
 def test_too_few_pictures_are_refused(folder):
     with pytest.raises(UserError, match="a probe needs at least 40"):
         caption_probe(folder, {name: CAPTIONS[name] for name in NAMES[:39]}, 8)
+
+
+@pytest.mark.slow
+def test_caption_probe():
+    """Pictures of four colours, and an encoder that sees nothing but colour."""
+    labels = np.arange(80) % 4
+    shades = np.array([[200, 20, 20], [20, 200, 20], [20, 20, 200], [200, 200, 20]])
+    noise = np.random.default_rng(0).integers(0, 20, (80, 8, 8, 3))
+    pixels = (shades[labels][:, None, None] + noise).astype(np.uint8)
+    inputs = keras.Input((None, None, 3))
+    encoder = keras.Model(inputs, {"pooled": keras.layers.GlobalAveragePooling2D()(inputs)})
+    words = np.array(["red", "green", "blue", "yellow"])
+    captions = [[f"one {words[label]} thing"] for label in labels]
+    assert CaptionProbe(pixels, captions, 60)(encoder) > 0.9
+    shuffled = [captions[row] for row in np.random.default_rng(1).permutation(80)]
+    assert CaptionProbe(pixels, shuffled, 60)(encoder) < 0.1
+
+
+def test_ridge_share_equals_a_naive_regression():
+    """Against the normal equations, with the strength that a naive search over them finds best."""
+    random = np.random.default_rng(0)
+    features = random.normal(3, 2, (50, 6))
+    targets = features @ random.normal(size=(6, 4)) + random.normal(0, 3, (50, 4))
+    x = (features - features[:40].mean(0)) / features[:40].std(0)
+    y = targets - targets[:40].mean(0)
+    found = []
+    for strength in 10.0 ** np.arange(0, 7, 0.5):
+        inverse = np.linalg.inv(x[:40].T @ x[:40] + strength * np.eye(6)) @ x[:40].T
+        hat = x[:40] @ inverse
+        error = np.square(y[:40] - hat @ y[:40]).sum() / (1 - np.trace(hat) / 40) ** 2
+        left = np.square(y[40:] - x[40:] @ inverse @ y[:40]).sum()
+        found.append((error, 1 - left / np.square(y[40:]).sum()))
+    assert ridge_share(features, targets, 40) == pytest.approx(min(found)[1], abs=1e-6)
+
+
+def test_ridge_share_leaves_dead_features_out():
+    """One that moves on held-out pictures alone would weigh infinitely much."""
+    random = np.random.default_rng(0)
+    features, targets = random.normal(size=(50, 6)), random.normal(size=(50, 4))
+    dead = np.concatenate([features, np.zeros((50, 1))], axis=1)
+    dead[45:, 6] = 1.0
+    assert ridge_share(dead, targets, 40) == ridge_share(features, targets, 40)
+
+
+def test_word_shares():
+    captions = [["A dog runs.", "The dog sits"], ["a cat"], ["two dogs run, dog!"]]
+    shares = word_shares(captions, 2)
+    # "dog" comes twice among the first two pictures, the others once; "a" is one letter.
+    assert shares[0].tolist() == [1.0, 0.5, 0.5, 0.5, 0.0]
+    assert shares[2].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]

@@ -1,14 +1,14 @@
 """How pictures are called and found, whichever data set names them."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import (
-    find_pictures,
-    read_captions,
-    read_dataset,
-)
+from captioning.datasets import find_pictures, read_captions, read_datasets
 from captioning.images.names import Excluded, image_id
+from captioning.images.sources import open_sources
 
 
 @pytest.mark.parametrize(
@@ -24,19 +24,30 @@ from captioning.images.names import Excluded, image_id
         (".jpg", ".jpg"),
         ("Cafe\u0301.jpg", "Caf\u00e9"),
         ("COCO_val2014_00000039189.jpg", "COCO_val2014_00000039189"),
+        # COCO's names of all years, and its number, meet.
+        ("COCO_val2014_000000391895.jpg", "391895"),
+        ("COCO_train2014_000000391895.jpg", "391895"),
+        ("val2017/000000391895.jpg", "391895"),
+        ("391895", "391895"),
     ],
 )
 def test_image_id_is_one_word_the_file_name_less_its_picture_suffix(name, expected):
     assert image_id(name) == expected
 
 
+def touch(folder, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
 def test_pictures_are_found_in_the_folders_that_data_sets_have(tmp_path):
-    for name in ("train2014/COCO_train2014_000000000009.jpg", "val2017/000000000139.jpg"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(b"")
-    found, left_out = find_pictures(tmp_path, {})
-    assert found == {"9": tmp_path / "train2014" / "COCO_train2014_000000000009.jpg",
-                     "139": tmp_path / "val2017" / "000000000139.jpg"}  # fmt: skip
+    first, second = "train2014/COCO_train2014_000000000009.jpg", "val2017/000000000139.jpg"
+    touch(tmp_path, first, second, "others/x.jpg")
+    found, left_out = find_pictures(tmp_path, {"9": first, "139": "000000000139.jpg"})
+    assert found == {
+        "9": tmp_path / first, "139": tmp_path / second, "others/x": tmp_path / "others/x.jpg"
+    }  # fmt: skip
     assert left_out == []
 
 
@@ -46,26 +57,14 @@ def test_pictures_are_found_in_the_folders_that_data_sets_have(tmp_path):
         ({"a": "a"}, "a.jpg", "a.png"),
         ({"a": "a.png"}, "a.png", "a.jpg"),
         ({"a": "somewhere/a.png"}, "a.png", "a.jpg"),
+        ({}, "a.jpg", "a.png"),
     ],
 )
 def test_of_two_pictures_with_one_id_the_named_one_is_taken(tmp_path, files, expected, other):
-    (tmp_path / "a.jpg").write_bytes(b"")
-    (tmp_path / "a.png").write_bytes(b"")
+    touch(tmp_path, "a.jpg", "a.png", "a.jpg.webp")
     found, left_out = find_pictures(tmp_path, files)
-    assert found == {"a": tmp_path / expected}
+    assert found == {"a": tmp_path / expected, "a.jpg": tmp_path / "a.jpg.webp"}
     assert left_out == [other]
-
-
-def test_a_name_that_ends_in_two_suffixes_is_told_from_the_one_without(tmp_path):
-    names = ("photo.jpg", "photo.jpg.webp", "other.jpg", "other.png")
-    for name in names:
-        (tmp_path / name).write_bytes(b"")
-
-    found, left_out = find_pictures(tmp_path, {})
-
-    assert found == {"photo": tmp_path / "photo.jpg", "photo.jpg": tmp_path / "photo.jpg.webp",
-                     "other": tmp_path / "other.png"}  # fmt: skip
-    assert left_out == ["other.jpg"]
 
 
 def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
@@ -73,10 +72,8 @@ def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
     (tmp_path / "c.csv").write_text(
         "image,caption\ncats/1.jpg,a cat\ndogs/1.jpg,a dog\ndogs/2.jpg,two\n"
     )
-    for name in names:
-        (tmp_path / "p" / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / "p" / name).write_bytes(b"")
-    dataset = read_dataset(tmp_path / "c.csv")
+    touch(tmp_path / "p", *names)
+    dataset = read_datasets([tmp_path / "c.csv"])
     assert dataset.captions == {"cats/1": ["a cat"], "dogs/1": ["a dog"], "2": ["two"]}
     found, left_out = find_pictures(tmp_path / "p", dataset.files)
     ids = ("cats/1", "dogs/1", "2")
@@ -85,9 +82,7 @@ def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
 
 
 def test_a_name_that_may_be_either_of_two_pictures_is_refused(tmp_path):
-    for folder in ("cats", "dogs"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "1.jpg").write_bytes(b"")
+    touch(tmp_path, "cats/1.jpg", "dogs/1.jpg")
     with pytest.raises(UserError, match=r"cats/1\.jpg and .*dogs/1\.jpg: both may be"):
         find_pictures(tmp_path, {"1": "1.jpg"})
     assert set(find_pictures(tmp_path, {})[0]) == {"cats/1", "dogs/1"}
@@ -100,9 +95,20 @@ def test_captions_of_pictures_that_no_id_tells_apart_are_refused(tmp_path, names
         read_captions(tmp_path / "c.csv")
 
 
+# ---- --exclude -------------------------------------------------------------------------------
+
+
 def test_excluded_names():
     out = Excluded(["frame.0001.jpg", "cats/1.jpg", "7"])
     inside = ["frame.0001.jpg", "x/frame.0001.png", "data/cats/1.jpg", "1.jpg", "b/7.jpeg"]
     assert [name in out for name in inside] == [True] * 5
     outside = ["frame.0002.jpg", "frame.jpg", "dogs/1.jpg", "data/dogs/1.jpg", "77.jpg"]
     assert [name in out for name in outside] == [False] * 5
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_excluded_pictures_are_left_out_of_archives(tmp_path, kind):
+    touch(tmp_path / "pictures", "cats/1.png", "cats/2.png", "dogs/1.png")
+    archive = shutil.make_archive(str(tmp_path / "all"), kind, tmp_path / "pictures")
+    found = open_sources([archive], ["2.png", "dogs/1"])
+    assert [Path(item.member) for item in found.items] == [Path("cats/1.png")]

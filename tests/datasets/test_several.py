@@ -1,4 +1,4 @@
-"""Several data sets as one, and names that two of them have."""
+"""Several data sets as one, whose ids begin with the names of their folders."""
 
 from pathlib import Path
 
@@ -11,17 +11,15 @@ from tests import dataset_formats as formats
 
 @pytest.fixture
 def make(tmp_path):
-    """What makes a folder of pictures, whose bytes are given, and the captions file of them."""
+    """What makes a folder of pictures, and the captions file of them."""
 
-    def make(name: str, pictures: dict[str, str], write=formats.write_kaggle_csv, captions=None):
+    def make(name: str, *pictures: str, write=formats.write_kaggle_csv, captioned=None):
         folder = tmp_path / name
-        for file, content in pictures.items():
+        for file in pictures:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file).write_text(content)
-        if captions is None:
-            captions = {file: [f"{file} of {name}"] for file in pictures}
+            (folder / file).write_text("")
         path = tmp_path / f"{name.replace('/', '-')}.captions"
-        write(path, captions)
+        write(path, {file: [f"{file} of {name}"] for file in captioned or pictures})
         return folder, path
 
     return make
@@ -33,70 +31,62 @@ def read(*sets: tuple[Path, Path]):
 
 
 def test_each_captions_file_is_read_in_its_own_format_with_the_folder_in_its_place(make):
-    one = make("a", {"1.jpg": "x", "2.jpg": "y"}, formats.write_flickr8k_token)
-    two = make("b", {"3.jpg": "z"})
-    found = read(one, two)
-    assert found.dataset.captions == {"1": ["1.jpg of a"], "2": ["2.jpg of a"], "3": ["3.jpg of b"]}
-    assert found.pictures == {"1": one[0] / "1.jpg", "2": one[0] / "2.jpg", "3": two[0] / "3.jpg"}
-    assert found.ids == [["1", "2"], ["3"]]
+    one = make("a", "1.jpg", "x/2.jpg", write=formats.write_flickr8k_token)
+    two = make("b", "1.jpg", "9.jpg", captioned=["1.jpg", "gone.jpg"])
+    dataset, pictures, ids, left_out = read(one, two)
+    assert dataset.captions == {
+        "a/1": ["1.jpg of a"],
+        "a/2": ["x/2.jpg of a"],
+        "b/1": ["1.jpg of b"],
+        "b/gone": ["gone.jpg of b"],
+    }
+    assert dataset.files["a/2"] == "x/2.jpg"
+    assert dataset.name == "token file (a.captions), csv (b.captions)"
+    assert pictures == {
+        "a/1": one[0] / "1.jpg",
+        "a/2": one[0] / "x/2.jpg",
+        "b/1": two[0] / "1.jpg",
+        "b/9": two[0] / "9.jpg",
+    }
+    assert ids == [["a/1", "a/2"], ["b/1"]]
+    assert left_out == []
+    wanted = ["a/1", "b/1"]
+    found = find_all_pictures([two[0], one[0], two[0]], wanted)
+    assert found == {one: pictures[one] for one in wanted}
 
 
-def test_files_with_one_folder_are_one_data_set(make):
-    folder, first = make("a", {"1.jpg": "x", "2.jpg": "y"}, captions={"1.jpg": ["one"]})
-    _, second = make("other", {}, captions={"2.jpg": ["two"]})
+def test_ids_of_a_single_data_set_have_no_folder(make):
+    folder, first = make("a", "1.jpg", "2.jpg", captioned=["1.jpg"])
+    _, second = make("other", captioned=["2.jpg"])
     for folders in ([folder], [folder, folder]):
-        found = read_with_pictures(folders, [first, second])
-        assert found.ids == [["1", "2"]]
-
-
-def test_different_pictures_of_one_name_get_their_folders_name(make, capsys):
-    one, two = make("a", {"1.jpg": "x", "2.jpg": "y"}), make("b", {"1.jpg": "z"})
-    found = read(one, two)
-    assert found.dataset.captions == {
-        "a/1": ["1.jpg of a"], "2": ["2.jpg of a"], "b/1": ["1.jpg of b"]
-    }  # fmt: skip
-    expected = {"a/1": one[0] / "1.jpg", "2": one[0] / "2.jpg", "b/1": two[0] / "1.jpg"}
-    assert found.pictures == expected
-    assert "1 names stand for different pictures in two data sets: now 'a/1' and 'b/1'" in (
-        capsys.readouterr().out
-    )
-    assert find_all_pictures([two[0], one[0]], expected) == expected
+        dataset, pictures, ids, _ = read_with_pictures(folders, [first, second])
+        assert ids == [["1", "2"]]
+        assert set(dataset.captions) == {"1", "2"}
+        assert find_all_pictures(folders, ids[0]) == pictures
 
 
 def test_folders_of_one_name_are_told_apart_by_the_folders_above(make):
-    found = read(make("a/images", {"1.jpg": "x"}), make("b/images", {"s/1.jpg": "y"}))
-    assert set(found.dataset.captions) == set(found.pictures) == {"a/images/1", "b/images/1"}
-    folders = [path.parents[n] for n, path in enumerate(found.pictures.values())]
-    assert find_all_pictures(folders, found.pictures) == found.pictures
+    dataset, pictures, *_ = read(make("a/images", "1.jpg"), make("b/images", "s/1.jpg"))
+    assert set(dataset.captions) == set(pictures) == {"a/images/1", "b/images/1"}
+    folders = [path.parents[n] for n, path in enumerate(pictures.values())]
+    assert find_all_pictures(folders, pictures) == pictures
 
 
-def test_one_picture_in_two_data_sets_counts_once_with_the_captions_of_both(make):
-    captions = {"1.jpg": ["a dog", "a cat"]}
-    one = make("a", {"1.jpg": "same"}, captions={"1.jpg": ["a dog"]})
-    found = read(one, make("b", {"1.jpg": "same"}, captions=captions))
-    assert found.dataset.captions == {"1": ["a dog", "a cat"]}
-    assert found.ids == [["1"], []]
-    assert found.pictures == {"1": one[0] / "1.jpg"}
+def test_splits_of_several_files_go_by_the_new_ids(make):
+    def write(path, captions):
+        formats.write_karpathy(path, captions, dict.fromkeys(captions, "val"))
 
-
-def test_a_picture_without_a_caption_or_captions_without_a_picture_take_no_others_name(make):
-    """Else fine-tuning would find two pictures, and a split of the one would mean the other."""
-    one = make("a", {"1.jpg": "x", "9.jpg": "y"}, captions={"9.jpg": ["nine"], "2.jpg": ["two"]})
-    two = make("b", {"1.jpg": "z", "2.jpg": "z"})
-    found = read(one, two)
-    assert set(found.dataset.captions) == {"9", "a/2", "b/1", "b/2"}
-    assert found.ids == [["9"], ["b/1", "b/2"]]
-    ids = ["9", "b/1", "b/2"]
-    assert find_all_pictures([one[0], two[0]], ids) == {i: found.pictures[i] for i in ids}
+    dataset, *_ = read(make("a", "1.jpg", write=write), make("b", "1.jpg", write=write))
+    assert dataset.splits == {"val": ["a/1", "b/1"]}
 
 
 def test_numbers_of_coco_files_that_two_pictures_have_are_left_out(make):
     def write(path, captions):
         formats.write_coco(path, captions, {name: 5 for name in captions})
 
-    found = read(make("a", {"x.jpg": "x"}, write), make("b", {"y.jpg": "y"}, write))
-    written = results([("x", "a dog"), ("y", "a cat")], found.dataset.numbers)
-    assert [entry["image_id"] for entry in written] == ["x", "y"]
+    dataset, *_ = read(make("a", "x.jpg", write=write), make("b", "y.jpg", write=write))
+    written = results([("a/x", "a dog"), ("b/y", "a cat")], dataset.numbers)
+    assert [entry["image_id"] for entry in written] == ["a/x", "b/y"]
 
 
 @pytest.mark.parametrize(
@@ -108,26 +98,13 @@ def test_numbers_of_coco_files_that_two_pictures_have_are_left_out(make):
     ],
 )
 def test_folders_that_do_not_fit_the_captions(make, tmp_path, folders, message):
-    files = [make("a", {"1.jpg": "x"})[1], make("b", {"2.jpg": "y"})[1]]
+    files = [make("a", "1.jpg")[1], make("b", "2.jpg")[1]]
     with pytest.raises(UserError, match=message):
         read_with_pictures([tmp_path / name for name in folders], files)
 
 
-def test_folders_whose_names_do_not_tell_pictures_apart(make):
-    one = make("a", {"b/1.jpg": "x", "c/1.jpg": "y"})  # so that these are b/1 and c/1
-    with pytest.raises(UserError, match="give one of the folders another name"):
-        read(one, make("b", {"1.jpg": "z"}), make("d", {"1.jpg": "w"}))
-
-
-def test_two_pictures_that_may_be_the_same_one_are_refused(make):
-    one, two = make("a", {"1.jpg": "x"}), make("b", {"1.jpg": "y"})
-    with pytest.raises(UserError, match=r"a/1\.jpg and .*b/1\.jpg: both may be the picture '1'"):
-        find_all_pictures([one[0], two[0]], ["1"])
-
-
-def test_a_folder_that_lies_in_another_is_refused(make):
-    outer = make("pics", {"a/x.jpg": "x", "b/x.jpg": "y"})
-    inner = make("pics/a", {"x.jpg": "x"})
-
-    with pytest.raises(UserError, match="give no folder that lies in another one"):
-        read(outer, inner)
+def test_folders_that_ids_are_not_of_are_refused(make):
+    folders = [make(name, "1.jpg")[0] for name in ("a", "b")]
+    message = r"a, .*b: none of the captioned pictures; give --images the folders that 1_data"
+    with pytest.raises(UserError, match=message):
+        find_all_pictures(folders, ["mine/1", "hers/1"])

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from tests.decoder_tools import PLACES, features_for, tiny, training_loss
+from tests.decoder_tools import LETTERS, PLACES, features_for, tiny, training_loss
 
-WORDS = ["startseq", "endseq", *"abcdefgh"]
 TOKENS = np.array([[1, 5, 3, 7, 3], [1, 9, 9, 4, 6]])
 
 
@@ -26,8 +25,8 @@ def by_hand(model, grid, tokens) -> tuple[np.ndarray, np.ndarray]:
     for token in tokens:
         word = model.embedding.get_weights()[0][token]
         query = dense(model.query_dense, hidden)
-        energies = [dense(model.energy_dense, np.tanh(dense(model.key_dense, vector) + query))[0]
-                    for vector in vectors]  # fmt: skip
+        sums = [np.tanh(dense(model.key_dense, vector) + query) for vector in vectors]
+        energies = [dense(model.energy_dense, vector)[0] for vector in sums]
         alpha = np.exp(energies) / np.exp(energies).sum()
         beta = sigmoid(dense(model.gate_dense, hidden))
         seen = beta * sum(share * vector for share, vector in zip(alpha, vectors, strict=True))
@@ -42,7 +41,7 @@ def by_hand(model, grid, tokens) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_logits_and_weights_equal_a_plain_loop():
-    model = tiny("attention", WORDS, 7)
+    model = tiny("attention", LETTERS, 7)
     inputs = {"features": features_for(model, 2), "tokens": TOKENS}
     logits, weights = model.next_words(inputs), model.attention(inputs)
     for number in range(2):
@@ -53,20 +52,24 @@ def test_logits_and_weights_equal_a_plain_loop():
 
 
 def test_penalty_of_even_attention_is_the_closed_form():
-    """Weights of 1/L at every one of T words: lambda * L * (1 - T / L)^2, by T words."""
-    inputs = {"features": features_for(tiny("attention", WORDS, 7), 2), "tokens": TOKENS[:, :3]}
+    """Weights of 1/L at every one of T words: lambda * L * (1 - T / L)^2, by T words.
+
+    A word that no vocabulary has, 0, is one of them: the model looked before it, too.
+    """
+    inputs = {"features": features_for(tiny("attention", LETTERS, 7), 2), "tokens": TOKENS[:, :3]}
+    following = np.array([[5, 0, 7], [0, 0, 4]])
     losses = []
     for penalty in (0.0, 0.7):
-        model = tiny("attention", WORDS, 7, penalty=penalty)
+        model = tiny("attention", LETTERS, 7, penalty=penalty)
         model.energy_dense.kernel.assign(0 * model.energy_dense.kernel)
-        losses.append(float(training_loss(model, inputs, TOKENS[:, 1:4])))
+        losses.append(float(training_loss(model, inputs, following)))
     expected = 0.7 * PLACES * (1 - 3 / PLACES) ** 2 / 3
     assert losses[1] - losses[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_padding_costs_no_penalty():
     """Words after the end are no words: they neither look nor count."""
-    model = tiny("attention", WORDS, 7, penalty=0.7)
+    model = tiny("attention", LETTERS, 7, penalty=0.7)
     features = features_for(model, 2)
     end = model.vocabulary.end
     short = np.array([[0, 3, 4, end], [0, 5, 0, end]])  # the 0 before the end is an unknown word
@@ -80,7 +83,7 @@ def test_padding_costs_no_penalty():
 
 def test_a_grid_of_one_distinct_place_draws_the_eye_there():
     """With keys and queries made for it, the weight goes to the place that differs."""
-    model = tiny("attention", WORDS, 7)
+    model = tiny("attention", LETTERS, 7)
     model.energy_dense.kernel.assign(0 * model.energy_dense.kernel + 5)
     model.key_dense.kernel.assign(0 * model.key_dense.kernel + 1)
     model.image_dense.kernel.assign(0 * model.image_dense.kernel + 1)

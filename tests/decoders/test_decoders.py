@@ -3,14 +3,13 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from captioning.captioners.loading import check_features, check_text_rules, load_captioner
+from captioning.captioners.loading import check_features, load_captioner
 from captioning.cli import UserError
-from captioning.decoders.ensemble import join
 from captioning.decoders.merge import MergeDecoder
-from captioning.decoders.search import generate
 from captioning.features.reading import Features
+from tests.conftest import ROOT
 from tests.decoder_tools import NAMES, features_for, tiny, training_loss
-from tests.keras_files import tampered
+from tests.jax_processes import PLAIN, finish, needs_jax, start
 
 WORDS = ["startseq", "endseq", *(f"word{number}" for number in range(9))]
 FEATURES, LONGEST = 6, 7
@@ -26,15 +25,11 @@ def model() -> MergeDecoder:
 def captions():
     """Two captions of each of two lengths, and their images' features."""
     random = np.random.default_rng(2)
-    return [
-        (
-            random.normal(size=(2, FEATURES)).astype(np.float32),
-            np.concatenate(
-                [np.full((2, 1), 1), random.integers(3, 12, (2, length)), np.full((2, 1), 2)], 1
-            ),
-        )
-        for length in (2, 5)
-    ]
+    features = random.normal(size=(2, 2, FEATURES)).astype(np.float32)
+    short, long = (random.integers(3, 12, (2, length)) for length in (4, 7))
+    for tokens in (short, long):
+        tokens[:, 0], tokens[:, -1] = 1, 2
+    return [(features[0], short), (features[1], long)]
 
 
 def original_model(source: MergeDecoder) -> keras.Model:
@@ -70,13 +65,9 @@ def loss_and_gradients(model, loss) -> tuple[float, dict[str, np.ndarray]]:
     with tf.GradientTape() as tape:
         value = loss()
     gradients = tape.gradient(value, [v.value for v in model.trainable_variables])
-    by_name = {
-        "/".join(variable.path.split("/")[-2:]): ops.convert_to_numpy(
-            tf.convert_to_tensor(gradient)
-        )
-        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
-    }
-    return float(value), by_name
+    names = ["/".join(variable.path.split("/")[-2:]) for variable in model.trainable_variables]
+    arrays = [ops.convert_to_numpy(tf.convert_to_tensor(gradient)) for gradient in gradients]
+    return float(value), dict(zip(names, arrays, strict=True))
 
 
 def test_loss_and_gradients_equal_the_originals_prefix_expansion(model, captions):
@@ -119,7 +110,6 @@ def inputs_for(model, tokens=TOKENS) -> dict:
     return {"features": features_for(model, len(tokens)), "tokens": tokens}
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_standardised_features_of_any_scale_give_the_same(name):
     """A model that has adapted takes features times 1,000, and moved, for the same ones."""
     plain = tiny(name, WORDS, 7, standardise=True)
@@ -129,35 +119,27 @@ def test_standardised_features_of_any_scale_give_the_same(name):
     other = plain.copy_with()
     other.adapt(moved)
     tokens = np.tile([[1, 3, 4]], (40, 1))
-    first, second = (
-        keras.ops.convert_to_numpy(model.next_words({"features": given, "tokens": tokens}))
-        for model, given in ((plain, features), (other, moved))
-    )
+    first = plain.next_words({"features": features, "tokens": tokens})
+    second = other.next_words({"features": moved, "tokens": tokens})
     np.testing.assert_allclose(first, second, atol=2e-2)
     rows = features.reshape(-1, features.shape[-1]).astype(np.float32)
-    standard = keras.ops.convert_to_numpy(plain.standard(rows))
+    standard = ops.convert_to_numpy(plain.standard(rows))
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_standardised_features_are_not_rounded_before(name):
     """In bfloat16, numbers of a large mean and small deviation would all be alike."""
-    random = np.random.default_rng(0)
-    exact, rough = (
-        tiny(name, WORDS, LONGEST, standardise=True, dtype=dtype)
-        for dtype in ("float32", "mixed_bfloat16")
-    )
-    features = (10 + 0.1 * random.normal(size=(30, *exact.feature_shape))).astype(np.float32)
-    inputs = {"features": features, "tokens": np.tile([[1, 3, 4]], (30, 1))}
     logits = []
-    for model in (exact, rough):
+    for dtype in ("float32", "mixed_bfloat16"):
+        model = tiny(name, WORDS, LONGEST, standardise=True, dtype=dtype)
+        shape, random = (30, *model.feature_shape), np.random.default_rng(0)
+        features = (10 + 0.1 * random.normal(size=shape)).astype(np.float32)
         model.adapt(features)
-        logits.append(
-            keras.ops.convert_to_numpy(keras.ops.cast(model.next_words(inputs), "float32"))
-        )
-    difference = np.abs(logits[0] - logits[1]).mean()
-    assert difference < 0.05 * np.abs(logits[0] - logits[0].mean(axis=0)).mean() + 0.01
+        inputs = {"features": features, "tokens": np.tile([[1, 3, 4]], (30, 1))}
+        logits.append(ops.convert_to_numpy(ops.cast(model.next_words(inputs), "float32")))
+    exact, rough = logits
+    assert np.abs(exact - rough).mean() < 0.05 * np.abs(exact - exact.mean(axis=0)).mean() + 0.01
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -170,6 +152,14 @@ def test_steps_equal_teacher_forcing(name, tied):
     for position in range(TOKENS.shape[1]):
         logits, state = model.step(TOKENS[:, position], context, state)
         np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
+
+
+@pytest.mark.slow
+@needs_jax
+def test_under_jax_steps_equal_teacher_forcing_too():
+    file = ROOT / "tests" / "decoders" / "test_decoders.py"
+    chosen = ("-k", "test_steps_equal_teacher_forcing", "-p", "no:cacheprovider")
+    finish(start("-m", "pytest", file, *chosen, **PLAIN))
 
 
 @pytest.mark.parametrize("step", ["step", "compiled_step"])
@@ -212,12 +202,13 @@ def test_loss_and_gradients_equal_a_plain_cross_entropy(name, options):
 
 def test_shown_loss_is_without_smoothing_and_penalty(name):
     model = tiny(name, WORDS, LONGEST, label_smoothing=0.2)
-    inputs, following = inputs_for(model, TOKENS[:, :-1]), TOKENS[:, 1:]
+    inputs, following = inputs_for(model, TOKENS[:, :-1]), TOKENS[:, 1:].copy()
+    following[1, 2] = 0  # no word of the vocabulary, which does not count
     scores = np.array(ops.log_softmax(model.next_words(inputs)))
 
     training_loss(model, inputs, following)
 
-    chosen = np.take_along_axis(scores, following[:, :, None], axis=2)
+    chosen = np.take_along_axis(scores, following[:, :, None], axis=2)[following > 0]
     assert float(model.token_loss.result()) == pytest.approx(-chosen.mean(), abs=1e-5)
 
 
@@ -244,43 +235,16 @@ def test_saved_model_comes_back_with_its_vocabulary(name, tied, tmp_path):
     assert loaded.feature_shape == model.feature_shape
 
 
-@pytest.mark.parametrize("name", [*NAMES, "ensemble"])
-def test_a_model_that_records_the_rules_old_name_is_by_the_original_rules(name, tmp_path):
-    model = (
-        join([tiny("merge", WORDS, LONGEST)] * 2)
-        if name == "ensemble"
-        else tiny(name, WORDS, LONGEST)
-    )
-    model.save(tmp_path / "new.keras")
-    tampered(tmp_path / "new.keras", tmp_path / "old.keras",
-             config=lambda described: described["config"].update(text_rules="seed"))  # fmt: skip
-
-    old = load_captioner(tmp_path / "old.keras")
-
-    assert old.vocabulary == model.vocabulary
-    assert old.get_config()["text_rules"] == "original"
-    check_text_rules(old, "old.keras", "original", "descriptions.txt")
-    features = features_for(model, 2)
-    assert generate(old, features) == generate(model, features)
-
-
 @pytest.mark.parametrize(
-    "reader, made_for, message",
+    "reader, shape, message",
     [
-        ("merge", "attention", "features.pkl with 1_data_preprocessor.py without --grid"),
-        ("attention", "merge", "features.h5 with 1_data_preprocessor.py --grid"),
-        ("transformer", "merge", "features.h5 with 1_data_preprocessor.py --grid"),
+        ("merge", (4, 5), "features.pkl with 1_data_preprocessor.py without --grid"),
+        ("attention", (5,), "features.h5 with 1_data_preprocessor.py --grid"),
+        ("transformer", (5,), "features.h5 with 1_data_preprocessor.py --grid"),
+        ("transformer", (9, 5), "grids have 9 x 5 numbers, but .* takes 4 x 5"),
     ],
 )
-def test_vectors_for_grids_and_grids_for_vectors_are_refused(reader, made_for, message, tmp_path):
-    model, other = tiny(reader, WORDS, LONGEST), tiny(made_for, WORDS, LONGEST)
-    features = Features(["a"], features_for(other, 1), {})
+def test_features_of_another_shape_are_refused(reader, shape, message, tmp_path):
+    model, features = tiny(reader, WORDS, LONGEST), Features(["a"], np.ones((1, *shape)), {})
     with pytest.raises(UserError, match=message):
         check_features(model, tmp_path / "model.keras", features, tmp_path / "features")
-
-
-def test_grids_of_another_size_are_refused(tmp_path):
-    model = tiny("transformer", WORDS, LONGEST)
-    features = Features(["a"], np.ones((1, 9, 5), np.float16), {})
-    with pytest.raises(UserError, match=r"grids have 9 x 5 numbers, but .* takes 4 x 5"):
-        check_features(model, tmp_path / "model.keras", features, tmp_path / "features.h5")

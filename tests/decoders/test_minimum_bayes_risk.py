@@ -7,7 +7,6 @@ import pytest
 from keras import ops
 
 from captioning.cli import UserError
-from captioning.decoders import search
 from captioning.decoders.minimum_bayes_risk import (
     LIKELIHOOD,
     TEMPERATURE,
@@ -15,7 +14,7 @@ from captioning.decoders.minimum_bayes_risk import (
     draw,
     ranked,
 )
-from captioning.decoders.search import generate, generate_n_best
+from captioning.decoders.search import MOST_ROWS, generate, generate_n_best
 from captioning.decoders.search_settings import Search
 from captioning.text import Vocabulary
 from tests.decoder_tools import NAMES, features_for, tiny
@@ -24,9 +23,9 @@ WORDS = ["startseq", "endseq", "a", "b", "c"]
 VOCABULARY = Vocabulary(("startseq", "endseq", "a", "dog", "runs", "cat", "sits", "fast"), 9)
 
 
-@pytest.fixture(params=NAMES)
-def model(request):
-    return tiny(request.param, WORDS, max_length=6)
+@pytest.fixture
+def model():
+    return tiny("attention", WORDS, max_length=6)
 
 
 def tempered(model, image, tokens: np.ndarray) -> np.ndarray:
@@ -126,18 +125,17 @@ def test_a_caption_that_no_word_can_follow_ends():
     assert tokens.item() == VOCABULARY.end
 
 
-def test_the_rows_of_a_batch_are_bounded(monkeypatch):
-    seen = []
-    model = tiny("attention", WORDS, max_length=6)
-    monkeypatch.setattr(search, "MOST_ROWS", 40)
+def test_the_rows_of_a_batch_are_bounded(model, monkeypatch):
+    """Those of 200 pictures with 20 captions each are more than memory is to be taken for."""
+    rows, step = [], model.compiled_step
 
-    def spy(model, part, count):
-        seen.append(len(part))
-        return draw(model, part, count)
+    def counted(tokens, *more):
+        rows.append(len(tokens))
+        return step(tokens, *more)
 
-    monkeypatch.setattr(search, "draw", spy)
-    generate(model, features_for(model, 5), Search(beam_width=2, mbr_samples=20))
-    assert seen == [2, 2, 1]
+    monkeypatch.setattr(model, "compiled_step", counted)
+    generate(model, features_for(model, 200), Search(beam_width=2, mbr_samples=20))
+    assert MOST_ROWS / 2 < max(rows) <= MOST_ROWS
 
 
 def test_the_search_ranks_the_beams_captions_anew(model):

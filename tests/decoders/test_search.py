@@ -7,20 +7,17 @@ from keras import ops
 from captioning.cli import UserError
 from captioning.decoders.search import generate, generate_n_best
 from captioning.decoders.search_settings import Search
-from tests.decoder_tools import NAMES, features_for, tiny
+from tests.decoder_tools import LETTERS, NAMES, features_for, tiny
 
-WORDS = ["startseq", "endseq", *"abcdefgh"]  # one letter each: repetition is allowed
 LONG_WORDS = ["startseq", "endseq", *(letter * 2 for letter in "abcdefgh")]
 TWO_WORDS = ["startseq", "endseq", "a", "b"]
 END = 2
 
 
-@pytest.fixture(params=NAMES)
-def name(request) -> str:
-    return request.param
+of_every_kind = pytest.mark.parametrize("name", NAMES)
 
 
-def make_model(name="merge", words=WORDS, max_length=6):
+def make_model(name="merge", words=LETTERS, max_length=6):
     model = tiny(name, words, max_length)
     # Larger weights make the random model sure of itself, and its choices distinct.
     model.output_dense.kernel.assign(6 * model.output_dense.kernel)
@@ -71,39 +68,44 @@ def every_caption(model) -> list[list[int]]:
     return [[*words, END] for n in lengths for words in itertools.product([3, 4], repeat=n)]
 
 
-def test_width_one_is_greedy_search(name):
+@pytest.mark.parametrize("name, length_penalty", [*((name, 1.0) for name in NAMES), ("merge", 0.0)])
+def test_width_one_is_greedy_search(name, length_penalty):
     model = make_model(name)
-    features = features_for(model, 5)
-    for image, found in zip(features, generate(model, features, Search(beam_width=1)), strict=True):
+    features = features_for(model, 4)
+    search = Search(beam_width=1, length_penalty=length_penalty)
+    for image, found in zip(features, generate(model, features, search), strict=True):
         assert indices(model, found.caption) == greedy_by_hand(model, image)
 
 
-@pytest.mark.parametrize("words, width", [(WORDS, 1), (WORDS, 3), (LONG_WORDS, 3)])
-def test_pictures_together_equal_one_at_a_time(name, words, width):
+@of_every_kind
+@pytest.mark.parametrize(
+    "words, width, length_penalty",
+    [(LETTERS, 1, 1.0), (LETTERS, 3, 1.0), (LETTERS, 3, 5.0), (LONG_WORDS, 3, 1.0)],
+)
+def test_pictures_together_equal_one_at_a_time(name, words, width, length_penalty):
     model = make_model(name, words, max_length=9)
-    features = features_for(model, 6)
-    together = generate(model, features, Search(beam_width=width))
-    for number, found in enumerate(together):
-        alone = generate(model, features[number : number + 1], Search(beam_width=width))[0]
+    features, search = features_for(model, 6), Search(width, length_penalty=length_penalty)
+    for number, found in enumerate(generate(model, features, search)):
+        [alone] = generate(model, features[number : number + 1], search)
         assert alone.caption == found.caption
         assert alone.log_probability == pytest.approx(found.log_probability, abs=1e-4)
 
 
+@of_every_kind
 @pytest.mark.parametrize("width", [1, 3])
 def test_score_is_the_models_own_log_probability(name, width):
     model = make_model(name)
     features = features_for(model, 5)
-    for image, found in zip(
-        features, generate_n_best(model, features, Search(beam_width=width)), strict=True
-    ):
+    every = generate_n_best(model, features, Search(beam_width=width))
+    for image, found in zip(features, every, strict=True):
         captions = [indices(model, one.caption) for one in found]
         expected = log_probabilities(model, image, captions)
         np.testing.assert_allclose([one.log_probability for one in found], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_wide_beam_ranks_as_exhaustive_search_does(name, length_penalty):
-    model = make_model(name, TWO_WORDS, max_length=5)
+def test_wide_beam_ranks_as_exhaustive_search_does(length_penalty):
+    model = make_model(words=TWO_WORDS, max_length=5)
     features, captions = features_for(model, 3), every_caption(model)
     lengths = np.array(list(map(len, captions)))
     found = generate_n_best(model, features, Search(beam_width=64, length_penalty=length_penalty))
@@ -114,8 +116,8 @@ def test_wide_beam_ranks_as_exhaustive_search_does(name, length_penalty):
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_a_wider_beam_never_finds_a_worse_caption(name, length_penalty):
-    model = make_model(name, TWO_WORDS, max_length=5)
+def test_a_wider_beam_never_finds_a_worse_caption(length_penalty):
+    model = make_model(words=TWO_WORDS, max_length=5)
     features = features_for(model, 6)
     scores = []
     for width in (1, 2, 4, 8, 16):
@@ -125,8 +127,8 @@ def test_a_wider_beam_never_finds_a_worse_caption(name, length_penalty):
     assert (np.diff(scores, axis=0) > -1e-5).all()
 
 
-def test_no_word_three_times_and_no_pair_twice(name):
-    model = make_model(name, LONG_WORDS, max_length=20)
+def test_no_word_three_times_and_no_pair_twice():
+    model = make_model(words=LONG_WORDS, max_length=20)
     never_end(model)
     for found in generate(model, features_for(model, 5), Search(beam_width=3)):
         words = found.caption.split()
@@ -146,9 +148,8 @@ def test_no_sequence_of_the_given_length_comes_twice(size):
     model = make_model(max_length=30)
     never_end(model)
     longest = 0
-    for found in generate(
-        model, features_for(model, 5), Search(beam_width=3, no_repeat_ngram=size)
-    ):
+    search = Search(beam_width=3, no_repeat_ngram=size)
+    for found in generate(model, features_for(model, 5), search):
         words = found.caption.split()
         sequences = [tuple(words[n : n + size]) for n in range(len(words) - size + 1)]
         assert len(sequences) == len(set(sequences))
@@ -167,7 +168,7 @@ def test_everything_may_repeat_where_the_user_says_so():
 @pytest.mark.parametrize("width", [1, 3])
 def test_captions_have_the_minimum_length(width):
     model = make_model(max_length=9)
-    model.output_dense.bias.assign(20.0 * (np.arange(len(WORDS) + 1) == END))  # end at once
+    model.output_dense.bias.assign(20.0 * (np.arange(len(LETTERS) + 1) == END))  # end at once
     features = features_for(model, 3)
     assert {one.caption for one in generate(model, features, Search(beam_width=width))} == {""}
     found = generate(model, features, Search(beam_width=width, min_length=4))
@@ -176,20 +177,17 @@ def test_captions_have_the_minimum_length(width):
 
 def test_a_caption_that_no_word_may_go_on_ends():
     model = make_model(words=["startseq", "endseq", "a"])
-    found = generate(
-        model, features_for(model, 1), Search(beam_width=2, min_length=3, no_repeat_ngram=1)
-    )
-    assert found[0].caption == "a"
-    assert np.isfinite(found[0].log_probability)
+    search = Search(beam_width=2, min_length=3, no_repeat_ngram=1)
+    [found] = generate(model, features_for(model, 1), search)
+    assert found.caption == "a"
+    assert np.isfinite(found.log_probability)
 
 
-def test_the_n_best_differ_and_the_best_is_first(name):
-    model = make_model(name)
+def test_the_n_best_differ_and_the_best_is_first():
+    model, search = make_model(), Search(beam_width=3)
     features = features_for(model, 4)
-    best = generate(model, features, Search(beam_width=3))
-    for first, found in zip(
-        best, generate_n_best(model, features, Search(beam_width=3)), strict=True
-    ):
+    every = generate_n_best(model, features, search)
+    for first, found in zip(generate(model, features, search), every, strict=True):
         scores = [one.log_probability / len(indices(model, one.caption)) for one in found]
         assert found[0] == first
         assert len({one.caption for one in found}) == 3
@@ -199,14 +197,14 @@ def test_the_n_best_differ_and_the_best_is_first(name):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"beam_width": 0}, "beam width of 0"),
-        ({"beam_width": 1001}, "beam width of 1001"),
-        ({"length_penalty": -0.5}, "length penalty of -0.5"),
-        ({"length_penalty": float("nan")}, "length penalty of nan"),
+        ({"beam_width": 0}, "beam_width 0"),
+        ({"beam_width": 1001}, "beam_width 1001"),
+        ({"length_penalty": -0.5}, "length_penalty -0.5"),
+        ({"length_penalty": float("nan")}, "length_penalty nan"),
         ({"min_length": 5}, "captions have 0 to 4"),
-        ({"min_length": -1}, "minimum length of -1"),
-        ({"no_repeat_ngram": -1}, "sequences of -1 words"),
-        ({"beam_width": 3, "mbr_samples": 1001}, "1001 drawn captions"),
+        ({"min_length": -1}, "min_length -1"),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram -1"),
+        ({"beam_width": 3, "mbr_samples": 1001}, "mbr_samples 1001"),
         ({"mbr_samples": 5}, "nothing to choose from"),
     ],
 )

@@ -3,45 +3,13 @@ import numpy as np
 import pytest
 
 from captioning.decoders.transformer import Attention, Block
-from tests.decoder_tools import PLACES, features_for, tiny
+from tests.decoder_tools import LETTERS, features_for, tiny
 
-WORDS = ["startseq", "endseq", *"abcdefgh"]
 TOKENS = np.array([[1, 5, 3, 7, 3], [1, 9, 9, 4, 6]])
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention_equals_a_plain_loop(causal):
-    layer, random = Attention(6, 2), np.random.default_rng(0)
-    x, source = random.normal(size=(3, 6)), random.normal(size=(3, 6))
-    mask = np.tri(3, dtype=bool) if causal else None
-
-    keys_and_values = layer.keys_and_values(source[None].astype(np.float32))
-    found, weights = layer.attend(x[None].astype(np.float32), *keys_and_values, mask)
-
-    def dense(part, vectors):
-        kernel, bias = part.get_weights()
-        return vectors @ kernel + bias
-
-    query, key, value = (
-        dense(part, vectors)
-        for part, vectors in ((layer.query, x), (layer.key, source), (layer.value, source))
-    )
-    expected = np.zeros((3, 6))
-    for head in range(2):
-        part = slice(3 * head, 3 * head + 3)
-        for t in range(3):
-            seen = range(t + 1 if causal else 3)
-            scores = np.array([query[t, part] @ key[s, part] / np.sqrt(3) for s in seen])
-            shares = np.exp(scores) / np.exp(scores).sum()
-            np.testing.assert_allclose(weights[0, head, t, : len(shares)], shares, atol=1e-6)
-            expected[t, part] = sum(
-                share * value[s, part] for share, s in zip(shares, seen, strict=True)
-            )
-    np.testing.assert_allclose(found[0], dense(layer.merge, expected), atol=1e-5)
-
-
-def by_hand(model, grid, tokens) -> np.ndarray:
-    """Logits of one caption: sections 3.1 to 3.5 of the paper, normalised first."""
+def by_hand(model, grid, tokens) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of one caption, and where its words look: sections 3.1 to 3.5, normalised first."""
     width = model.width
 
     def dense(layer, x):
@@ -54,7 +22,7 @@ def by_hand(model, grid, tokens) -> np.ndarray:
         return (x - x.mean(axis=-1, keepdims=True)) / deviation * scale + shift
 
     def attention(layer, x, source, causal):
-        found = np.zeros((len(x), width))
+        found, shares = np.zeros((len(x), width)), 0
         for head in np.split(np.arange(width), layer.heads):
             query, key, value = (
                 dense(part, rows)[:, head]
@@ -62,8 +30,10 @@ def by_hand(model, grid, tokens) -> np.ndarray:
             )
             scores = np.exp(query @ key.T / np.sqrt(len(head)))
             scores = np.tril(scores) if causal else scores
-            found[:, head] = scores / scores.sum(axis=1, keepdims=True) @ value
-        return dense(layer.merge, found)
+            weights = scores / scores.sum(axis=1, keepdims=True)
+            found[:, head] = weights @ value
+            shares = shares + weights / layer.heads
+        return dense(layer.merge, found), shares
 
     seen = dense(model.image_dense, grid) + model.place_embedding.get_weights()[0]
     seen = normed(model.image_norm, seen)
@@ -72,60 +42,44 @@ def by_hand(model, grid, tokens) -> np.ndarray:
     x = model.embedding.get_weights()[0][tokens] * np.sqrt(width) + np.array(waves)
     for block in model.blocks:
         words = normed(block.norms[0], x)
-        x = x + attention(block.to_words, words, words, causal=True)
-        x = x + attention(block.to_grid, normed(block.norms[1], x), seen, causal=False)
+        x = x + attention(block.to_words, words, words, causal=True)[0]
+        found, shares = attention(block.to_grid, normed(block.norms[1], x), seen, causal=False)
+        x = x + found
         inner = np.maximum(dense(block.expand, normed(block.norms[2], x)), 0)
         x = x + dense(block.contract, inner)
-    return dense(model.output_dense, normed(model.output_norm, x))
+    return dense(model.output_dense, normed(model.output_norm, x)), shares
 
 
-def test_logits_equal_the_formulas_of_the_paper():
-    model = tiny("transformer", WORDS, 7)
+def test_logits_and_weights_equal_the_formulas_of_the_paper():
+    model = tiny("transformer", LETTERS, 7)
     features = features_for(model, 2)
     random = np.random.default_rng(1)
     for weight in model.weights:  # norms and biases begin as ones and zeros, which hide mistakes
         weight.assign(weight + 0.1 * random.normal(size=weight.shape))
 
-    logits = model.next_words({"features": features, "tokens": TOKENS})
+    inputs = {"features": features, "tokens": TOKENS}
+    logits, weights = model.next_words(inputs), model.attention(inputs)
 
     for number in range(2):
-        expected = by_hand(model, features[number].astype(np.float64), TOKENS[number])
+        expected, shares = by_hand(model, features[number].astype(np.float64), TOKENS[number])
         np.testing.assert_allclose(logits[number], expected, atol=1e-4)
+        np.testing.assert_allclose(weights[number], shares, atol=1e-5)
 
 
 def test_a_word_sees_no_later_word_and_sees_the_order_of_earlier_ones():
-    model = tiny("transformer", WORDS, 7)
+    model = tiny("transformer", LETTERS, 7)
     features = np.repeat(features_for(model, 1), 3, axis=0)
     tokens = np.array([[1, 5, 3, 7, 3], [1, 5, 3, 8, 4], [1, 3, 5, 7, 3]])
-    first, other_end, other_order = np.array(
-        model.next_words({"features": features, "tokens": tokens})
-    )
+    logits = np.array(model.next_words({"features": features, "tokens": tokens}))
+    first, other_end, other_order = logits
     np.testing.assert_allclose(first[:3], other_end[:3], atol=1e-6)
     assert np.abs(first[3:] - other_end[3:]).max() > 1e-3
     assert np.abs(first[4] - other_order[4]).max() > 1e-3
 
 
-def test_places_of_the_grid_are_told_apart():
-    model = tiny("transformer", WORDS, 7)
-    features = features_for(model, 2)
-    turned = features[:, ::-1]
-    logits = [
-        np.array(model.next_words({"features": f, "tokens": TOKENS})) for f in (features, turned)
-    ]
-    assert np.abs(logits[0] - logits[1]).max() > 1e-3
-
-
-def test_attention_is_a_share_of_each_place_for_each_word():
-    model = tiny("transformer", WORDS, 7)
-    weights = np.array(model.attention({"features": features_for(model, 2), "tokens": TOKENS}))
-    assert weights.shape == (2, 5, PLACES)
-    np.testing.assert_allclose(weights.sum(axis=2), 1.0, atol=1e-5)
-    assert (weights > 0).all()
-
-
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="8 heads do not divide a width of 250"):
-        tiny("transformer", WORDS, 7, width=250, heads=8)
+        tiny("transformer", LETTERS, 7, width=250, heads=8)
 
 
 @pytest.mark.parametrize("layer", [Attention(6, 2), Block(6, 2, 0.1)])

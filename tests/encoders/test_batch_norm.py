@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from captioning.encoders.networks.batch_norm import BatchNormalization
+from captioning.encoders.networks.batch_norm import BatchNormalization, estimate_statistics
 
 SHAPE = (4, 5, 6, 3)
 
@@ -58,3 +58,30 @@ def test_frozen_layer_normalises_by_running_statistics(activations):
     layer.trainable = False
     trained = ops.convert_to_numpy(layer(activations, training=True))
     np.testing.assert_array_equal(trained, ops.convert_to_numpy(layer(activations)))
+
+
+def test_statistics_are_estimated_by_the_pictures_given():
+    """The mean over the batches, in both layers; weights and momentum stay."""
+    pixels = keras.Input((None, None, 3))
+    first, second = BatchNormalization(name="first"), keras.layers.BatchNormalization(name="second")
+    conv = keras.layers.Conv2D(4, 3)
+    network = keras.Model(pixels, {"pooled": second(keras.layers.ReLU()(conv(first(pixels))))})
+    kernel = ops.convert_to_numpy(conv.kernel)
+    batches = np.random.default_rng(0).normal(5, 3, (3, 8, 6, 6, 3)).astype(np.float32)
+
+    estimate_statistics(network, batches)
+
+    def moments(x):
+        return x.mean((0, 1, 2)), x.var((0, 1, 2))
+
+    of_first = [moments(batch) for batch in batches]
+    of_second = []
+    for batch, (mean, variance) in zip(batches, of_first, strict=True):
+        normalized = (batch - mean) / np.sqrt(variance + first.epsilon)
+        of_second.append(moments(np.maximum(ops.convert_to_numpy(conv(normalized)), 0)))
+    for layer, found in ((first, of_first), (second, of_second)):
+        mean, variance = np.mean(found, axis=0)
+        np.testing.assert_allclose(ops.convert_to_numpy(layer.moving_mean), mean, rtol=1e-4)
+        np.testing.assert_allclose(ops.convert_to_numpy(layer.moving_variance), variance, rtol=1e-4)
+        assert layer.momentum == 0.99
+    np.testing.assert_array_equal(ops.convert_to_numpy(conv.kernel), kernel)

@@ -102,5 +102,9 @@ def test_bfloat16_gradients_are_those_of_float32_rounded(
 
 
 def test_weights_of_keras_layer_fit():
-    """Files of before hold Keras' layers of the same names and shapes."""
-    assert Conv2D(4, 3).get_config().keys() == layers.Conv2D(4, 3).get_config().keys()
+    ours, theirs = Conv2D(4, 3), layers.Conv2D(4, 3)
+    for layer in (ours, theirs):
+        layer.build((None, 8, 8, 3))
+    described = [[(w.name, w.shape) for w in layer.weights] for layer in (ours, theirs)]
+    assert described[0] == described[1]
+    assert ours.get_config().keys() == theirs.get_config().keys()

@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 
 from captioning.cli import UserError
-from captioning.encoders.encoder import Encoder
+from captioning.encoders.encoder import Encoder, NotFinite
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.networks.efficientnet import supervised_weights
 from captioning.encoders.networks.vit import SelfAttention
 from captioning.encoders.table import build_network
 from captioning.encoders.weights import save_encoder
+from captioning.features.extraction import extract
 from captioning.files import EXAMPLES
 from captioning.images.reading import load_rgb
 from captioning.untrusted.checkpoints import read_checkpoint
@@ -51,15 +52,31 @@ def test_grid_is_in_half_precision_and_its_mean_is_the_vector(lite0, pictures):
     np.testing.assert_allclose(together.mean(axis=1, dtype=np.float32), vectors, atol=2e-3)
 
 
-@pytest.mark.parametrize("factor, message", [(1000.0, "beyond half precision"), (0.0, "no grid")])
-def test_grids_that_cannot_be_kept_are_refused(pictures, factor, message):
+def made_up(**outputs) -> Encoder:
+    """An encoder whose features are the pixels of a picture's corner, or as said."""
     pixels = keras.Input((None, None, 3))
-    outputs = {"pooled": pixels[:, 0, 0], "grid": pixels * factor}
-    if not factor:
-        del outputs["grid"]
-    encoder = Encoder(keras.Model(pixels, outputs), {"encoder": "made up"})
-    with pytest.raises(UserError, match=message):
-        encoder.encode_few(pictures[:1], grid=True)
+    outputs = {"pooled": pixels[:, 0, 0], **{key: make(pixels) for key, make in outputs.items()}}
+    return Encoder(keras.Model(pixels, outputs), {"encoder": "made up", "weights": "w.h5"})
+
+
+def test_an_encoder_without_a_grid_gives_none(pictures):
+    with pytest.raises(UserError, match="no grid"):
+        made_up().encode_few(pictures[:1], grid=True)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e9])
+def test_features_that_are_not_finite_are_refused_with_the_place_of_the_picture(value):
+    pictures = np.zeros((3, 8, 8, 3), np.float32)
+    pictures[1, 0, 0, 0] = value
+    encoder = made_up(grid=lambda pixels: pixels)
+    with pytest.raises(
+        NotFinite, match=r"made up \(w\.h5\) gives features that are not"
+    ) as refused:
+        encoder.encode(pictures, 4, grid=True)
+    assert refused.value.row == 1
+    if not np.isfinite(value):  # what a grid's half precision cannot hold, a vector can
+        with pytest.raises(NotFinite):
+            encoder.encode(pictures, 4)
 
 
 def test_bfloat16_features_point_the_same_way(lite0, pictures):
@@ -95,6 +112,19 @@ def test_random_weights_are_loudly_called_so(capsys):
     assert "RANDOM" in capsys.readouterr().err
 
 
+def test_vit_takes_other_sizes_than_its_own():
+    network = build_network("vit_small")
+    assert network.count_params() == 21_665_664
+    for size, patches in ((64, 4), (96, 6)):
+        out = network(np.zeros((2, size, size, 3), "f4"))
+        assert out["pooled"].shape == (2, 384)
+        assert out["grid"].shape == (2, patches, patches, 384)
+    again = keras.models.clone_model(network)  # MoCo and BYOL copy it
+    again.set_weights(network.get_weights())
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype("f4")
+    np.testing.assert_allclose(again(pixels)["pooled"], network(pixels)["pooled"], atol=1e-5)
+
+
 def test_project_weights_come_back(tmp_path, lite0, pictures):
     path = tmp_path / "encoder.weights.h5"
     lite0.network.save_weights(path)
@@ -113,6 +143,17 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, name):
 def test_unknown_encoder_is_refused_and_known_ones_are_named():
     with pytest.raises(UserError, match="resnet50"):
         load_encoder("vgg16")
+
+
+def test_stage_1_stops_at_features_that_are_not_finite_and_names_picture_and_encoder(tmp_path):
+    paths = {"cat": EXAMPLES / "cat.jpg", "dog": EXAMPLES / "dog.jpg"}
+    pixels = keras.Input((None, None, 3))
+    encoder = Encoder(
+        keras.Model(pixels, {"pooled": pixels[:, 0, 0] * 1e38}), {"encoder": "made up"}
+    )
+    with pytest.raises(UserError, match=r"cat\.jpg: the encoder made up .*not finite"):
+        extract(encoder, paths, tmp_path / "features.pkl", batch_size=2, resume=False)
+    assert not (tmp_path / "features.pkl").exists()
 
 
 def test_an_encoder_takes_pictures_of_another_size():

@@ -46,12 +46,13 @@ def test_a_number_that_may_be_another_pictures_name_is_refused_unless_the_file_i
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ("{", "is not JSON"),
-        pytest.param("[" * 100_000, "is not JSON", id="deep"),
+        ("{", "is damaged JSON"),
+        pytest.param("[" * 100_000, "is damaged JSON", id="deep"),
         ([], "is not a list of"),
         ({"image_id": 17, "caption": "a dog"}, "is not a list of"),
         ([{"image_id": 17}], "entry 1 is not"),
-        ([{"image_id": 17, "caption": ["a dog"]}], "entry 1 is not"),
+        ([{"image_id": 17, "caption": ["a dog", "dogs"]}], "entry 1 is not"),
+        ([{"image": "18.jpg", "image_id": 17, "caption": "a dog"}], "no references: 18"),
         ([{"image_id": True, "caption": "a dog"}], "entry 1 is not"),
         ([{"image_id": 1.5, "caption": "a dog"}], "entry 1 is not"),
         ([{"image_id": 17, "caption": "a"}, {"image_id": "17", "caption": "b"}], "17 has two"),

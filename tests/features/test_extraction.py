@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.cli import UserError
 from captioning.features.extraction import extract
 from captioning.features.reading import read_features
+from captioning.images import reading
 from captioning.images.preprocessing import Preprocessing
 
 NAMES = "abcdef"
@@ -75,3 +77,33 @@ def test_a_picture_that_was_replaced_is_read_again(killed):
     found = resumed(killed, Encoder())
 
     np.testing.assert_array_equal(found[:, 0], [0, 10, 200, 30, 40, 50])
+
+
+def test_pictures_that_could_not_be_read_are_read_again_on_resume(killed, monkeypatch):
+    """As when the folder's server is away for a while."""
+    pictures, output = killed
+    output = output.with_suffix(".h5")
+
+    def fail(path, *_):
+        raise reading.UnreadableImage(f"{path}: is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "load_rgb", fail)
+        with pytest.raises(
+            UserError, match=r"6 of 6 pictures could not be read, .*a\.png: is away"
+        ):
+            extract(Encoder(), pictures, output, batch_size=4, resume=False)
+
+    assert extract(Encoder(), pictures, output, batch_size=4, resume=True) == {}
+    found = read_features(output).of(list(NAMES))[:]
+    np.testing.assert_array_equal(found[:, 0], [0, 10, 20, 30, 40, 50])
+
+
+def test_an_unreadable_picture_is_left_out_and_told_by_its_id(killed):
+    pictures, output = killed
+    pictures["c"].write_bytes(b"")
+    unreadable = extract(Encoder(), pictures, output, batch_size=4, resume=False)
+    assert {image_id: reason.split(": ")[1] for image_id, reason in unreadable.items()} == {
+        "c": "is empty"
+    }
+    assert list(read_features(output)) == ["a", "b", "d", "e", "f"]

@@ -14,7 +14,7 @@ from captioning.encoders.table import build_network
 from captioning.encoders.weights import save_encoder
 from captioning.features.reading import read_features
 from captioning.images.preprocessing import Preprocessing, parse
-from tests.conftest import assert_refused, run_script
+from tests.conftest import assert_refused, run_script, succeed
 
 USUAL = Preprocessing()
 
@@ -22,7 +22,7 @@ USUAL = Preprocessing()
 @pytest.mark.parametrize(
     "text",
     ["squash(224)|imagenet", "resize(256)|crop(224)|unit", "squash(64)|centred",
-     "squash(96)|mean(1,2.5,3)|deviation(4,5,6.25)"],
+     "resize(72)|crop(64)|standardized", "squash(96)|mean(1,2.5,3)|deviation(4,5,6.25)"],
 )  # fmt: skip
 def test_text_round_trip(text):
     assert str(parse(text, USUAL)) == text
@@ -63,6 +63,16 @@ def test_pixels_from_0_to_1_without_normalisation():
     np.testing.assert_allclose(scaled, pixels / 255, atol=1e-6)
 
 
+def test_standardized_images_have_mean_0_and_deviation_1_a_channel():
+    network = build_network("resnet18", scale=parse("squash(224)|standardized", USUAL)[2:])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    pixels[1, ..., 2] = 7  # flat
+    scaled = keras.Model(network.input, network.layers[1].output)(pixels)
+    expected = pixels - pixels.mean(axis=(1, 2), keepdims=True)
+    expected /= pixels.std(axis=(1, 2), keepdims=True) + 1e-9
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
+
+
 def test_weights_say_what_they_want(tmp_path):
     path = tmp_path / "r18.weights.h5"
     save_encoder(build_network("resnet18"), path, {"encoder": "resnet18",
@@ -84,28 +94,17 @@ def test_from_features_to_captions_it_is_kept_and_checked(dataset, tmp_path):
     """Stage 1 is told, the features say it, the model records it, and stage 3 refuses others."""
     data = ("--images", dataset.images, "--captions", dataset.captions, "--encoder", "resnet18",
             "--batch-size", 6)  # fmt: skip
-    result = run_script(
-        "1_data_preprocessor.py", *data, "--preprocessing", "resize(72)|crop(64)|unit", cwd=tmp_path
-    )
-    assert result.returncode == 0, result.stderr
-    info = read_features(tmp_path / "features.pkl").info
-    assert info["preprocessing"] == "resize(72)|crop(64)|unit"
-    result = run_script(
-        "2_train_IC_model.py", "--train-split", dataset.train, "--dev-split", dataset.dev,
-        "--epochs", 1, cwd=tmp_path,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    caption = run_script("5_test.py", dataset.images / dataset.names[0], cwd=tmp_path)
-    assert caption.returncode == 0, caption.stderr
-    result = run_script(
-        "1_data_preprocessor.py", *data, "--only", "features", "--features", "other.pkl",
-        "--preprocessing", "squash(64)", cwd=tmp_path,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    result = run_script(
-        "3_BLEU.py", "--features", "other.pkl", "--split", dataset.dev, cwd=tmp_path
-    )
-    assert_refused(result, "squash(64)|imagenet", "--preprocessing 'resize(72)|crop(64)|unit'")
+    wanted = "resize(72)|crop(64)|unit"
+    succeed(run_script("1_data_preprocessor.py", *data, "--preprocessing", wanted, cwd=tmp_path))
+    assert read_features(tmp_path / "features.pkl").info["preprocessing"] == wanted
+    splits = ("--train-split", dataset.train, "--dev-split", dataset.dev)
+    succeed(run_script("2_train_IC_model.py", *splits, "--epochs", 1, cwd=tmp_path))
+    succeed(run_script("5_test.py", dataset.images / dataset.names[0], cwd=tmp_path))
+    other = ("--only", "features", "--features", "other.pkl", "--preprocessing", "squash(64)")
+    succeed(run_script("1_data_preprocessor.py", *data, *other, cwd=tmp_path))
+    scored = ("--features", "other.pkl", "--split", dataset.dev)
+    result = run_script("3_BLEU.py", *scored, cwd=tmp_path)
+    assert_refused(result, "squash(64)|imagenet", f"--preprocessing '{wanted}'")
 
 
 def test_pictures_of_another_size_show_as_large_a_part():

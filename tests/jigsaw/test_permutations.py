@@ -7,7 +7,7 @@ import pytest
 
 from captioning.cli import UserError
 from jigsaw.permutations import all_permutations, distances, greedy, read_permutations
-from tests.conftest import assert_refused, run_script
+from tests.conftest import assert_refused, run_script, succeed
 
 SCRIPT = "jigsaw/maximal_hamming.py"
 
@@ -50,46 +50,42 @@ def test_greedy_chooses_no_row_twice_and_ends_when_there_are_no_more():
         greedy(candidates, 7, "mean")
 
 
-@pytest.mark.parametrize(
-    ("count", "selection", "mean", "least"),
-    [(100, "mean", 8.07, 1), (100, "min", 8.07, 6), (1000, "min", 8.0, 5)],
-)  # fmt: skip
-def test_quality_of_the_sets_that_the_script_writes(count, selection, mean, least, tmp_path):
-    result = run_script(
-        SCRIPT, count, "--selection", selection, "--seed", 7, "--output", "set.txt", cwd=tmp_path
-    )
-    assert result.returncode == 0, result.stderr
-    rows = np.loadtxt(tmp_path / "set.txt", dtype=int)
-    assert np.array_equal(np.sort(rows, axis=1), np.tile(np.arange(9), (count, 1)))
-    found = distances(rows)
-    assert found[0] >= mean
-    assert found[1] >= least
-    assert f"mean distance {found[0]:.3f}, minimum {found[1]}" in result.stdout
+def test_quality_of_the_sets_that_the_script_writes(tmp_path):
+    for count, selection, mean, least in (
+        (100, "mean", 8.07, 1),
+        (100, "min", 8.07, 6),
+        (300, "min", 8.0, 5),
+    ):
+        given = (count, "--selection", selection, "--seed", 7, "--output", "set.txt")
+        said = succeed(run_script(SCRIPT, *given, cwd=tmp_path))
+        rows = np.loadtxt(tmp_path / "set.txt", dtype=int)
+        assert np.array_equal(np.sort(rows, axis=1), np.tile(np.arange(9), (count, 1)))
+        found = distances(rows)
+        assert found[0] >= mean
+        assert found[1] >= least
+        assert f"mean distance {found[0]:.3f}, minimum {found[1]}" in said
 
 
 def test_a_bare_number_and_a_seed_that_matters(tmp_path):
     sets = []
     for seed in (1, 1, 2):
-        result = run_script(SCRIPT, 10, "--seed", seed, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
+        succeed(run_script(SCRIPT, 10, "--seed", seed, cwd=tmp_path))
         sets.append((tmp_path / "permutations_10.txt").read_text())
     assert sets[0] == sets[1] != sets[2]
 
 
 def test_all_24_of_4_tiles_and_a_sample_of_16(tmp_path):
     for tiles, count in ((4, 24), (16, 50)):
-        result = run_script(SCRIPT, count, "--tiles", tiles, "--output", "set.txt", cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
+        given = (count, "--tiles", tiles, "--output", "set.txt")
+        succeed(run_script(SCRIPT, *given, cwd=tmp_path))
         assert len(read_permutations(tmp_path / "set.txt", tiles)) == count
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("25", "--tiles", "4"), ("4 tiles have only 24 permutations",)),
-        (("100", "--tiles", "4"), ("only 24",)),
-        (("9", "--tiles", "1"), ("--tiles 1",)),
-        (("0",), ("'0' is not a whole number",)),
+        (("25", "--tiles", "4"), ("--permutations 25", "only 24 of 4 tiles")),
+        (("9", "--tiles", "1"), ("--tiles", "'1' is not a whole number at least 2")),
         (("9", "--output", "nowhere/set.txt"), ("nowhere/set.txt", "cannot write")),
     ],
 )
@@ -97,29 +93,76 @@ def test_mistakes_end_in_one_line(arguments, parts, tmp_path):
     assert_refused(run_script(SCRIPT, *arguments, cwd=tmp_path), *parts)
 
 
-def test_reader_takes_what_numpy_writes(tmp_path):
-    rows = all_permutations(4)[:7]
-    np.savetxt(tmp_path / "set.txt", rows, header="of 4 tiles")
-    assert np.array_equal(read_permutations(tmp_path / "set.txt", 4), rows)
-    assert np.array_equal(read_permutations(tmp_path / "set.txt", 4, 3), rows[:3])
+# ---- reading ---------------------------------------------------------------------------------
+
+ROWS = all_permutations(4)[:7]
+
+
+def test_reader_takes_what_numpy_writes_as_text(tmp_path):
+    np.savetxt(tmp_path / "set.txt", ROWS, header="of 4 tiles")
+    assert np.array_equal(read_permutations(tmp_path / "set.txt", 4), ROWS)
+    assert np.array_equal(read_permutations(tmp_path / "set.txt", 4, 3), ROWS[:3])
+
+
+@pytest.mark.parametrize(("first", "kind"), [(1, "int64"), (0, "uint8"), (1, "float32")])
+def test_reader_takes_arrays_of_numpy_counted_from_0_or_from_1(first, kind, tmp_path):
+    np.save(tmp_path / "set.npy", (ROWS + first).astype(kind))
+    found = read_permutations(tmp_path / "set.npy", 4)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, ROWS)
+
+
+def test_reader_goes_by_what_is_in_a_file_not_by_its_name(tmp_path):
+    np.savetxt(tmp_path / "text.npy", ROWS + 1, fmt="%d")
+    np.save(tmp_path / "array.npy", ROWS)
+    (tmp_path / "array.npy").rename(tmp_path / "array.txt")
+    for name in ("text.npy", "array.txt"):
+        assert np.array_equal(read_permutations(tmp_path / name, 4), ROWS)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0 1 2 3\n1 0 2 3\n0 1 2 3\n", "line 3 repeats line 1"),
-        ("0 1 2 3\n0 1 1 3\n", "line 2 is no permutation of 0 to 3"),
-        ("1 2 3 4\n2 1 3 4\n", "line 1 is no permutation"),
-        ("0 1 2 3\n0.5 1 2 3\n", "line 2 is no permutation"),
-        ("0 1 2\n", "line 1 has 3 tiles, but the puzzles have 4"),
-        ("0 1 2 x\n", "line 1 is not a row of numbers"),
-        ("", "holds 0 permutations"),
+        ("0 1 2 3\n1 0 2 3\n0 1 2 3\n", "row 3 repeats row 1"),
+        ("0 1 2 3\n0 1 1 3\n", "row 2 is no permutation of 0 to 3"),
+        ("1 2 3 4\n2 1 3 5\n", "row 2 is no permutation of 1 to 4"),
+        ("0 1 2 3\n0.5 1 2 3\n", "row 2 is no permutation"),
+        ("0 1 2\n1 0 2\n", "not rows of 4 tiles; give --tiles"),
+        ("0 1 2 3\n0 1 2\n", "is not rows of 4 numbers each"),
+        ("0 1 2 x\n", "is not rows of 4 numbers each"),
+        ("", "not rows of 4 tiles"),
     ],
 )
 def test_reader_refuses(text, message, tmp_path):
     (tmp_path / "set.txt").write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=f"set.txt: .*{message}"):
         read_permutations(tmp_path / "set.txt", 4)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[0, "one"]], object), "is not rows of 4 numbers each"),
+        (np.arange(5), r"holds \(1, 5\) numbers, not rows of 4 tiles"),
+        (np.zeros((2, 2, 4)), "not rows of 4 tiles"),
+        (np.zeros((0, 4)), "holds 0 permutations"),
+        (np.full((2, 4), np.nan), "row 1 is no permutation"),
+    ],
+)
+def test_reader_refuses_arrays_of_something_else_and_unpickles_nothing(array, message, tmp_path):
+    np.save(tmp_path / "set.npy", array, allow_pickle=True)
+    with pytest.raises(UserError, match=message):
+        read_permutations(tmp_path / "set.npy", 4)
+
+
+def test_reader_names_an_archive_and_a_cut_array_for_what_they_are(tmp_path):
+    np.savez(tmp_path / "set.npz", ROWS)
+    with pytest.raises(UserError, match="zip archive"):
+        read_permutations(tmp_path / "set.npz", 4)
+    np.save(tmp_path / "set.npy", ROWS)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "set.npy").read_bytes()[:-3])
+    with pytest.raises(UserError, match="is not rows of 4 numbers"):
+        read_permutations(tmp_path / "cut.npy", 4)
 
 
 def test_reader_refuses_more_than_there_are(tmp_path):

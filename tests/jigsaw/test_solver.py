@@ -1,23 +1,19 @@
 """The solver against nine passes by hand, its file, its vectors of pictures, and its schedule."""
 
-import json
 import math
-import zipfile
 
-import h5py
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver, picture_network
 from captioning.encoders.loading import load_encoder
-from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
+from captioning.images.puzzles import Puzzle
+from jigsaw.image_preprocessing.image_transform import normalise
 from jigsaw.permutations import all_permutations
-from jigsaw.puzzle_picture import draw_puzzles, put_back
-from jigsaw.schedule import WarmUpAdam, exhausted, rate_after
+from jigsaw.training import WarmUpAdam, exhausted, make_optimizer, rate_after, side_by_side
 from tests.keras_files import tampered
 from tests.pretext_tools import patterns
 
@@ -65,9 +61,8 @@ def test_dropout_is_only_in_training(solver):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
-def test_other_trunks_fit(encoder):
-    other = make_solver(encoder=encoder)
+def test_other_trunks_fit():
+    other = make_solver(encoder="resnet50")
     assert numpy(other(puzzles(2))).shape == (2, 5)
 
 
@@ -86,10 +81,6 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
     with pytest.raises(UserError, match="not a puzzle solver"):
         load_solver(tmp_path / "other.keras")
-    with zipfile.ZipFile(tmp_path / "broken.keras", "w") as archive:
-        archive.writestr("config.json", json.dumps({"class_name": "Lambda"}))
-    with pytest.raises(UserError, match="not a puzzle solver"):
-        load_solver(tmp_path / "broken.keras")
 
 
 @pytest.mark.parametrize(
@@ -98,29 +89,19 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         ({"dtype": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {}}}, "names"),
         ({"permutations": [list(range(16))]}, "its network has"),
         ({"encoder": "resnet50"}, "its network has"),
-        ({"encoder": "elsewhere"}, "cannot be loaded"),
+        ({"encoder": "elsewhere"}, "not the file of"),
         ({"picture_size": 10**9}, "which cannot be"),
         ({"crop_size": "42"}, "which cannot be"),
         ({"tile_size": 15}, "do not fit cells"),
     ],
 )
 def test_a_file_that_was_tampered_with_is_refused(solver, tmp_path, changes, reason):
+    def change(config: dict) -> None:
+        config["config"].update(changes)
+
     solver.save(tmp_path / "solver.keras")
-    path = tampered(
-        tmp_path / "solver.keras", tmp_path / "evil.keras",
-        config=lambda config: config["config"].update(changes),
-    )  # fmt: skip
+    path = tampered(tmp_path / "solver.keras", tmp_path / "evil.keras", config=change)
     with pytest.raises(UserError, match=rf"evil\.keras: .*{reason}"):
-        load_solver(path)
-
-
-def test_weights_that_lie_in_another_file_are_refused(solver, tmp_path):
-    def link(file: h5py.File) -> None:
-        file["elsewhere"] = h5py.ExternalLink("/etc/hostname", "/x")
-
-    solver.save(tmp_path / "solver.keras")
-    path = tampered(tmp_path / "solver.keras", tmp_path / "evil.keras", weights=link)
-    with pytest.raises(UserError, match=r"evil\.keras: refused, because .*link"):
         load_solver(path)
 
 
@@ -129,7 +110,9 @@ def test_vector_of_a_picture_is_that_of_its_centre_tiles(solver):
     pictures[1] = 200  # flat: no NaN
     encoder = Encoder(picture_network(solver), {"image_size": 48})
     found = encoder.encode(pictures, 4)
-    tiles = normalise(JigsawCreator(solver.permutations, **solver.sizes).centre_tiles(pictures))
+    corners = Puzzle(9, **SIZES).centre_corners()
+    tiles = np.stack([pictures[:, y : y + 12, x : x + 12] for y, x in corners], axis=1)
+    tiles = normalise(tiles)
     np.testing.assert_allclose(found, numpy(solver.features(tiles)), rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(found, encoder.encode(pictures, 4))
     np.testing.assert_allclose(found, encoder.encode_few(pictures), rtol=1e-3, atol=1e-4)
@@ -148,31 +131,19 @@ def test_the_encoder_jigsaw_is_a_solver_file(solver, tmp_path):
 # ---- the picture -----------------------------------------------------------------------------
 
 
-def test_tiles_go_back_to_where_they_came_from():
-    cells = np.arange(9)
-    permutation = np.array([3, 1, 4, 0, 5, 8, 2, 6, 7])
-    assert put_back(cells[permutation], permutation).tolist() == cells.tolist()
-
-
-def test_picture_of_puzzles_frames_what_is_right(tmp_path):
-    tiles = np.full((2, 9, 12, 12, 3), 128, np.uint8)
-    draw_puzzles(tmp_path / "a.png", tiles, np.array([0, 1]), all_permutations(9)[:2],
-                 np.array([True, False]))  # fmt: skip
-    pixels = np.asarray(Image.open(tmp_path / "a.png"))
-    middle = pixels.shape[1] // 2
-    for half, colour, other in [
-        (pixels[:, :middle], (30, 150, 60), (200, 40, 40)),
-        (pixels[:, middle:], (200, 40, 40), (30, 150, 60)),
-    ]:
-        assert (half == colour).all(axis=-1).any()
-        assert not (half == other).all(axis=-1).any()
+def test_tiles_lie_side_by_side_in_reading_order_with_gaps():
+    tiles = np.broadcast_to(np.arange(9, dtype=np.uint8)[:, None, None, None], (9, 4, 4, 3))
+    board = side_by_side(tiles)
+    assert board.shape == (18, 18, 3)
+    assert board[3::6, 3::6, 0].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert (board[5:7] == 255).all()
 
 
 # ---- the schedule ----------------------------------------------------------------------------
 
 
 def test_adam_warms_up_linearly():
-    plain, warm = ([keras.Variable(np.ones(3, np.float32)) for _ in range(1)] for _ in range(2))
+    plain, warm = ([keras.Variable(np.ones(3, np.float32))] for _ in range(2))
     optimizers = keras.optimizers.Adam(0.1), WarmUpAdam(0.1, warmup_steps=4)
     steps = []
     for _ in range(6):
@@ -183,6 +154,12 @@ def test_adam_warms_up_linearly():
         moved = np.subtract(after, before)
         steps.append(moved[1] / moved[0])
     np.testing.assert_allclose(steps, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-3)
+
+
+def test_cosine_rises_over_the_warm_up_and_falls_to_zero():
+    rate = make_optimizer("cosine", 0.1, 4, 14)._learning_rate
+    found = [float(rate(step)) for step in (0, 2, 4, 9, 14)]
+    np.testing.assert_allclose(found, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
 
 
 def test_rate_falls_when_kerass_own_callback_lets_it_fall():

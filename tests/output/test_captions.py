@@ -10,6 +10,7 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.evaluation.confidence import CONFIDENT
 from captioning.output.captions import LEGEND, Captioned, check_output, write_captions
+from captioning.output.sheets import LINE
 from tests.output.test_evaluation_page import Elements
 
 
@@ -26,9 +27,9 @@ def test_the_page_shows_an_unsure_caption_paler_and_says_why(tmp_path):
     write_captions(tmp_path / "page.html", results)
 
     page = (tmp_path / "page.html").read_text()
-    first, second = page.split("<figure>")[1:]
-    assert '<span class="sure">a dog</span>' in first
-    assert '<span class="unsure">a dog</span>' in second
+    first, second = page.split("<article ")[1:]
+    assert '<p class="sure">a dog</p>' in first
+    assert '<p class="unsure">a dog</p>' in second
     assert LEGEND in page
 
 
@@ -41,9 +42,21 @@ def test_names_and_captions_on_the_page_are_text(tmp_path):
 
     found = Elements((tmp_path / "page.html").read_text())
     assert [attributes["alt"] for attributes in found.all("img")] == ['"><script>']
-    assert not {tag for tag, _ in found.tags} & {"script", "u", "i"}
+    assert not {tag for tag, _ in found.tags} & {"u", "i"}
+    assert len(found.all("script")) == 1  # the page's own
     assert not any("onerror" in about or "onclick" in about for _, about in found.tags)
     assert "<img src=x onerror=alert(1)>.png" in found.text
+
+
+def test_a_picture_that_has_gone_since_is_left_out_and_its_caption_stays(tmp_path):
+    gone, there = (captioned(tmp_path, f"{name}.png", CONFIDENT) for name in ("gone", "there"))
+    gone.path.unlink()
+
+    for name in ("page.html", "sheet.png"):
+        write_captions(tmp_path / name, [gone, there])
+
+    assert (tmp_path / "page.html").read_text().count("a dog</p>") == 2
+    assert Image.open(tmp_path / "sheet.png").width > 2 * 320
 
 
 @pytest.mark.parametrize(("off", "darkest"), [(0.1, 0), (-0.1, 0x76)])
@@ -51,6 +64,16 @@ def test_the_sheet_shows_an_unsure_caption_paler(tmp_path, off, darkest):
     write_captions(tmp_path / "sheet.png", [captioned(tmp_path, "one.png", CONFIDENT + off)])
 
     assert np.asarray(Image.open(tmp_path / "sheet.png")).min() == darkest
+
+
+def test_other_captioners_have_lines_of_their_own_on_the_sheet(tmp_path):
+    one = captioned(tmp_path, "one.png", CONFIDENT)
+    heights = []
+    for beside in ({}, {"other": "a cat"}, {"other": "a cat", "third": "a cow"}):
+        write_captions(tmp_path / "sheet.png", [one._replace(beside=beside)])
+        heights.append(Image.open(tmp_path / "sheet.png").height)
+
+    assert np.diff(heights).tolist() == [LINE, LINE]
 
 
 def test_where_all_are_sure_there_is_no_legend(tmp_path):
@@ -75,7 +98,8 @@ def test_a_sheet_is_written_over_a_sheet_and_over_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("name", "images", "message"),
     [
-        ("c.txt", ["a.jpg"], "unknown format"),
+        ("c.txt", ["a.jpg"], "unknown format; end"),
+        ("photo.jpg", ["a.jpg"], "pictures go before --output"),
         ("c.json", ["in/a.jpg", "in/a.png"], "cannot be told apart"),
         ("c.png", [f"{number}.jpg" for number in range(601)], "holds 600 pictures, not 601"),
     ],

@@ -1,9 +1,148 @@
-"""Where copies of pictures go."""
+"""Copies of pictures with captions inside: where they go, and what Pillow reads from them."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from captioning.cli import UserError
-from captioning.output.copies import plan
+from captioning.output.copies import plan, with_caption
+from tests.conftest import ROOT
+
+CAPTION = "a dog & a café"
+ORIENTATION, DESCRIPTION, MAKER, ARTIST = 274, 270, 271, 315
+EXIF_DIRECTORY, MAKER_NOTE = 0x8769, 0x927C
+IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\x08\x1c\x02\x19\0\x03key"
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+    b'xmp:Rating="4"><dc:description><rdf:Alt><rdf:li xml:lang="x-default">old</rdf:li></rdf:Alt>'
+    b"</dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+KINDS = {
+    "jpg": {"quality": 90},
+    "progressive.jpg": {"progressive": True},
+    "png": {},
+    "webp": {},
+    "lossless.webp": {"lossless": True},
+}
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Save a photograph, and give it and its copy as Pillow opens them."""
+
+    def copy(kind: str, mode: str = "RGB", caption: str = CAPTION, **metadata):
+        path = tmp_path / f"original.{kind}"
+        photograph = Image.open(ROOT / "examples/dog.jpg").crop((100, 100, 203, 201))
+        photograph.convert(mode).save(path, **KINDS[kind], **metadata)
+        (tmp_path / f"copy.{kind}").write_bytes(with_caption(path, caption))
+        return Image.open(path), Image.open(tmp_path / f"copy.{kind}")
+
+    return copy
+
+
+def description(image: Image.Image) -> str:
+    """The EXIF description, which Pillow takes for Latin-1."""
+    return image.getexif()[DESCRIPTION].encode("latin-1").decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pillow_reads_the_caption_and_the_same_pixels(copied, kind):
+    original, copy = copied(kind)
+
+    assert description(copy) == CAPTION
+    assert '<rdf:li xml:lang="x-default">a dog &amp; a café</rdf:li>' in copy.info["xmp"].decode()
+    assert copy.info.get("progressive") == original.info.get("progressive")
+    off = np.abs(np.asarray(copy, int) - np.asarray(original, int))
+    assert off.max() <= (8 if "jpg" in kind else 0)  # a JPEG is encoded anew, with its own tables
+    assert off.mean() < 0.2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_orientation_profile_makers_note_and_other_xmp_stay(copied, kind):
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[DESCRIPTION], exif[MAKER] = 6, "old", "Maker"
+    exif[ARTIST] = "Renée".encode("latin-1")
+    exif.get_ifd(EXIF_DIRECTORY)[MAKER_NOTE] = bytes(range(40))
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", XMP.decode(), zip=True)
+    texts.add_text("Software", "a camera")
+    xmp = {"pnginfo": texts} if kind == "png" else {"xmp": XMP}
+
+    _, copy = copied(kind, exif=exif, icc_profile=b"profile" * 20, dpi=(300, 300), **xmp)
+
+    found = copy.getexif()
+    assert (found[ORIENTATION], found[MAKER], found[ARTIST]) == (6, "Maker", "Renée")
+    assert found.get_ifd(EXIF_DIRECTORY)[MAKER_NOTE] == bytes(range(40))
+    assert copy.info["icc_profile"] == b"profile" * 20
+    assert b'xmp:Rating="4"' in copy.info["xmp"] and b"old" not in copy.info["xmp"]
+    assert kind != "png" or copy.text["Software"] == "a camera"
+    assert "webp" in kind or copy.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+
+
+def test_comment_and_iptc_of_a_jpeg_stay(copied):
+    segment = b"\xff\xed" + (len(IPTC) + 2).to_bytes(2, "big") + IPTC
+    _, copy = copied("jpg", comment=b"kept", extra=segment)
+    assert copy.info["comment"] == b"kept"
+    assert copy.info["photoshop"][0x0404].endswith(b"key")
+
+
+def test_a_second_caption_replaces_the_first(copied, tmp_path):
+    copied("jpg", caption="a cat with a very long tail")
+
+    (tmp_path / "again.jpg").write_bytes(with_caption(tmp_path / "copy.jpg", CAPTION))
+
+    again = Image.open(tmp_path / "again.jpg")
+    assert description(again) == CAPTION
+    assert again.info["xmp"].count(b"<dc:description>") == 1 and b"a cat" not in again.info["xmp"]
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_transparency_stays(copied, kind):
+    original, copy = copied(kind, "RGBA")
+    np.testing.assert_array_equal(np.asarray(copy), np.asarray(original))
+
+
+def test_inks_of_a_jpeg_stay(copied):
+    original, copy = copied("jpg", "CMYK")
+    assert np.abs(np.asarray(copy, int) - np.asarray(original, int)).max() <= 8
+
+
+def test_of_several_pictures_in_a_jpeg_the_first_is_copied(tmp_path):
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[second])
+    (tmp_path / "copy.jpg").write_bytes(with_caption(tmp_path / "two.jpg", CAPTION))
+    copy = Image.open(tmp_path / "copy.jpg")
+    assert (copy.format, copy.getpixel((8, 8))) == ("JPEG", (254, 0, 0))
+
+
+def test_what_cannot_be_copied_whole_is_refused(tmp_path):
+    plain = Image.new("RGB", (16, 16))
+    plain.save(tmp_path / "a.jpg")
+    plain.save(tmp_path / "a.gif")
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", " " * 70_000)
+    plain.save(tmp_path / "long.png", pnginfo=texts)
+    plain.save(tmp_path / "a.png", save_all=True, append_images=[Image.new("RGB", (16, 16), "red")])
+    for name, caption, reason in (
+        ("a.jpg", "dog " * 17000, "too long"),
+        ("a.gif", CAPTION, "only JPEG, PNG and WebP"),
+        ("a.png", CAPTION, "an animation"),
+        ("long.png", CAPTION, "more than 64 KB"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            with_caption(tmp_path / name, caption)
+
+
+def test_joiners_within_words_stay(copied):
+    caption = "\u0645\u0631\u062f \u0645\u06cc\u200c\u0631\u0648\u062f"
+    _, copy = copied("jpg", caption=caption)
+    assert description(copy) == caption
+    assert caption in copy.info["xmp"].decode()
 
 
 def test_copies_lie_in_the_sub_folders_of_the_pictures(tmp_path):
@@ -14,6 +153,12 @@ def test_copies_lie_in_the_sub_folders_of_the_pictures(tmp_path):
     planned = plan(out, [given, pictures[2]], pictures)
 
     assert list(planned.values()) == [out / "a" / "1.jpg", out / "b" / "1.jpg", out / "2.jpg"]
+
+
+def test_no_copy_leaves_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [copy] = plan(Path("out"), ["in", "in/../1.jpg"], [Path("in/../1.jpg")]).values()
+    assert copy == Path("out/1.jpg")
 
 
 def test_two_pictures_with_one_copy_are_refused_before_anything_is_made(tmp_path):

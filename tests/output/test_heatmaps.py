@@ -8,7 +8,9 @@ from captioning.cli import UserError
 from captioning.decoders.search import generate
 from captioning.decoders.search_settings import Search
 from captioning.images.preprocessing import Preprocessing
-from captioning.output.heatmaps import Attended, attend, draw, lit
+from captioning.output.captions import Captioned
+from captioning.output.heatmaps import attend, draw, lit
+from captioning.output.sheets import GAP, LINE
 from tests.decoder_tools import features_for, tiny
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -33,12 +35,13 @@ def test_every_word_has_the_weights_that_the_model_chose_it_by(name, photograph)
     model = tiny(name, WORDS, 7)
     features = features_for(model, 1)
     caption = generate(model, features, Search(beam_width=3))[0].caption
-    attended = attend(model, encoder_giving(features), photograph, caption)
 
-    assert attended.words == caption.split()
+    maps = attend(model, encoder_giving(features), photograph, caption)
+
+    assert len(maps) == len(caption.split())
     context, state = model.start(features)
     tokens = []
-    for word, weights in zip(["startseq", *attended.words], attended.maps, strict=False):
+    for word, weights in zip(["startseq", *caption.split()], maps, strict=False):
         tokens.append(model.vocabulary.word_index[word])
         before = model.attention({"features": features, "tokens": np.array([tokens])})
         np.testing.assert_allclose(weights.ravel(), before[0, -1], atol=1e-5)
@@ -66,12 +69,15 @@ def test_the_picture_is_bright_where_the_weight_is(photograph):
 
 
 def test_one_png_has_a_cell_a_word_of_every_picture(photograph, tmp_path):
-    results = [
-        Attended(photograph, words, np.full((len(words), 2, 2), 0.25))
-        for words in (list("abcdefgh"), ["a"])
-    ]
-    draw(results, tmp_path / "out.png")
+    model = tiny("attention", WORDS, 12)
+    encoder = encoder_giving(features_for(model, 1))
+    gone = Captioned(tmp_path / "gone.jpg", "a b", -1.0)  # whose cell is grey, and the only one
+    results = [Captioned(photograph, caption, -1.0) for caption in ("a b c d e f g h", "a")]
+
+    draw(model, encoder, [*results, gone], tmp_path / "out.png")
+
     sheet = Image.open(tmp_path / "out.png")
     assert sheet.format == "PNG"
-    assert sheet.width == 6 * (224 + 12) + 12
-    assert sheet.height == 2 * 24 + 3 * (24 + 112 + 12)  # 9 cells in two rows, 2 in a third
+    assert sheet.width == 6 * (224 + GAP) + GAP
+    texts, picture = 2 * LINE, 112 + GAP  # the caption and the file's name; a word
+    assert sheet.height == GAP + 2 * (picture + texts) + picture + LINE + 168 + texts + GAP

@@ -5,12 +5,16 @@ A stub leaves the files that its script would leave, and writes down how it was 
 
 import json
 import re
+import runpy
+import shlex
 import shutil
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, assert_refused, run_script
+from tests.conftest import ROOT, assert_refused, run_script, succeed
 from tests.pretext_tools import write_pictures
 
 pytest.importorskip("pycocoevalcap", reason="the COCO toolkit is not installed")
@@ -43,16 +47,15 @@ for file in map(Path, left):
         about = {"protocol": "coco", "split": "dev.txt", "images": 5}
         file.write_text(json.dumps({**about, "rows": rows}))
 """
-SCRIPTS = ("1_data_preprocessor.py", "2_train_IC_model.py", "evaluate.py", "contrastive/main.py",
-           "tools/fine_tuning.py")  # fmt: skip
+STUBS = "1_data_preprocessor 2_train_IC_model evaluate contrastive/main tools/fine_tuning"
 
 
 def with_stubs(folder: Path) -> Path:
     """The folder, with the stubs in it."""
-    for name in SCRIPTS:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(STUB)
-    (folder / "captioning" / "__init__.py").touch()
+    for name in (folder / f"{stub}.py" for stub in STUBS.split()):
+        name.parent.mkdir(exist_ok=True)
+        (name.parent / "__init__.py").touch()
+        name.write_text(STUB)
     return folder
 
 
@@ -66,8 +69,7 @@ def work(tmp_path: Path) -> Path:
 def once(tmp_path_factory) -> Path:
     """A folder with the stubs and a comparison of two seeds that they have made."""
     folder = with_stubs(tmp_path_factory.mktemp("compared"))
-    result = compare(folder, "--seeds", 0, 1, "--pictures-seen", 1000)
-    assert result.returncode == 0, result.stderr
+    succeed(compare(folder, "--seeds", 0, 1, "--pictures-seen", 1000))
     return folder
 
 
@@ -94,9 +96,8 @@ def calls(work: Path) -> list[list[str]]:
 def test_a_row_is_made_in_order(finished):
     made = [" ".join(call) for call in calls(finished) if "out/simclr-0" in " ".join(call)]
 
-    whole = ("contrastive/main.py", "whole.h5", "view1.h5", "view2.h5", "2_train_IC_model.py",
-             "frozen.json", "fine_tuning.py", "fine-tuned.h5", "fine-tuned.json")  # fmt: skip
-    assert len(made) == len(whole)
+    frozen = ("contrastive/main.py", "whole.h5", "view1.h5", "view2.h5", "2_train", "frozen.json")
+    whole = (*frozen, "fine_tuning.py", "fine-tuned.h5", "fine-tuned.json")
     assert all(part in call for part, call in zip(whole, made, strict=True))
     assert "--pictures-seen 1000" in made[0]
 
@@ -119,38 +120,27 @@ def test_what_is_done_is_not_done_again_even_without_its_features(finished):
     calls(finished)
     shutil.rmtree(finished / "out" / "supervised")
 
-    result = compare(finished, "--seeds", 0, 1, "--pictures-seen", 1000)
+    succeed(compare(finished, "--seeds", 0, 1, "--pictures-seen", 1000))
 
-    assert result.returncode == 0, result.stderr
     assert calls(finished) == []
 
 
-@pytest.mark.parametrize("place", ["contrastive/main.py", "fine_tuning.py"])
-def test_a_killed_comparison_goes_on_where_it_was(work, place):
+def test_a_killed_comparison_has_the_rows_before_and_goes_on_where_it_was(work):
     steps = len(compare(work, "--dry-run").stdout.splitlines())
-    (work / "kill").write_text(place)
+    (work / "kill").write_text("contrastive/main.py")
     killed = compare(work)
     *before, begun = calls(work)
     (work / "kill").unlink()
+    table = (work / "out" / "comparison.md").read_text()
 
-    result = compare(work)
+    succeed(compare(work))
 
     assert_refused(killed, "ended with status -9", "goes on from there")
-    assert result.returncode == 0, result.stderr
+    assert "| random |" in table and "simclr" not in table
     first, *others = calls(work)
     assert first == [*begun, "--resume"]
     assert len(before) + 1 + len(others) == steps
     assert not any("--resume" in call for call in others)
-
-
-def test_the_table_of_a_killed_comparison_has_the_rows_before(work):
-    (work / "kill").write_text("contrastive/main.py")
-
-    compare(work)
-
-    table = (work / "out" / "comparison.md").read_text()
-    assert "| random |" in table
-    assert "simclr" not in table
 
 
 @pytest.mark.parametrize("arguments", [("--pictures-seen", 9), ("--fine-tuning-epochs", 3)])
@@ -169,17 +159,38 @@ def test_a_mistake_in_what_was_not_made_yet_can_be_mended(work):
     (work / "kill").write_text("--images typo")
     assert compare(work, "--images", "typo").returncode == 2
 
-    mended = compare(work, "--images", "right")
+    succeed(compare(work, "--images", "right"))
 
-    assert mended.returncode == 0, mended.stderr
+
+def parse(program: str, *words: str, monkeypatch) -> None:
+    """Take the arguments as the script or module would."""
+    if program == "-m":
+        name, *words = words
+        functions = vars(import_module(name))
+    else:
+        name, functions = program, runpy.run_path(str(ROOT / program))
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    functions["parse_arguments"]()
+
+
+def test_every_command_has_arguments_that_its_script_takes(work, monkeypatch):
+    write_pictures(work / "pictures", 20)
+    every = ("random", "simclr", "moco", "byol", "jigsaw")
+    data = ("--images", work / "pictures", "--exclude", work / "none.txt", "--limit", 16)
+    (work / "none.txt").write_text("none.jpg\n")
+
+    printed = succeed(compare(work, "--pretext", *every, *data, "--dry-run"))
+
+    for line in printed.splitlines():
+        _, program, *words = shlex.split(line)
+        parse(program, *words, monkeypatch=monkeypatch)
 
 
 def test_all_that_takes_a_precision_has_that_of_the_comparison(work):
     printed = compare(work, "--pretext", "simclr", "moco", "--dtype", "float32", "--dry-run").stdout
 
-    computed = [
-        line for line in printed.splitlines() if not re.search("captions --text|evaluate", line)
-    ]
+    others = re.compile("captions --text|evaluate")
+    computed = [line for line in printed.splitlines() if not others.search(line)]
     assert len(computed) > 10
     assert all(line.count("--dtype float32") == 1 for line in computed)
     assert "bfloat16" not in printed
@@ -189,12 +200,9 @@ def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
     write_pictures(work / "pictures", 20)
     (work / "dev.txt").write_text("003.png\n")
 
-    printed = compare(
-        work, "--pretext", "simclr", "jigsaw", "--seeds", 0, 1, "--images", "pictures",
-        "--exclude", "dev.txt", "--dry-run",
-    ).stdout  # fmt: skip
+    given = ("--seeds", 0, 1, "--images", "pictures", "--exclude", "dev.txt", "--dry-run")
+    lines = compare(work, "--pretext", "simclr", "jigsaw", *given).stdout.splitlines()
 
-    lines = printed.splitlines()
     shown = [line for line in lines if "--images pictures" in line]
     assert len(shown) == 3  # SimCLR twice, and once the file of puzzles
     assert all("--exclude dev.txt" in line for line in shown)
@@ -206,14 +214,13 @@ def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
         assert f"--seed {seed}" in line
 
 
-def test_a_folder_without_its_record_is_refused(finished):
-    (finished / "out" / "steps.json").unlink()
-    assert_refused(compare(finished, "--pictures-seen", 1000), "no steps.json", "--output")
-
-
-def test_a_damaged_record_is_refused(finished):
-    (finished / "out" / "steps.json").write_text("{")
-    assert_refused(compare(finished, "--pictures-seen", 1000), "steps.json: is damaged")
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "no steps.json"), ("{", "steps.json: is damaged")]
+)
+def test_a_folder_without_a_whole_record_is_refused(finished, content, message):
+    record = finished / "out" / "steps.json"
+    record.unlink() if content is None else record.write_text(content)
+    assert_refused(compare(finished, "--pictures-seen", 1000), message, "--output")
 
 
 @pytest.mark.parametrize(
@@ -230,10 +237,9 @@ def test_without_the_toolkit_it_says_so_before_any_work(work):
     hidden = 'import sys\nsys.modules["pycocoevalcap"] = None\n'
     (work / "without" / "sitecustomize.py").write_text(hidden)
 
-    result = run_script(
-        "benchmarks/compare.py", "--pretext", "random", "--seeds", 0, "--output", "out",
-        cwd=work, PYTHONPATH=str(work / "without"),
-    )  # fmt: skip
+    settings = ("--pretext", "random", "--output", "out")
+    path = str(work / "without")
+    result = run_script("benchmarks/compare.py", *settings, cwd=work, PYTHONPATH=path)
 
     assert_refused(result, "not installed", "pip install -r requirements-evaluate.txt")
     assert calls(work) == []
@@ -254,10 +260,8 @@ def test_puzzles_are_seen_as_often_and_by_an_encoder_that_can(work):
     write_pictures(work / "pictures", 20)
     (work / "dev.txt").write_text("elsewhere.jpg\n")
 
-    result = compare(
-        work, "--pretext", "jigsaw", "--encoder", "vit_small", "--images", "pictures",
-        "--exclude", "dev.txt", "--pictures-seen", 170, "--dry-run",
-    )  # fmt: skip
+    given = ("--images", "pictures", "--exclude", "dev.txt", "--pictures-seen", 170, "--dry-run")
+    result = compare(work, "--pretext", "jigsaw", "--encoder", "vit_small", *given)
 
     [solver] = [line for line in result.stdout.splitlines() if "jigsaw/main.py" in line]
     assert "--epochs 10 --encoder resnet18" in solver

@@ -1,33 +1,53 @@
-"""`infer.py` as a user runs it: pictures that are there, and those that come."""
+"""`infer.py` and `5_test.py`, one script of two names: pictures that are there or that come."""
 
 import json
-import select
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from tests.conftest import ROOT, run_script
+from captioning.decoders.merge import MergeDecoder
+from tests.conftest import ROOT, assert_refused, run_script, succeed
 
 
-def test_captions_a_folder_and_names_what_is_no_picture(pipeline):
-    (pipeline.data.images / "broken.png").write_bytes(b"text")
-    result = run_script(
-        "infer.py", "--image-path", pipeline.data.images,
-        "--model-path", "checkpoints/best_model.keras", "--min-length", 7, "--no-repeat-ngram", 1,
-        cwd=pipeline.work,
-    )  # fmt: skip
-    (pipeline.data.images / "broken.png").unlink()
-    assert result.returncode == 2
-    captions = dict(line.rsplit(" (", 1)[0].split(": ") for line in result.stdout.splitlines())
+def test_captions_a_folder_and_names_what_is_no_picture(pipeline, tmp_path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(pipeline.data.images, folder)
+    (folder / "broken.png").write_bytes(b"text")
+    model = ("--model-path", "checkpoints/best_model.keras")
+    search = ("--min-length", 7, "--no-repeat-ngram", 1)
+    result = run_script("infer.py", "--image-path", folder, *model, *search, cwd=pipeline.work)
+    assert_refused(result, "1 of 13 pictures failed", "broken.png")
+    first, *lines = result.stdout.splitlines()
+    assert first == "model checkpoints/best_model.keras"
+    captions = dict(line.rsplit(" (", 1)[0].split(": ") for line in lines)
     assert len(captions) == 12
     words = set((pipeline.work / "descriptions.txt").read_text().split())
     assert all(set(caption.split()) <= words for caption in captions.values())
     assert {len(set(caption.split())) for caption in captions.values()} == {7}
-    assert "1 of 13 pictures failed" in result.stderr and "broken.png" in result.stderr
+
+
+@pytest.mark.parametrize(("script", "given"), [("5_test.py", ["--image-path"]), ("infer.py", [])])
+def test_both_scripts_take_the_options_of_both(script, given, pipeline, tmp_path):
+    picture = pipeline.data.images / pipeline.data.names[0]
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(pipeline.work / "checkpoints/best_model.keras", tmp_path / "checkpoints")
+    (tmp_path / "tokenizer.pkl").write_bytes(b"of a run before, and of no use to this model")
+    outputs = ("--output", "page.html", "--embed", "copies")
+    printed = succeed(run_script(script, *given, picture, *outputs, cwd=tmp_path))
+    assert printed.startswith("model checkpoints/best_model.keras, your own; for the shipped one")
+    assert (tmp_path / "page.html").is_file() and (tmp_path / "copies" / picture.name).is_file()
+
+
+def test_captions_of_a_model_that_has_learned_nothing_say_what_to_do(pipeline, tmp_path):
+    words = ["startseq", "endseq", *(f"word{number}" for number in range(100))]
+    record = {"encoder": "efficientnet_lite0"}
+    MergeDecoder(1280, words, 8, encoder=record, units=4).save(tmp_path / "new.keras")
+    picture = pipeline.data.images / pipeline.data.names[0]
+    printed = succeed(run_script("5_test.py", picture, "--model", "new.keras", cwd=tmp_path))
+    assert "learned too little" in printed and "model-ensemble.keras" in printed
 
 
 @pytest.fixture
@@ -55,7 +75,7 @@ def test_answers_each_name_on_standard_input_until_it_is_stopped(staying, pipeli
         answers.append(json.loads(staying.stdout.readline()))
     staying.send_signal(signal.SIGINT)
     assert staying.wait(timeout=60) == 0
-    assert staying.stderr.read() == ""
+    assert staying.stderr.read().startswith("model checkpoints/best_model.keras, your own")
     first, *wrong, last = answers
     assert first == last and set(first) == {"file", "caption", "log_probability", "confidence"}
     assert [set(answer) for answer in wrong] == [{"file", "error"}] * 3
@@ -63,15 +83,31 @@ def test_answers_each_name_on_standard_input_until_it_is_stopped(staying, pipeli
 
 
 @pytest.mark.parametrize("staying", [["--watch", "watched"]], indirect=True)
-def test_captions_what_appears_in_a_folder_until_that_vanishes(staying, pipeline):
+def test_captions_what_lies_and_appears_in_a_folder_until_that_vanishes(staying, pipeline):
     watched = pipeline.work / "watched"
-    picture = (pipeline.data.images / pipeline.data.names[0]).read_bytes()
-    deadline = time.monotonic() + 120
-    while not select.select([staying.stdout], [], [], 3)[0]:  # before the first look it is not new
-        assert time.monotonic() < deadline
-        (watched / "new.jpg").write_bytes(picture)
-    answer = json.loads(staying.stdout.readline())
-    assert answer["file"] == "watched/new.jpg" and answer["caption"]
+    picture = pipeline.data.images / pipeline.data.names[0]
+    shutil.copy(picture, watched / "old.jpg")
+    answers = [json.loads(staying.stdout.readline())]
+    shutil.copy(picture, watched / "new.jpg")
+    answers.append(json.loads(staying.stdout.readline()))
+    assert [one["file"] for one in answers] == ["watched/old.jpg", "watched/new.jpg"]
+    assert answers[0]["caption"]
     shutil.rmtree(watched)
     assert staying.wait(timeout=60) == 2
-    assert staying.stderr.read() == "infer.py: watched: is no folder, or not any more\n"
+    errors = staying.stderr.read().splitlines()
+    assert errors[1].startswith("watching watched, ")
+    assert errors[2:] == ["infer.py: watched: is no folder, or not any more"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["a.jpg", "--beam-width", "0"], "--beam-width"),
+        (["nowhere.jpg"], "nowhere.jpg"),
+        (["--watch", "nowhere"], "nowhere: is no folder"),
+        (["--stdin", "--attention", "a.png"], "--attention: not with --watch or --stdin"),
+        (["--stdin", "--watch", "."], "not allowed with argument"),
+    ],
+)
+def test_wrong_arguments(arguments, part, tmp_path):
+    assert_refused(run_script("infer.py", *arguments, cwd=tmp_path), part)

@@ -28,7 +28,7 @@ def train(data, cwd, *arguments):
 def views(pipeline, tmp_path_factory):
     """A folder with what stages 1 and 4 left and, beside the features, two views of them."""
     folder = tmp_path_factory.mktemp("views")
-    for name in ("features.pkl", "features.pkl.json", "descriptions.txt", "descriptions.txt.json"):
+    for name in ("features.pkl", "descriptions.txt", "descriptions.txt.json"):
         shutil.copy(pipeline.work / name, folder)
     for number in (1, 2):
         printed = succeed(extract(pipeline.data, folder, "--view", number))
@@ -87,10 +87,9 @@ def test_rare_words_are_left_out_of_model_and_tokenizer_alike(pipeline, views, t
     assert f"{len(words)} words of 7 uses or more" in made
     assert read_tokenizer(tmp_path / "tokenizer.pkl", 20).words == words
     succeed(run_script(CAPTION, data.images / data.names[0], cwd=tmp_path))
-
-    run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path)
-    refused = run_script(CAPTION, data.images / data.names[0], cwd=tmp_path)
-    assert_refused(refused, "tokenizer.pkl", "--min-count")
+    # The model carries its words: another tokenizer beside it does not stop it.
+    succeed(run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path))
+    succeed(run_script(CAPTION, data.images / data.names[0], cwd=tmp_path))
 
 
 def test_resuming_with_other_views_is_refused(pipeline, views, tmp_path):

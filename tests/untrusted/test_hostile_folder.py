@@ -38,8 +38,12 @@ def run_measured(script: str, *arguments, cwd: Path) -> SimpleNamespace:
     """A script with its outputs and its peak memory in GB; it must end within two minutes."""
     result = subprocess.run(
         [sys.executable, "-c", MEASURED, str(ROOT / script), *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     memory = int((cwd / "peak").read_text()) / 1e6
     return SimpleNamespace(**vars(result), memory=memory)
 
@@ -53,17 +57,26 @@ def folder(tmp_path_factory) -> Path:
     with open(folder.parent / "captions.csv", "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "caption"])
-        rows.writerows([name, f"a picture called {number}"] for number, name in enumerate(
-            [*GOOD, *BAD]))  # fmt: skip
+        rows.writerows(
+            [name, f"a picture called {number}"] for number, name in enumerate([*GOOD, *BAD])
+        )
     return folder
 
 
 @pytest.mark.slow
 def test_features_of_the_corpus(folder, tmp_path):
     result = run_measured(
-        "1_data_preprocessor.py", "--images", folder, "--captions", folder.parent / "captions.csv",
-        "--encoder", "resnet18", "--batch-size", 4, cwd=tmp_path,
-    )  # fmt: skip
+        "1_data_preprocessor.py",
+        "--images",
+        folder,
+        "--captions",
+        folder.parent / "captions.csv",
+        "--encoder",
+        "resnet18",
+        "--batch-size",
+        4,
+        cwd=tmp_path,
+    )
 
     assert result.returncode == 0, result.stderr
     assert f"{len(GOOD) + len(BAD)} images" in result.stdout

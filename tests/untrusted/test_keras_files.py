@@ -1,30 +1,25 @@
 """`.keras` files and weights that were tampered with: refused before Keras builds anything."""
 
-import copy
-import json
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.backend.common import global_state
 
 from captioning.captioners.loading import load_captioner
-from captioning.captioners.original import load_original
 from captioning.captioners.saving import save_half
 from captioning.cli import UserError
 from captioning.decoders.attention import AttentionDecoder
 from captioning.decoders.merge import MergeDecoder
 from captioning.decoders.transformer import TransformerDecoder
-from captioning.encoders.loading import load_encoder
-from captioning.encoders.table import build_network
-from captioning.encoders.weights import save_encoder
 from tests.keras_files import WEIGHTS, tampered
 
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory) -> Path:
-    """A decoder of 3 words, compiled as stage 2 compiles it."""
+    """A decoder of 3 words, compiled as Keras saves it in the middle of a training."""
     path = tmp_path_factory.mktemp("model") / "model.keras"
     model = MergeDecoder(4, ["startseq", "endseq", "dog"], 5, "ptb", {"encoder": "x"}, units=8)
     schedule = keras.optimizers.schedules.CosineDecay(1e-3, 10)
@@ -52,49 +47,64 @@ def test_untampered_files_load(model_file, tmp_path):
 
 
 # What the advisories are about; the right column is what a file would have to name for it.
+def named(module: str, class_name: str, config: object, **more) -> dict:
+    return {"module": module, "class_name": class_name, "config": config, **more}
+
+
+LAMBDA = named("", "__lambda__", {"code": "", "defaults": None, "closure": None})
+OURS, KERAS = {"registered_name": "captioning>Nothing"}, "keras.layers"
 FOREIGN = {
-    "CVE-2025-1550": {"module": "os", "class_name": "system", "config": {"command": "true"}},
-    "CVE-2025-8747": {"module": "keras.utils", "class_name": "get_file", "config": {"origin": "x"}},
-    "CVE-2025-9906": {"module": "keras.config", "class_name": "function",
-                      "config": "enable_unsafe_deserialization", "registered_name": "function"},
-    "CVE-2025-49655": {"module": "keras.layers", "class_name": "TorchModuleWrapper", "config": {}},
-    "CVE-2025-12058": {"module": "keras.layers", "class_name": "StringLookup",
-                       "config": {"vocabulary": "/etc/hostname"}, "registered_name": None},
-    "CVE-2026-1462": {"module": "keras.layers", "class_name": "TFSMLayer",
-                      "config": {"filepath": "saved_model"}},
-    "CVE-2026-12481": {"module": "keras.layers", "class_name": "Lambda", "config": {"function": {
-        "class_name": "__lambda__", "config": {"code": "", "defaults": None, "closure": None}}}},
-    "a lambda in the name of Keras' optimizers": {
-        "class_name": "__lambda__", "module": "keras.optimizers", "config": {"value": ""}},
-    "a function there": {"class_name": "function", "module": "keras.optimizers", "config": "get"},
-    "another's class under a name of ours": {
-        "class_name": "get_file", "module": "keras.utils", "config": {"origin": "x"},
-        "registered_name": "captioning>Nothing"},
-    "an optimizer that Keras would take for another class": {
-        "class_name": "AdamW", "module": "keras.optimizers", "config": {},
-        "registered_name": "captioning>MergeDecoder"},
+    "CVE-2025-1550": named("os", "system", {"command": "true"}),
+    "CVE-2025-8747": named("keras.utils", "get_file", {"origin": "x"}),
+    "CVE-2025-9906": named("keras.config", "function", "enable_unsafe_deserialization"),
+    "CVE-2025-49655": named(KERAS, "TorchModuleWrapper", {}),
+    "CVE-2025-12058": named(KERAS, "StringLookup", {"vocabulary": "/x"}, registered_name=None),
+    "CVE-2026-1462": named(KERAS, "TFSMLayer", {"filepath": "saved_model"}),
+    "CVE-2026-12481": named(KERAS, "Lambda", {"function": LAMBDA}),
+    "an optimizer": named("keras.optimizers", "AdamW", {}),
+    "another's class under a name of ours": named("keras.utils", "get_file", {}, **OURS),
     "a lambda alone": {"class_name": "__lambda__", "config": {"value": ""}},
-    "a type of TensorFlow": {"class_name": "__typespec__", "spec_name": "TensorSpec", "config": [],
-                             "module": "tensorflow", "registered_name": None},
-}  # fmt: skip
-PLACES = {
-    "in an argument": lambda config, evil: config["config"].update(dtype=evil),
-    "in the record": lambda config, evil: config["config"]["encoder"].update(encoder=evil),
-    "in a list": lambda config, evil: config["config"].update(words=[[evil]]),
-    "in an optimizer": lambda config, evil: config["compile_config"]["optimizer"]["config"].update(
-        learning_rate=evil),
-}  # fmt: skip
+    "a type of TensorFlow": named("tensorflow", "__typespec__", [], spec_name="TensorSpec"),
+    "data types in the name of ours": named("keras", "DTypePolicy", {}, **OURS),
+}
 
 
-@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("advisory", FOREIGN)
-def test_a_name_of_foreign_code_is_refused(advisory, place, model_file, tmp_path, no_keras):
-    evil = copy.deepcopy(FOREIGN[advisory])
+def test_a_name_of_foreign_code_is_refused(advisory, model_file, tmp_path, no_keras):
     path = tampered(
-        model_file, tmp_path / "evil.keras", config=lambda config: PLACES[place](config, evil)
+        model_file,
+        tmp_path / "evil.keras",
+        config=lambda config: config["config"].update(dtype=FOREIGN[advisory]),
     )
     with pytest.raises(UserError, match=r"evil\.keras: refused, because it names '"):
         load_captioner(path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda config, evil: config["encoder"].update(encoder=evil),
+        lambda config, evil: config.update(words=[[evil]]),
+        lambda config, evil: config["dtype"]["config"].update(name=evil),
+    ],
+)
+def test_foreign_code_is_found_anywhere_in_the_description(place, model_file, tmp_path, no_keras):
+    path = tampered(
+        model_file,
+        tmp_path / "evil.keras",
+        config=lambda config: place(config["config"], FOREIGN["CVE-2025-1550"]),
+    )
+    with pytest.raises(UserError, match=r"evil\.keras: refused, because it names 'os.system'"):
+        load_captioner(path)
+
+
+def test_how_a_model_was_compiled_is_not_looked_at(model_file, tmp_path):
+    path = tampered(
+        model_file,
+        tmp_path / "evil.keras",
+        config=lambda config: config.update(compile_config=FOREIGN["CVE-2025-1550"]),
+    )
+    assert not load_captioner(path).compiled
 
 
 @pytest.mark.parametrize("change", [{"class_name": "__numpy__"}, {"registered_name": None}])
@@ -128,10 +138,9 @@ GRID = {
 
 @pytest.fixture(params=GRID)
 def grid_file(request, tmp_path) -> Path:
-    """A decoder that looks at a grid, compiled as stage 2 compiles it."""
+    """A decoder that looks at a grid."""
     decoder, sizes = GRID[request.param]
     model = decoder(4, ["startseq", "endseq", "dog"], 5, positions=4, width=8, **sizes)
-    model.compile(optimizer=keras.optimizers.AdamW(1e-3, global_clipnorm=1.0))
     model.save(tmp_path / "grid.keras")
     return tmp_path / "grid.keras"
 
@@ -148,7 +157,7 @@ def test_a_grid_decoder_larger_than_its_weights_is_refused(grid_file, change, tm
     path = tampered(
         grid_file, tmp_path / "evil.keras", config=lambda config: config["config"].update(change)
     )
-    with pytest.raises(UserError, match=r"evil\.keras: (refused, because|cannot be loaded)"):
+    with pytest.raises(UserError, match=r"evil\.keras: (refused, because|not the file of)"):
         load_captioner(path)
 
 
@@ -192,27 +201,25 @@ def test_a_network_larger_than_its_weights_is_refused(changes, model_file, tmp_p
 
 def test_what_was_counted_of_a_refused_network_is_never_made(model_file, tmp_path):
     path = tampered(
-        model_file, tmp_path / "large.keras",
+        model_file,
+        tmp_path / "large.keras",
         config=lambda config: config["config"].update(units=100_000),
-    )  # fmt: skip
+    )
     with pytest.raises(UserError):
         load_captioner(path)
-    # Keras gives values to all variables that wait for them, here 40 GB, when it next may.
-    with keras.StatelessScope():
-        pass
+    # Keras gives values to all variables that wait for them, here 320 GB, when it next may.
+    assert not global_state.get_global_attribute("uninitialized_variables")
 
 
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"max_length": 10**9}, "1000000000 words long"),
-        ({"max_length": "5"}, "'5' words long"),
-        ({"encoder": {"weights": ["a"]}}, "record of the encoder"),
-        ({"encoder": 7}, "damaged"),
-        ({"words": []}, "carries no vocabulary"),
-        ({"units": "eight"}, "cannot be loaded"),
-        ({"surprise": 1}, "cannot be loaded"),
+        ({"max_length": 10**9}, "max_length is 1000000000"),
+        ({"max_length": "5"}, "max_length is '5'"),
+        ({"words": []}, "vocabulary lacks"),
         ({"words": ["dog"]}, "vocabulary lacks"),
+        ({"units": "eight"}, "not the file of a caption decoder"),
+        ({"surprise": 1}, "not the file of a caption decoder"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(changes, reason, model_file, tmp_path, no_keras):
@@ -223,65 +230,23 @@ def test_arguments_that_make_no_sense_are_refused(changes, reason, model_file, t
         load_captioner(path)
 
 
-# ---- weights of encoders, and the original's model -------------------------------------------
+@pytest.mark.parametrize(
+    "record, kept", [({"weights": ["a"], "encoder": "x"}, {"encoder": "x"}), (7, {})]
+)
+def test_of_the_record_of_the_encoder_text_and_numbers_are_kept(record, kept, model_file, tmp_path):
+    path = tampered(
+        model_file,
+        tmp_path / "odd.keras",
+        config=lambda config: config["config"].update(encoder=record),
+    )
+    assert load_captioner(path).encoder == kept
 
 
-@pytest.fixture(scope="module")
-def encoder_weights(tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("encoder") / "resnet18.weights.h5"
-    save_encoder(build_network("resnet18"), path, {"encoder": "resnet18", "image_size": 64})
-    return path.read_bytes()
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_decoder_whose_weights_are_not_finite_is_refused(value, model_file, tmp_path):
+    def spoil(file: h5py.File) -> None:
+        file["image_dense/vars/0"][0, 0] = value
 
-
-def test_encoder_weights_that_point_out_of_the_file_are_refused(encoder_weights, tmp_path):
-    path = tmp_path / "evil.weights.h5"
-    path.write_bytes(encoder_weights)
-    with h5py.File(path, "r+") as file:
-        first = next(name for name in file["layers"] if "batch" in name)
-        del file[f"layers/{first}/vars/0"]
-        file.create_dataset(
-            f"layers/{first}/vars/0", (64,), "f4", external=[("/etc/hostname", 0, 256)]
-        )
-    with pytest.raises(UserError, match=r"evil\.weights\.h5: refused, because .*other files"):
-        load_encoder("resnet18", path)
-
-
-@pytest.mark.parametrize("size", [10**9, -1, "64", [64], None])
-def test_a_recipe_for_pictures_that_cannot_be_is_refused(encoder_weights, tmp_path, size):
-    path = tmp_path / "odd.weights.h5"
-    path.write_bytes(encoder_weights)
-    with h5py.File(path, "r+") as file:
-        file.attrs["recipe"] = json.dumps({"encoder": "resnet18", "image_size": size})
-    with pytest.raises(UserError, match="which cannot be"):
-        load_encoder("resnet18", path)
-
-
-def original_file(path: Path, units: int, kernel: tuple[int, int]) -> Path:
-    """The `.h5` of a merge model that claims `units`, with an LSTM kernel of this shape."""
-    layers = [
-        ("image", "InputLayer", None, ()), ("prefix", "InputLayer", None, ()),
-        ("dropout", "Dropout", "image", ()), ("image_dense", "Dense", "dropout", (4, units)),
-        ("embedding", "Embedding", "prefix", (3, units)), ("lstm", "LSTM", "embedding", kernel),
-        ("add", "Add", "lstm", ()), ("merge", "Dense", "add", (units, units)),
-        ("out", "Dense", "merge", (units, 3)),
-    ]  # fmt: skip
-    config = [
-        {"name": name, "class_name": kind, "config": {"batch_input_shape": [None, 5]},
-         "inbound_nodes": [[[source, 0, 0, {}]]] if source else []}
-        for name, kind, source, _ in layers
-    ]  # fmt: skip
-    with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps({"config": {"layers": config}})
-        for name, _, _, shape in layers:
-            group = file.create_group(f"model_weights/{name}")
-            group.attrs["weight_names"] = ["w"] if shape else np.array([], "S1")
-            if shape:
-                group.create_dataset("w", shape, "f4", data=np.zeros(shape, np.float32))
-    return path
-
-
-def test_an_original_model_larger_than_its_weights_is_refused(tmp_path):
-    """Small matrices can claim many units; the LSTM of so many would have to be in the file."""
-    path = original_file(tmp_path / "model.h5", 100, (100, 7))
-    with pytest.raises(UserError, match=r"not an \.h5 file of the original"):
-        load_original(path, tmp_path / "tokenizer.pkl")
+    path = tampered(model_file, tmp_path / "diverged.keras", weights=spoil)
+    with pytest.raises(UserError, match=r"diverged\.keras: its weights are not finite"):
+        load_captioner(path)

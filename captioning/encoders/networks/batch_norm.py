@@ -1,6 +1,9 @@
 """Batch normalisation that takes one pass over the activations where the backend has one."""
 
+from collections.abc import Iterable
+
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -25,13 +28,38 @@ class BatchNormalization(layers.BatchNormalization):
 
         nothing = ops.zeros((0,))
         outputs, mean, variance, *_ = raw_ops.FusedBatchNormV3(
-            x=inputs, mean=nothing, variance=nothing, epsilon=self.epsilon, is_training=True,
+            x=inputs,
+            mean=nothing,
+            variance=nothing,
+            epsilon=self.epsilon,
+            is_training=True,
             scale=self.gamma if self.scale else ops.ones_like(self.moving_mean),
             offset=self.beta if self.center else ops.zeros_like(self.moving_mean),
-        )  # fmt: skip
+        )
         # The kernel's variance is divided by one less than the count; the layer's is not.
         count = ops.cast(ops.size(inputs) // ops.shape(inputs)[-1], "float32")
         variance = variance * (count - 1) / count
         for running, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             running.assign(running * self.momentum + new * (1 - self.momentum))
         return outputs
+
+
+def estimate_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Set the running statistics of batch normalisation to their mean over `batches`.
+
+    For a network that will see other pictures than those it was trained on, which it takes as they
+    come in training. The weights stay (as `torch.optim.swa_utils.update_bn`).
+
+    Args:
+        network: its layers of batch normalisation learn.
+        batches: what it takes, pixels (B, H, W, 3) of as many pictures each, or nearly so.
+    """
+    found = network._flatten_layers()
+    norms = [layer for layer in found if isinstance(layer, layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for number, batch in enumerate(batches):
+        for layer in norms:
+            layer.momentum = number / (number + 1)  # the mean of all batches so far
+        network(batch, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum

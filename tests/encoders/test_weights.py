@@ -1,0 +1,129 @@
+"""Files of encoders' weights: half the size, with their recipe, and always finite."""
+
+import json
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from captioning.cli import UserError
+from captioning.encoders.loading import load_encoder
+from captioning.encoders.table import build_network
+from captioning.encoders.weights import half_copy, read_recipe, save_encoder
+from tests.checkpoint_files import torchvision_tensors, zip_checkpoint
+
+RECIPE = {"encoder": "alexnet", "preprocessing": "squash(96)|unit"}
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    """AlexNet, which is small; its variances and one of its kernels are beyond half precision."""
+    network = build_network("alexnet", seed=3)
+    network.get_layer("norm1").moving_variance.assign(np.full(64, 1e6))
+    network.get_layer("conv2").kernel.assign(network.get_layer("conv2").kernel * 1e6)
+    return network
+
+
+@pytest.fixture
+def saved(network, tmp_path) -> Path:
+    save_encoder(network, tmp_path / "a.weights.h5", RECIPE)
+    return tmp_path / "a.weights.h5"
+
+
+def test_weights_come_back_from_half_precision(saved, network):
+    encoder = load_encoder("alexnet", saved)
+    for weight, wanted in zip(encoder.network.weights, network.weights, strict=True):
+        np.testing.assert_allclose(weight, wanted, rtol=1e-3, atol=1e-7)
+    kernels = {weight.path: np.array(weight) for weight in encoder.network.weights}
+    np.testing.assert_array_equal(kernels["conv2/kernel"], network.get_layer("conv2").kernel)
+    in_float32 = network.get_layer("conv2").kernel.shape
+    full = 4 * network.count_params()
+    assert saved.stat().st_size < full / 2 + 2 * np.prod(in_float32) + 1e5
+
+
+def test_the_recipe_is_in_the_file(saved):
+    assert read_recipe(saved) == RECIPE
+    assert load_encoder("alexnet", saved).info["preprocessing"] == "squash(96)|unit"
+    with pytest.raises(UserError, match="holds a alexnet, not a resnet18"):
+        load_encoder("resnet18", saved)
+
+
+def test_what_is_no_file_of_ours_has_no_recipe(tmp_path):
+    assert read_recipe("dino") == {}
+    assert read_recipe(tmp_path / "w.pth") == {}
+
+
+@pytest.mark.parametrize("recipe", ["[1]", "{", 7])
+def test_a_damaged_recipe_is_none(saved, recipe):
+    with h5py.File(saved, "r+") as file:
+        file.attrs["recipe"] = recipe
+    assert read_recipe(saved) == {}
+
+
+@pytest.mark.parametrize("text", ["squash(1000000000)", "squash(4)", 7])
+def test_a_recipe_for_pictures_that_cannot_be_is_refused(saved, text):
+    with h5py.File(saved, "r+") as file:
+        file.attrs["recipe"] = json.dumps(RECIPE | {"preprocessing": text})
+    with pytest.raises(UserError, match=r"a\.weights\.h5: preprocessing"):
+        load_encoder("alexnet", saved)
+
+
+def test_weights_that_point_out_of_the_file_are_refused(saved):
+    with h5py.File(saved, "r+") as file:
+        del file["layers/conv2d/vars/0"]
+        file.create_dataset(
+            "layers/conv2d/vars/0", (64,), "f4", external=[("/etc/hostname", 0, 256)]
+        )
+    with pytest.raises(UserError, match=r"a\.weights\.h5: refused, because .*other files"):
+        load_encoder("alexnet", saved)
+
+
+# ---- what is not finite ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer, name, value",
+    [("conv2", "kernel", np.nan), ("conv3", "kernel", np.inf), ("norm1", "moving_mean", -np.inf)],
+)
+def test_what_is_not_finite_is_not_written_and_the_file_of_before_stays(
+    layer, name, value, saved, tmp_path
+):
+    before, network = saved.read_bytes(), build_network("alexnet")
+    weight = getattr(network.get_layer(layer), name)
+    weight.assign(np.full(weight.shape, value))
+    with pytest.raises(UserError, match=r"a\.weights\.h5: not written, .*are not finite; lower"):
+        save_encoder(network, saved, RECIPE)
+    assert saved.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [saved]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_of_ours_that_are_not_finite_are_not_loaded(saved, value):
+    with h5py.File(saved, "r+") as file:
+        file["layers/batch_normalization/vars/0"][3] = value
+    with pytest.raises(UserError, match=r"a\.weights\.h5: its weights are not finite"):
+        load_encoder("alexnet", saved)
+
+
+def test_a_public_checkpoint_that_is_not_finite_is_not_loaded(tmp_path):
+    tensors = torchvision_tensors(build_network("resnet18"))
+    tensors["layer1.0.conv1.weight"][0, 0, 0, 0] = np.inf
+    (tmp_path / "w.pth").write_bytes(zip_checkpoint(tensors))
+    with pytest.raises(UserError, match=r"w\.pth: its weights are not finite"):
+        load_encoder("resnet18", tmp_path / "w.pth")
+
+
+def test_half_copies_keep_everything_but_the_kernels_precision(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as source, h5py.File(tmp_path / "b.h5", "w") as target:
+        source.attrs["who"] = "me"
+        source["kernels/small"] = np.full((2, 2), 3.0, np.float32)
+        source["kernels/large"] = np.full((2, 2), 70_000.0, np.float32)
+        source["vector"] = np.full(2, 70_000.0, np.float32)
+        source["seed"] = np.array([1, 2], np.uint32)
+        half_copy(source, target)
+        kinds = {name: target[name].dtype for name in ("kernels/small", "kernels/large", "seed")}
+        assert kinds == {"kernels/small": "f2", "kernels/large": "f4", "seed": "u4"}
+        assert target["kernels/large"][0, 0] == target["vector"][0] == 70_000
+        assert target.attrs["who"] == "me"

@@ -1,0 +1,58 @@
+"""Numbers where the system's language has a decimal comma, and text where it is not UTF-8."""
+
+import csv
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT, run_afresh, run_script, succeed
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory) -> dict[str, str]:
+    """The environment of a process in Germany, as it was before UTF-8."""
+    localedef = shutil.which("localedef")
+    if localedef is None:
+        pytest.skip("no localedef (Debian's libc-bin) to make a locale with")
+    folder = tmp_path_factory.mktemp("locales")
+    command = [localedef, "-i", "de_DE", "-f", "ISO-8859-1", folder / "de_DE"]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a Linux without the sources of locales (Debian's package locales)")
+    found = {"LOCPATH": str(folder), "LC_ALL": "de_DE", "LC_NUMERIC": "de_DE", "PYTHONUTF8": "0"}
+    said = subprocess.run(["locale", "decimal_point"], env=found, capture_output=True, text=True)
+    assert said.stdout.strip() == ","
+    return found
+
+
+@pytest.mark.slow
+def test_all_scripts_read_and_write_the_same_numbers(german, pipeline, tmp_path):
+    data = pipeline.data
+
+    def run(script: str, *arguments) -> str:
+        return succeed(run_afresh(ROOT / script, *arguments, cwd=tmp_path, **german))
+
+    given = ("--images", data.images, "--captions", data.captions, "--text-rules", "ptb")
+    run("1_data_preprocessor.py", *given, "--batch-size", 6)
+    splits = ("--train-split", data.train, "--dev-split", data.dev)
+    run("2_train_IC_model.py", *splits, "--epochs", 1, "--learning-rate", 0.005)
+    run("4_tokenizer.py", "--train-split", data.train)
+    for name in ("descriptions.txt", "tokenizer.pkl"):
+        assert (tmp_path / name).read_bytes() == (pipeline.work / name).read_bytes()
+    with open(tmp_path / "history.csv", newline="") as file:
+        assert all(float(row["val_loss"]) > 0 for row in csv.DictReader(file))
+
+    for script, *arguments in (
+        ("3_BLEU.py", "--split", data.dev, "--length-penalty", 0.5),
+        ("5_test.py", data.images / data.names[0], "--output", "captions.csv"),
+    ):
+        elsewhere = succeed(run_script(script, *arguments, cwd=tmp_path))
+        assert run(script, *arguments) == elsewhere
+
+    captions = [{"image_id": name, "caption": "a naïve red square"} for name in data.names]
+    (tmp_path / "elsewhere.json").write_text(json.dumps(captions))
+    scored = ("--captions", data.captions, "--split", data.dev, "--output", "figures.json")
+    run("evaluate.py", *scored, "--predictions", "elsewhere.json")
+    row = json.loads((tmp_path / "figures.json").read_text())["rows"][0]
+    assert shutil.which("java") is None or 0 < row["METEOR"] < 1
