@@ -15,7 +15,7 @@ from tqdm import tqdm
 from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path, write_json
-from captioning.training.optimizers import learning_rate_schedule
+from captioning.training.optimizers import is_exhausted, learning_rate_schedule, plateau_rate
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
 from jigsaw.DataGenerator import DataGenerator
@@ -57,25 +57,6 @@ def make_optimizer(schedule: str, peak: float, warmup_steps: int, steps: int) ->
     if schedule == "plateau":
         return WarmUpAdam(peak, warmup_steps)
     return keras.optimizers.Adam(learning_rate_schedule(peak, steps, warmup_steps / steps))
-
-
-def rate_after(val_losses: Sequence[float], peak: float) -> float:
-    """The learning rate after epochs with these losses: lower by `FALL` after each plateau.
-
-    It follows from the history alone, so that a resumed run needs to know no more.
-    """
-    best, waited, rate = math.inf, 0, peak
-    for loss in val_losses:
-        waited = 0 if loss < best else waited + 1
-        best = min(best, loss)
-        if waited == PLATEAU:
-            waited, rate = 0, rate * FALL
-    return rate
-
-
-def exhausted(val_losses: Sequence[float]) -> bool:
-    """Whether the last `PATIENCE` epochs brought nothing."""
-    return bool(val_losses) and len(val_losses) - int(np.argmin(val_losses)) > PATIENCE
 
 
 # ---- the run ---------------------------------------------------------------------------------
@@ -137,10 +118,10 @@ class JigsawRun(Run):
         while len(self.history) < self.settings["epochs"] and not self.stopped:
             if self.plateau:
                 losses = [row["val_loss"] for row in self.history]
-                if exhausted(losses):
+                if is_exhausted(losses, PATIENCE):
                     break
-                rate = rate_after(losses, self.settings["learning_rate"])
-                self.model.optimizer.learning_rate = rate
+                peak = self.settings["learning_rate"]
+                self.model.optimizer.learning_rate = plateau_rate(peak, losses, FALL, PLATEAU)
             if not self._fit_epoch(self.puzzles["train"], len(self.history)):
                 break
             self._finish_epoch()

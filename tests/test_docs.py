@@ -84,6 +84,7 @@ except SystemExit as end:
 print("imported:", {"tensorflow", "keras", "jax", "matplotlib"} & set(sys.modules))
 """
 PROGRAMS = ("*.py", "jigsaw/[Jj]igsaw_*.py", "*/main.py", "jigsaw/to_hdf5.py", "jigsaw/max*.py")
+PROGRAMS += ("tools/[!_]*.py",)
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for one in PROGRAMS for path in ROOT.glob(one))
 
 

@@ -1,7 +1,5 @@
 """The solver against nine passes by hand, its file, its vectors of pictures, and its schedule."""
 
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from captioning.encoders.loading import load_encoder
 from captioning.images.puzzles import Puzzle
 from jigsaw.image_preprocessing.image_transform import normalise
 from jigsaw.permutations import all_permutations
-from jigsaw.training import WarmUpAdam, exhausted, make_optimizer, rate_after, side_by_side
+from jigsaw.training import WarmUpAdam, make_optimizer, side_by_side
 from tests.keras_files import tampered
 from tests.pretext_tools import patterns
 
@@ -160,25 +158,3 @@ def test_cosine_rises_over_the_warm_up_and_falls_to_zero():
     rate = make_optimizer("cosine", 0.1, 4, 14)._learning_rate
     found = [float(rate(step)) for step in (0, 2, 4, 9, 14)]
     np.testing.assert_allclose(found, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
-
-
-def test_rate_falls_when_kerass_own_callback_lets_it_fall():
-    losses = [3.0, 2.5, 2.6, 2.5, 2.7, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.46, 2.3, 2.2]
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.Adam(1.0), "mse")
-    callback = keras.callbacks.ReduceLROnPlateau(
-        monitor="val_loss", patience=3, factor=0.1, min_delta=0
-    )
-    callback.set_model(model)
-    callback.on_train_begin()
-    for epoch, loss in enumerate(losses):
-        callback.on_epoch_end(epoch, {"val_loss": loss})
-        expected = float(model.optimizer.learning_rate)
-        assert math.isclose(rate_after(losses[: epoch + 1], 1.0), expected, rel_tol=1e-5)
-
-
-def test_training_ends_after_six_epochs_without_progress():
-    assert not exhausted([])
-    assert not exhausted([1.0, 2, 2, 2, 2, 2])
-    assert exhausted([1.0, 2, 2, 2, 2, 2, 2])
-    assert not exhausted([1.0, 2, 2, 2, 2, 2, 0.9])

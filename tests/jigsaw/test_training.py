@@ -81,7 +81,7 @@ def test_stopped_in_an_epoch_and_resumed_equals_unbroken(whole, stopped):
 
 
 def test_cosine_ends_at_zero_after_all_its_epochs(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "exhausted", lambda _: True)  # what "plateau" would stop at
+    monkeypatch.setattr(training, "is_exhausted", lambda *_: True)  # what "plateau" would stop at
 
     run = make_run(tmp_path / "run", epochs=3)
     run.train()
