@@ -165,8 +165,7 @@ def main() -> None:
         steps = max(1, args.pictures_seen // batch_size)
     length = {"batch_size": batch_size, "pictures": count, "epochs": steps * batch_size / count}
     chosen = presets.settings_for(vars(args), **length)
-    unused = set(presets.SOME_TAKE).difference(presets.TABLE[args.method].arguments)
-    print(", ".join(f"{name} {value}" for name, value in chosen.items() if name not in unused))
+    print(", ".join(f"{name} {value}" for name, value in chosen.items()))
     recipe = {}
     if args.weights:
         begun = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)

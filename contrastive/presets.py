@@ -93,7 +93,6 @@ TABLE = {
     ),
 }
 METHODS = tuple(TABLE)
-SOME_TAKE = ("temperature", "momentum", "queue_size", "decoupled")
 OPTIMIZERS = {
     "lars": "contrastive.optimizers:LARS",
     "sgd": "contrastive.optimizers:SGD",
@@ -115,10 +114,10 @@ def settings_for(
 ) -> dict[str, Any]:
     """What a method and its optimizer are set to: as given, or the paper's where that is None.
 
-    Not every method takes `SOME_TAKE`. SimCLR's temperature is 0.1 in the paper, with 8192
-    pictures a batch, which finds higher ones better with fewer. MoCo's queue has at most a quarter
-    of the pictures, so that no picture meets itself there. BYOL goes by the official run whose
-    number of epochs is nearest. AdamW is of no paper.
+    SimCLR's temperature is 0.1 in the paper, with 8192 pictures a batch, which finds higher ones
+    better with fewer. MoCo's queue has at most a quarter of the pictures, so that no picture meets
+    itself there. BYOL goes by the official run whose number of epochs is nearest. AdamW is of no
+    paper.
 
     Args:
         given: `method`, and any of what is returned; what else is in it does not count.
@@ -142,9 +141,7 @@ def settings_for(
         rate, decay = byol_rate * linear, byol_decay
     else:
         rate, decay = 0.3 * linear, 1e-6
-    settings = {
-        "method": method,
-        "optimizer": optimizer,
+    defaults = {
         "learning_rate": rate,
         "weight_decay": decay,
         "temperature": 0.2,
@@ -152,8 +149,11 @@ def settings_for(
         "queue_size": max(1, min(65536, pictures // 4) // batch_size) * batch_size,
         "decoupled": False,
     }
-    settings |= {name: given[name] for name in settings if given.get(name) is not None}
-    if method == "moco" and settings["queue_size"] % batch_size:
+    settings = {"method": method, "optimizer": optimizer}
+    for name in ("learning_rate", "weight_decay", *TABLE[method].arguments):
+        if name in defaults:
+            settings[name] = defaults[name] if given.get(name) is None else given[name]
+    if settings.get("queue_size", 0) % batch_size:
         raise UserError(
             f"--queue-size {settings['queue_size']} is not a multiple of --batch-size {batch_size}"
         )
