@@ -238,13 +238,9 @@ def test_saved_model_comes_back_with_its_vocabulary(name, tied, tmp_path):
 @pytest.mark.parametrize(
     "reader, shape, message",
     [
-        (
-            "merge",
-            (4, 5),
-            "make the right ones with: python 1_data_preprocessor.py --only features",
-        ),
-        ("attention", (5,), "python 1_data_preprocessor.py --grid --only features"),
-        ("transformer", (5,), "python 1_data_preprocessor.py --grid --only features"),
+        ("merge", (4, 5), "one vector a picture; make that with: .* --only features"),
+        ("attention", (5,), "at a grid of them; make that with: .* --only features --grid"),
+        ("transformer", (5,), "at a grid of them; make that with: .* --only features --grid"),
         ("transformer", (9, 5), "grids have 9 x 5 numbers, but .* takes 4 x 5"),
     ],
 )

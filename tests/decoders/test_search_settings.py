@@ -42,6 +42,5 @@ def test_scripts_that_caption_take_them_and_have_a_beam_width_of_their_own(
     parse_arguments = runpy.run_path(str(ROOT / script))["parse_arguments"]
     monkeypatch.setattr(sys, "argv", [script, *more, "--min-length", "2"])
     description = ("",) if inspect.signature(parse_arguments).parameters else ()
-    assert search_settings.from_arguments(parse_arguments(*description)) == Search(
-        width, min_length=2
-    )
+    args = parse_arguments(*description)
+    assert search_settings.from_arguments(args) == Search(width, min_length=2)
