@@ -4,11 +4,13 @@ Nothing here imports Keras, so that `1_data_preprocessor.py --weights list` come
 `fetching.py` brings the files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioning.cli import UserError
+
+PREPROCESSING = "resize(256)|crop(224)|imagenet"  # of the pictures by which `top1` was measured
 
 
 class Checkpoint(NamedTuple):
@@ -20,8 +22,7 @@ class Checkpoint(NamedTuple):
         top1: per cent of ImageNet that a linear classifier on the features gets right, by the
             authors' account; torchvision's: its own classifier.
         address: the authors'; always HTTPS.
-        digest: the file's, whole, after `sha256:` or `md5:`; empty: the authors publish none.
-        preprocessing: of the pictures by which `top1` was measured.
+        digest: `md5:` or `sha256:` and its first eight digits; None: the authors publish none.
     """
 
     name: str
@@ -30,8 +31,7 @@ class Checkpoint(NamedTuple):
     epochs: int | None
     top1: float
     address: str
-    digest: str = ""
-    preprocessing: str = "resize(256)|crop(224)|imagenet"
+    digest: str | None = None
 
     @property
     def file(self) -> str:
@@ -44,92 +44,66 @@ _SWAV, _DINO, _VISSL = f"{_META}/deepcluster/swav", f"{_META}/dino", f"{_META}/v
 _SIMCLR = (
     f"{_VISSL}/simclr_rn50_%dep_simclr_8node_resnet_16_07_20.%s/model_final_checkpoint_phase%d"
 )
-_RESNET50 = "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"
-_RESNET18 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
-# Name, encoder, paper, epochs, top-1 and digest; below, the address. From the authors' READMEs and
-# hubconf.py, MoCo v3's CONFIG.md, VISSL's MODEL_ZOO.md and torchvision's resnet.py. Of digests they
-# publish the first eight digits; the others are those that people who have the files report.
+# Name, encoder, paper, epochs, top-1, digest and address, as in the authors' READMEs and
+# hubconf.py, MoCo v3's CONFIG.md, VISSL's MODEL_ZOO.md and torchvision's resnet.py. Where they
+# publish a digest, they publish its first eight digits; `fetch` checks these and no more.
 _ROWS = f"""
-moco_v1         resnet50   1911.05722  200  60.6  md5:b251726a57be750490c34a7602b59076
+moco_v1        resnet50  1911.05722  200 60.6 md5:b251726a
     {_MOCO}/moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar
-moco_v2         resnet50   2003.04297  800  71.1  md5:a04e12f8b0e44fdcac1fb4e06f33727b
+moco_v2        resnet50  2003.04297  800 71.1 md5:a04e12f8
     {_MOCO}/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar
-moco_v2_200ep   resnet50   2003.04297  200  67.7  md5:59fd9945645e27d585be89338ce9232e
+moco_v2_200ep  resnet50  2003.04297  200 67.7 md5:59fd9945
     {_MOCO}/moco_v2_200ep/moco_v2_200ep_pretrain.pth.tar
-moco_v3         resnet50   2104.02057  1000 74.6
-    {_MOCO3}/r-50-1000ep/r-50-1000ep.pth.tar
-moco_v3         vit_small  2104.02057  300  73.2
-    {_MOCO3}/vit-s-300ep/vit-s-300ep.pth.tar
-moco_v3_100ep   resnet50   2104.02057  100  68.9
-    {_MOCO3}/r-50-100ep/r-50-100ep.pth.tar
-moco_v3_300ep   resnet50   2104.02057  300  72.8
-    {_MOCO3}/r-50-300ep/r-50-300ep.pth.tar
-simsiam         resnet50   2011.10566  100  68.1
+moco_v3        resnet50  2104.02057 1000 74.6 - {_MOCO3}/r-50-1000ep/r-50-1000ep.pth.tar
+moco_v3        vit_small 2104.02057  300 73.2 - {_MOCO3}/vit-s-300ep/vit-s-300ep.pth.tar
+moco_v3_100ep  resnet50  2104.02057  100 68.9 - {_MOCO3}/r-50-100ep/r-50-100ep.pth.tar
+moco_v3_300ep  resnet50  2104.02057  300 72.8 - {_MOCO3}/r-50-300ep/r-50-300ep.pth.tar
+simsiam        resnet50  2011.10566  100 68.1 -
     {_META}/simsiam/models/100ep/pretrain/checkpoint_0099.pth.tar
-simclr          resnet50   2002.05709  800  69.7
-    {_SIMCLR % (800, "7e8feed1", 799)}.torch
-simclr_100ep    resnet50   2002.05709  100  64.4
-    {_SIMCLR % (100, "8edb093e", 99)}.torch
-simclr_200ep    resnet50   2002.05709  200  66.6
-    {_SIMCLR % (200, "a816c0ef", 199)}.torch
-simclr_400ep    resnet50   2002.05709  400  67.7
-    {_SIMCLR % (400, "36b338ef", 399)}.torch
-simclr_1000ep   resnet50   2002.05709  1000 68.8
-    {_SIMCLR % (1000, "afe428c7", 999)}.torch
-swav            resnet50   2006.09882  800  75.3
-    {_SWAV}_800ep_pretrain.pth.tar
-swav_100ep      resnet50   2006.09882  100  72.1
-    {_SWAV}_100ep_pretrain.pth.tar
-swav_200ep      resnet50   2006.09882  200  73.9
-    {_SWAV}_200ep_pretrain.pth.tar
-swav_400ep      resnet50   2006.09882  400  74.6
-    {_SWAV}_400ep_pretrain.pth.tar
-barlow_twins    resnet50   2103.03230  1000 73.3
+simclr         resnet50  2002.05709  800 69.7 - {_SIMCLR % (800, "7e8feed1", 799)}.torch
+simclr_100ep   resnet50  2002.05709  100 64.4 - {_SIMCLR % (100, "8edb093e", 99)}.torch
+simclr_200ep   resnet50  2002.05709  200 66.6 - {_SIMCLR % (200, "a816c0ef", 199)}.torch
+simclr_400ep   resnet50  2002.05709  400 67.7 - {_SIMCLR % (400, "36b338ef", 399)}.torch
+simclr_1000ep  resnet50  2002.05709 1000 68.8 - {_SIMCLR % (1000, "afe428c7", 999)}.torch
+swav           resnet50  2006.09882  800 75.3 - {_SWAV}_800ep_pretrain.pth.tar
+swav_100ep     resnet50  2006.09882  100 72.1 - {_SWAV}_100ep_pretrain.pth.tar
+swav_200ep     resnet50  2006.09882  200 73.9 - {_SWAV}_200ep_pretrain.pth.tar
+swav_400ep     resnet50  2006.09882  400 74.6 - {_SWAV}_400ep_pretrain.pth.tar
+barlow_twins   resnet50  2103.03230 1000 73.3 -
     {_META}/barlowtwins/ep1000_bs2048_lrw0.2_lrb0.0048_lambd0.0051/resnet50.pth
-dino            resnet50   2104.14294  -    75.3
+dino           resnet50  2104.14294    - 75.3 -
     {_DINO}/dino_resnet50_pretrain/dino_resnet50_pretrain.pth
-dino            vit_small  2104.14294  -    77.0
+dino           vit_small 2104.14294    - 77.0 -
     {_DINO}/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth
-vissl_jigsaw    resnet50   1603.09246  105  48.6
+vissl_jigsaw   resnet50  1603.09246  105 48.6 -
     {_VISSL}/jigsaw_rn50_in1k_ep105_perm2k_jigsaw_8gpu_resnet_17_07_20.db174a43\
 /model_final_checkpoint_phase104.torch
-torchvision     resnet50   1512.03385  90   76.1  sha256:{_RESNET50}
-    {_TORCH}/resnet50-0676ba61.pth
-torchvision     resnet18   1512.03385  90   69.8  sha256:{_RESNET18}
-    {_TORCH}/resnet18-f37072fd.pth
+torchvision    resnet50  1512.03385   90 76.1 sha256:0676ba61 {_TORCH}/resnet50-0676ba61.pth
+torchvision    resnet18  1512.03385   90 69.8 sha256:f37072fd {_TORCH}/resnet18-f37072fd.pth
 """  # vissl_jigsaw: of 100 permutations, not the 2,000 that its name says
 
 
-def _checkpoint(line: str, address: str) -> Checkpoint:
-    name, encoder, paper, epochs, top1, *digest = line.split()
-    number = None if epochs == "-" else int(epochs)
-    return Checkpoint(name, encoder, paper, number, float(top1), address.strip(), *digest)
+def _table() -> Iterator[Checkpoint]:
+    fields = [None if field == "-" else field for field in _ROWS.split()]
+    for first in range(0, len(fields), 7):
+        name, encoder, paper, epochs, top1, digest, address = fields[first : first + 7]
+        number = int(epochs) if epochs else None
+        yield Checkpoint(name, encoder, paper, number, float(top1), address, digest)
 
 
-_LINES = _ROWS.strip().split("\n")
-TABLE = tuple(map(_checkpoint, _LINES[::2], _LINES[1::2]))
+TABLE = tuple(_table())
 
 
 def listing() -> str:
     """The table for a terminal."""
-    head = ("name", "encoder", "paper", "epochs", "top-1", "preprocessing")
-    rows = [
-        head,
-        *(
-            (
-                checkpoint.name,
-                checkpoint.encoder,
-                f"arXiv {checkpoint.paper}",
-                checkpoint.epochs or "-",
-                checkpoint.top1,
-                checkpoint.preprocessing,
-            )
-            for checkpoint in TABLE
-        ),
+    line = "{:14} {:10} {:17} {:>6} {:>6}".format
+    lines = [line("name", "encoder", "paper", "epochs", "top-1")]
+    lines += [
+        line(one.name, one.encoder, f"arXiv {one.paper}", one.epochs or "-", one.top1)
+        for one in TABLE
     ]
-    lines = [f"{a:14} {b:10} {c:17} {d:>6} {e:>6}  {f}" for a, b, c, d, e, f in rows]
     note = "top-1: on ImageNet, of a linear classifier on the features (torchvision: of its own)"
-    return "\n".join([*lines, note])
+    return "\n".join([*lines, f"preprocessing of all: {PREPROCESSING}", note])
 
 
 def find(weights: str | Path, encoder: str | None) -> Checkpoint | None:
