@@ -104,10 +104,9 @@ def load_solver(path: str | Path, precision: str | None = None) -> JigsawSolver:
     """
     path = existing_file(path, "puzzle solver", "train one with jigsaw/main.py")
     solver = load_keras_file(path, known={"jigsaw>JigsawSolver"}, what="puzzle solver")
-    sizes = [*solver.sizes.values()]
-    if not all(isinstance(size, int) and 0 < size <= 4096 for size in sizes):
-        raise UserError(f"{path}: is for puzzles of {sizes!r:.40} pixels, which cannot be")
     try:
+        if not all(isinstance(size, int) and size <= 4096 for size in solver.sizes.values()):
+            raise UserError(f"puzzles of {solver.sizes!r:.99} pixels, which cannot be")
         Puzzle(solver.tile_count, **solver.sizes)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

@@ -55,7 +55,7 @@ def test_what_is_no_file_of_ours_has_no_recipe(tmp_path):
     assert read_recipe(tmp_path / "w.pth") == {}
 
 
-@pytest.mark.parametrize("recipe", ["[1]", "{", 7])
+@pytest.mark.parametrize("recipe", ["[1]", "{"])
 def test_a_damaged_recipe_is_none(saved, recipe):
     with h5py.File(saved, "r+") as file:
         file.attrs["recipe"] = recipe
@@ -83,26 +83,22 @@ def test_weights_that_point_out_of_the_file_are_refused(saved):
 # ---- what is not finite ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "layer, name, value",
-    [("conv2", "kernel", np.nan), ("conv3", "kernel", np.inf), ("norm1", "moving_mean", -np.inf)],
-)
+@pytest.mark.parametrize("weight, value", [("conv2/kernel", np.nan), ("norm1/beta", -np.inf)])
 def test_what_is_not_finite_is_not_written_and_the_file_of_before_stays(
-    layer, name, value, saved, tmp_path
+    weight, value, saved, tmp_path
 ):
     before, network = saved.read_bytes(), build_network("alexnet")
-    weight = getattr(network.get_layer(layer), name)
-    weight.assign(np.full(weight.shape, value))
+    [spoilt] = [one for one in network.weights if one.path == weight]
+    spoilt.assign(np.full(spoilt.shape, value))
     with pytest.raises(UserError, match=r"a\.weights\.h5: not written, .*are not finite; lower"):
         save_encoder(network, saved, RECIPE)
     assert saved.read_bytes() == before
     assert [*tmp_path.iterdir()] == [saved]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_of_ours_that_are_not_finite_are_not_loaded(saved, value):
+def test_weights_of_ours_that_are_not_finite_are_not_loaded(saved):
     with h5py.File(saved, "r+") as file:
-        file["layers/batch_normalization/vars/0"][3] = value
+        file["layers/batch_normalization/vars/0"][3] = np.nan
     with pytest.raises(UserError, match=r"a\.weights\.h5: its weights are not finite"):
         load_encoder("alexnet", saved)
 

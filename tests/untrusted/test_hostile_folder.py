@@ -16,7 +16,10 @@ from tests import corpus
 from tests.conftest import ROOT
 
 GOOD, BAD = corpus.good_pictures(), corpus.bad_files()
-
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="bytes in names, and /proc, are Linux'"),
+]
 
 # The system's own count of a child's peak (`ru_maxrss`) begins with what its parent had.
 MEASURED = """
@@ -63,7 +66,6 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_features_of_the_corpus(folder, tmp_path):
     result = run_measured(
         "1_data_preprocessor.py",
@@ -91,7 +93,6 @@ def test_features_of_the_corpus(folder, tmp_path):
     assert result.memory < 0.9  # 0.74 on as many clean pictures: TensorFlow and the encoder
 
 
-@pytest.mark.slow
 def test_captions_of_the_corpus(folder, tmp_path):
     outputs = ["captions.json", "captions.csv", "captions.html", "captions.png"]
     result = run_measured("5_test.py", folder, "--output", *outputs, cwd=tmp_path)

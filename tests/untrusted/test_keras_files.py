@@ -1,5 +1,6 @@
 """`.keras` files and weights that were tampered with: refused before Keras builds anything."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -38,6 +39,19 @@ def no_keras(monkeypatch):
     monkeypatch.setattr(keras.Model, "load_weights", fail)
 
 
+@pytest.fixture
+def described(model_file, tmp_path) -> Callable[..., Path]:
+    """A copy of the decoder's file with other arguments in its description."""
+
+    def make(**changes) -> Path:
+        def update(config: dict) -> None:
+            config["config"].update(changes)
+
+        return tampered(model_file, tmp_path / "evil.keras", config=update)
+
+    return make
+
+
 def test_untampered_files_load(model_file, tmp_path):
     assert load_captioner(model_file).vocabulary.words == ("startseq", "endseq", "dog")
     assert load_captioner(model_file).feature_size > 0
@@ -70,39 +84,32 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("advisory", FOREIGN)
-def test_a_name_of_foreign_code_is_refused(advisory, model_file, tmp_path, no_keras):
-    path = tampered(
-        model_file,
-        tmp_path / "evil.keras",
-        config=lambda config: config["config"].update(dtype=FOREIGN[advisory]),
-    )
+def test_a_name_of_foreign_code_is_refused(advisory, described, no_keras):
     with pytest.raises(UserError, match=r"evil\.keras: refused, because it names '"):
-        load_captioner(path)
+        load_captioner(described(dtype=FOREIGN[advisory]))
+
+
+EVIL = FOREIGN["CVE-2025-1550"]
 
 
 @pytest.mark.parametrize(
-    "place",
+    "changes",
     [
-        lambda config, evil: config["encoder"].update(encoder=evil),
-        lambda config, evil: config.update(words=[[evil]]),
-        lambda config, evil: config["dtype"]["config"].update(name=evil),
+        {"encoder": {"encoder": EVIL}},
+        {"words": [[EVIL]]},
+        {"dtype": named("keras", "DTypePolicy", {"name": EVIL}, registered_name=None)},
     ],
 )
-def test_foreign_code_is_found_anywhere_in_the_description(place, model_file, tmp_path, no_keras):
-    path = tampered(
-        model_file,
-        tmp_path / "evil.keras",
-        config=lambda config: place(config["config"], FOREIGN["CVE-2025-1550"]),
-    )
+def test_foreign_code_is_found_anywhere_in_the_description(changes, described, no_keras):
     with pytest.raises(UserError, match=r"evil\.keras: refused, because it names 'os.system'"):
-        load_captioner(path)
+        load_captioner(described(**changes))
 
 
 def test_how_a_model_was_compiled_is_not_looked_at(model_file, tmp_path):
     path = tampered(
         model_file,
         tmp_path / "evil.keras",
-        config=lambda config: config.update(compile_config=FOREIGN["CVE-2025-1550"]),
+        config=lambda config: config.update(compile_config=EVIL),
     )
     assert not load_captioner(path).compiled
 
@@ -191,22 +198,9 @@ def test_weights_that_point_out_of_the_file_are_refused(
 
 
 @pytest.mark.parametrize("changes", [{"units": 100_000}, {"feature_size": 10**12}, {"units": 9}])
-def test_a_network_larger_than_its_weights_is_refused(changes, model_file, tmp_path, no_keras):
-    path = tampered(
-        model_file, tmp_path / "large.keras", config=lambda config: config["config"].update(changes)
-    )
+def test_a_network_larger_than_its_weights_is_refused(changes, described, no_keras):
     with pytest.raises(UserError, match=r"its network has \d+ numbers and it holds \d+"):
-        load_captioner(path)
-
-
-def test_what_was_counted_of_a_refused_network_is_never_made(model_file, tmp_path):
-    path = tampered(
-        model_file,
-        tmp_path / "large.keras",
-        config=lambda config: config["config"].update(units=100_000),
-    )
-    with pytest.raises(UserError):
-        load_captioner(path)
+        load_captioner(described(**changes))
     # Keras gives values to all variables that wait for them, here 320 GB, when it next may.
     assert not global_state.get_global_attribute("uninitialized_variables")
 
@@ -216,36 +210,26 @@ def test_what_was_counted_of_a_refused_network_is_never_made(model_file, tmp_pat
     [
         ({"max_length": 10**9}, "max_length is 1000000000"),
         ({"max_length": "5"}, "max_length is '5'"),
-        ({"words": []}, "vocabulary lacks"),
         ({"words": ["dog"]}, "vocabulary lacks"),
         ({"units": "eight"}, "not the file of a caption decoder"),
         ({"surprise": 1}, "not the file of a caption decoder"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(changes, reason, model_file, tmp_path, no_keras):
-    path = tampered(
-        model_file, tmp_path / "odd.keras", config=lambda config: config["config"].update(changes)
-    )
-    with pytest.raises(UserError, match=rf"odd\.keras: .*{reason}"):
-        load_captioner(path)
+def test_arguments_that_make_no_sense_are_refused(changes, reason, described, no_keras):
+    with pytest.raises(UserError, match=rf"evil\.keras: .*{reason}"):
+        load_captioner(described(**changes))
 
 
 @pytest.mark.parametrize(
     "record, kept", [({"weights": ["a"], "encoder": "x"}, {"encoder": "x"}), (7, {})]
 )
-def test_of_the_record_of_the_encoder_text_and_numbers_are_kept(record, kept, model_file, tmp_path):
-    path = tampered(
-        model_file,
-        tmp_path / "odd.keras",
-        config=lambda config: config["config"].update(encoder=record),
-    )
-    assert load_captioner(path).encoder == kept
+def test_of_the_record_of_the_encoder_text_and_numbers_are_kept(record, kept, described):
+    assert load_captioner(described(encoder=record)).encoder == kept
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_decoder_whose_weights_are_not_finite_is_refused(value, model_file, tmp_path):
+def test_a_decoder_whose_weights_are_not_finite_is_refused(model_file, tmp_path):
     def spoil(file: h5py.File) -> None:
-        file["image_dense/vars/0"][0, 0] = value
+        file["image_dense/vars/0"][0, 0] = np.nan
 
     path = tampered(model_file, tmp_path / "diverged.keras", weights=spoil)
     with pytest.raises(UserError, match=r"diverged\.keras: its weights are not finite"):

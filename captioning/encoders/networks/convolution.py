@@ -125,27 +125,21 @@ def weight_gradient(pixels, upstream, shape, stride: int, padding: str):
     taps = []
     before = ((height - 1) // 2, (width - 1) // 2) if padding == "SAME" else (0, 0)
     for row in range(height):
-        top, low = _reach(row - before[0], pixels.shape[1], upstream.shape[1], stride)
+        y, outputs_y = _reach(row - before[0], pixels.shape[1], upstream.shape[1], stride)
         for column in range(width):
-            left, right = _reach(column - before[1], pixels.shape[2], upstream.shape[2], stride)
-            if top >= low or left >= right:  # a tap that only ever meets the padding
+            x, outputs_x = _reach(column - before[1], pixels.shape[2], upstream.shape[2], stride)
+            if y is None or x is None:  # a tap that only ever meets the padding
                 taps.append(ops.zeros((channels, units), pixels.dtype))
-                continue
-            met = pixels[
-                :,
-                top * stride + row - before[0] : (low - 1) * stride + row - before[0] + 1 : stride,
-                left * stride + column - before[1] : (right - 1) * stride
-                + column
-                - before[1]
-                + 1 : stride,
-            ]
-            taps.append(_product(met, upstream[:, top:low, left:right]))
+            else:
+                taps.append(_product(pixels[:, y, x], upstream[:, outputs_y, outputs_x]))
     return ops.reshape(ops.stack(taps), shape)
 
 
-def _reach(offset: int, length: int, count: int, stride: int) -> tuple[int, int]:
-    """The outputs, from and below, for which a tap at `offset` meets a pixel, not the padding."""
-    return max(0, -(offset // stride)), min(count, (length - 1 - offset) // stride + 1)
+def _reach(offset: int, length: int, count: int, stride: int) -> tuple[slice | None, slice]:
+    """The pixels that a tap at `offset` meets, or None, and the outputs for which it meets them."""
+    first, end = max(0, -(offset // stride)), min(count, (length - 1 - offset) // stride + 1)
+    met = slice(first * stride + offset, (end - 1) * stride + offset + 1, stride)
+    return (met if first < end else None), slice(first, end)
 
 
 def _product(pixels, upstream):

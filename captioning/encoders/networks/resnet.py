@@ -12,33 +12,25 @@ from captioning.encoders.networks.convolution import Conv2D
 
 
 def resnet18(x):
-    """See `resnet`: basic blocks, D = 512."""
-    return resnet(x, "resnet18")
+    """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, 512)."""
+    return _resnet(x, (2, 2, 2, 2), bottleneck=False)
 
 
 def resnet50(x):
-    """See `resnet`: bottlenecks, D = 2048."""
-    return resnet(x, "resnet50")
+    """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, 2048)."""
+    return _resnet(x, (3, 4, 6, 3), bottleneck=True)
 
 
-BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
-
-
-def resnet(x, name: str):
-    """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, D).
-
-    D is 512 for `resnet18`, which is made of basic blocks, and 2048 for `resnet50`.
-    """
-    make_block = _basic if name == "resnet18" else _bottleneck
+def _resnet(x, blocks: tuple[int, ...], bottleneck: bool):
     x = _conv_norm(x, 64, 7, 2, "stem")
     x = layers.ReLU()(x)
     # Zeros pad as well as minus infinity would: what comes in is never negative.
     x = layers.ZeroPadding2D(1)(x)
     x = layers.MaxPooling2D(3, 2)(x)
-    for stage, blocks in enumerate(BLOCKS[name]):
-        for block in range(blocks):
-            stride = 2 if stage > 0 and block == 0 else 1
-            x = make_block(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{block}")
+    for stage, count in enumerate(blocks):
+        for number in range(count):
+            stride = 2 if stage > 0 and number == 0 else 1
+            x = _block(x, 64 * 2**stage, stride, f"stage{stage + 1}_block{number}", bottleneck)
     return x
 
 
@@ -53,25 +45,19 @@ def zero_last_scales(network: keras.Model) -> None:
             last.gamma.assign(ops.zeros_like(last.gamma))
 
 
-def _basic(x, channels: int, stride: int, name: str):
-    shortcut = _shortcut(x, channels, stride, name)
-    x = layers.ReLU()(_conv_norm(x, channels, 3, stride, f"{name}_1"))
-    x = _conv_norm(x, channels, 3, 1, f"{name}_2")
+def _block(x, channels: int, stride: int, name: str, bottleneck: bool):
+    """Convolutions of 3 and 3, or as a bottleneck of 1, 3 and 1, beside a shortcut."""
+    shortcut, outputs = x, 4 * channels if bottleneck else channels
+    if stride > 1 or x.shape[-1] != outputs:
+        shortcut = _conv_norm(x, outputs, 1, stride, f"{name}_shortcut")
+    if bottleneck:
+        x = layers.ReLU()(_conv_norm(x, channels, 1, 1, f"{name}_1"))
+        x = layers.ReLU()(_conv_norm(x, channels, 3, stride, f"{name}_2"))
+        x = _conv_norm(x, outputs, 1, 1, f"{name}_3")
+    else:
+        x = layers.ReLU()(_conv_norm(x, channels, 3, stride, f"{name}_1"))
+        x = _conv_norm(x, outputs, 3, 1, f"{name}_2")
     return layers.ReLU()(layers.add([x, shortcut]))
-
-
-def _bottleneck(x, channels: int, stride: int, name: str):
-    shortcut = _shortcut(x, 4 * channels, stride, name)
-    x = layers.ReLU()(_conv_norm(x, channels, 1, 1, f"{name}_1"))
-    x = layers.ReLU()(_conv_norm(x, channels, 3, stride, f"{name}_2"))
-    x = _conv_norm(x, 4 * channels, 1, 1, f"{name}_3")
-    return layers.ReLU()(layers.add([x, shortcut]))
-
-
-def _shortcut(x, channels: int, stride: int, name: str):
-    if stride == 1 and x.shape[-1] == channels:
-        return x
-    return _conv_norm(x, channels, 1, stride, f"{name}_shortcut")
 
 
 def _conv_norm(x, channels: int, kernel: int, stride: int, name: str):
