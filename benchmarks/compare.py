@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from captioning import cli
-from captioning.arguments import positive_int
+from captioning.arguments import positive_int, seed
 from captioning.cli import UserError
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, preprocessing_of, trained_by
@@ -97,7 +97,7 @@ def parse_arguments():
     encoders = [name for name in trained_by("contrastive") if not TABLE[name].supervised]
     add("--encoder", choices=encoders, default="resnet18", help="what the pretext stages train")
     add("--pictures-seen", type=positive_int, default=400_000, help="by each pretext stage")
-    add("--seeds", nargs="+", type=cli.seed, default=[0, 1], help="of all that is trained")
+    add("--seeds", nargs="+", type=seed, default=[0, 1], help="of all that is trained")
     add("--images", nargs="+", default=[f"{data}/Flicker8k_Dataset"], help="for pretext stages")
     dev = f"{data}/Flickr8k_text/Flickr_8k.devImages.txt"
     add("--exclude", nargs="+", default=[dev], help="split files: what is left out of --images")

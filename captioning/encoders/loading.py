@@ -16,7 +16,7 @@ from captioning.encoders.fetching import fetch
 from captioning.encoders.jigsaw_solver import load_solver, picture_network
 from captioning.encoders.layouts import fit
 from captioning.encoders.networks.vit import SelfAttention
-from captioning.encoders.public import Checkpoint, find
+from captioning.encoders.public import PREPROCESSING, Checkpoint, find
 from captioning.encoders.table import ENCODERS, TABLE, build_network, preprocessing_of
 from captioning.encoders.weights import SUFFIX, read_recipe
 from captioning.files import existing_file, sha256
@@ -62,7 +62,7 @@ def load_encoder(
     path, recipe, origin = None, {}, {}
     checkpoint = find(weights, name) if isinstance(weights, str | Path) else weights
     if checkpoint:
-        path, recipe = fetch(checkpoint), {"preprocessing": checkpoint.preprocessing}
+        path, recipe = fetch(checkpoint), {"preprocessing": PREPROCESSING}
         origin = {"weights_name": checkpoint.name, "weights_address": checkpoint.address}
     elif weights is not None:
         path = existing_file(weights, "weights file")

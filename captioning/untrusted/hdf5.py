@@ -32,18 +32,28 @@ def open_hdf5(path: str | Path, *, sizes: bool = True) -> h5py.File:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # h5py raises by where in the file it stumbles
-        number = getattr(error, "errno", None)
-        if number == errno.EAGAIN:  # not to be taken for a damaged file, and made again
-            reason = "is open in another program, which is writing it; wait until it has closed it"
-        elif number:  # the system's reason, such as too many open files
-            reason = f"cannot be read: {os.strerror(number)}"
-        else:
-            reason = (
-                "is no HDF5 file, cut short, or was not closed by the program that writes it; "
-                "wait for that, or make it again"
-            )
-        raise UserError(f"{path}: {reason}") from error
+        raise UserError(f"{path}: {why_not(path, error)}") from error
     return file
+
+
+def why_not(path: str | Path, error: Exception) -> str:
+    """Why a file cannot be opened, from what HDF5 said of it.
+
+    A file that another program is writing must not be taken for a damaged one, and made again.
+    """
+    if getattr(error, "errno", None) in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+        if os.access(path, os.R_OK):
+            return "is open in another program, which is writing it; wait until that has closed it"
+        return "may not be read; give yourself the permission"
+    if getattr(error, "errno", None):  # the system's reason, such as too many open files
+        return f"cannot be read: {os.strerror(error.errno)}"
+    told = str(error).lower()
+    if "already open for write" in told or "swmr" in told or "consistency flag" in told:
+        return (
+            "was not closed by the program that wrote it, or is still open there; wait for that, "
+            "or, if it has died, repair the file with 'h5clear -s'"
+        )
+    return "is no HDF5 file, or cut short; make it again"
 
 
 def check_hdf5(file: h5py.File, *, sizes: bool = True) -> None:
