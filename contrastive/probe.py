@@ -41,7 +41,7 @@ class CaptionProbe:
     def __call__(self, encoder: keras.Model) -> float:
         """Share of the held-out pictures' variance."""
         # A model of its own around the same layers: compiling the encoder would change the trained.
-        network = Encoder(keras.Model(encoder.input, encoder.output), {})
+        network = Encoder(keras.Model(encoder.input, encoder.output), {"encoder": encoder.name})
         parts = [
             network.encode(self.pixels[start : start + BATCH], BATCH)
             for start in range(0, len(self.pixels), BATCH)

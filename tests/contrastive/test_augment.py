@@ -13,7 +13,7 @@ from tests.pretext_tools import patterns
 
 EXTREME = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 LUMA = np.array([0.299, 0.587, 0.114])
-CHROMA = np.array([(0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])  # I and Q
+YIQ = np.array([LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
 
 
 def views_of(pictures: np.ndarray, size: int, seed: int = 0, **settings) -> np.ndarray:
@@ -89,11 +89,10 @@ def test_colour_jitter_is_its_four_operations_in_any_order():
 
     views = views_of(pictures, 24, seed=7, jitter=1.0, **EXTREME)
 
-    yiq = np.array([LUMA, *CHROMA])
     for row, view in enumerate(views):
         angle = 0.1 * hue[row] * 2 * np.pi
         cos, sin = np.cos(angle), np.sin(angle)
-        turn = np.linalg.inv(yiq) @ [[1, 0, 0], [0, cos, -sin], [0, sin, cos]] @ yiq
+        turn = np.linalg.inv(YIQ) @ [[1, 0, 0], [0, cos, -sin], [0, sin, cos]] @ YIQ
         b, c, s = (1 + 0.4 * x[row] for x in (brightness, contrast, saturation))
         steps = [
             lambda p, b=b: b * p,
@@ -106,13 +105,6 @@ def test_colour_jitter_is_its_four_operations_in_any_order():
             for step in order:
                 expected = step(expected)
             np.testing.assert_allclose(view, expected, atol=0.5)
-
-
-def test_brightness_varies_within_its_range():
-    pictures = (patterns(40) // 4 + 96).astype(np.uint8)
-    bright = views_of(pictures, 24, jitter=1.0, brightness=0.4) / pictures
-    assert 0.6 <= bright.min() < 0.7
-    assert 1.3 < bright.max() <= 1.4
 
 
 def crops_of(count: int, **settings) -> tuple[np.ndarray, ...]:
@@ -147,19 +139,6 @@ def test_a_crop_wider_than_the_picture_is_cut_off_there():
     for extent in (width, height):
         assert 0.3 < np.mean(extent > 0.99) < 0.7
         assert extent.min() == pytest.approx(np.sqrt(0.9 / 2), abs=0.05)
-
-
-def test_hue_turns_by_the_part_of_a_circle_asked_for():
-    pictures = np.full((400, 8, 8, 3), (150, 100, 100), np.uint8)
-
-    def angles(colours: np.ndarray) -> np.ndarray:
-        return np.degrees(np.arctan2(*(colours @ CHROMA.T).T[::-1]))
-
-    views = views_of(pictures, 8, jitter=1.0, hue=0.1)
-
-    turned = angles(views[:, 0, 0]) - angles(pictures[:, 0, 0])
-    assert turned.max() == pytest.approx(36, abs=1.5)
-    assert turned.min() == pytest.approx(-36, abs=1.5)
 
 
 @pytest.mark.parametrize("target", [10, 24, 40])

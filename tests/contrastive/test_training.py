@@ -120,15 +120,13 @@ def test_what_a_run_that_stopped_in_a_row_says_of_itself_is_of_all_its_steps(tmp
     assert recipe["hours"] == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("steps", [9, 21])
-def test_a_run_on_its_way_may_be_made_shorter_or_longer(steps, tmp_path):
+def test_a_run_on_its_way_may_be_made_shorter(tmp_path):
     """The learning rate then follows the new length: at its end it is 0."""
     stop_after_a_step(tmp_path)
-    changed = resumed(tmp_path, steps=steps)
-    changed.train()
-    assert changed.step == steps
-    assert changed.history[-1]["pictures_seen"] == 8 * steps
-    assert float(changed.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+    shorter = resumed(tmp_path, steps=9)
+    shorter.train()
+    assert (shorter.step, shorter.history[-1]["pictures_seen"]) == (9, 72)
+    assert float(shorter.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
 
 
 def test_byol_may_be_made_longer_though_its_momentum_goes_by_the_length(tmp_path):
