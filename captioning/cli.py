@@ -7,6 +7,7 @@ import errno
 import gc
 import io
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -75,6 +76,9 @@ def run(main: Callable[[], None]) -> NoReturn:
             sys.exit(0)
         reason = " ".join((error.strerror or str(error)).split())
         message = f"{error.filename}: {reason}" if error.filename else reason
+        # HDF5 tells everything that it knows, the reason somewhere in it.
+        if told := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
+            message = ": ".join(told.groups())
         message = printable(message)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
