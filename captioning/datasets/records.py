@@ -128,12 +128,12 @@ def of_records(
             split_of[file] = record["split"].strip()
         if type(record.get("image_id")) in (int, str):
             number_of[file] = str(record["image_id"])
-    found = collect(path, name, by_file, split_of)
+    # Pictures may be named by numbers, too, in the file or in the folder: say what is gone by.
     for file, number in number_of.items():
-        if found.files.get(number, file) != file:
+        if number != file and number != Path(file).stem:
             print(
-                f"{path}: file names count, not numbers: '{file}' has the number {number}, which "
-                "is the name of another picture"
+                f"{path}: pictures are those of the file names, whatever their image_id: '{file}' "
+                f"has {number}"
             )
             break
-    return found
+    return collect(path, name, by_file, split_of)

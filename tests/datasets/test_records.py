@@ -39,11 +39,11 @@ def test_the_file_name_counts_and_not_a_number(tmp_path, content):
 @pytest.mark.parametrize(
     ("records", "told"),
     [
-        ([{"image": "4.jpg", "image_id": 1}, {"image": "1.jpg"}], "'4.jpg' has the number 1"),
+        ([{"image": "4.jpg", "image_id": 1}, {"image": "1.jpg"}], "'4.jpg' has 1"),
         ([{"image": "4.jpg", "image_id": "4.jpg"}, {"image": "1.jpg", "image_id": 1}], ""),
     ],
 )
-def test_a_number_that_is_another_pictures_name_is_told(tmp_path, capsys, records, told):
+def test_a_number_beside_a_file_name_is_told(tmp_path, capsys, records, told):
     read_captions(written(tmp_path, [{"caption": DOG, **record} for record in records]))
     printed = capsys.readouterr().out
     assert (told in printed) if told else not printed
