@@ -38,7 +38,7 @@ def parse_arguments():
         metavar="TEXT",
         help="how the encoder wants its images, if its weights do not say it: 'squash(224)' or "
         "'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 to 1), '|standardized' "
-        "(each image by itself) or '|mean(R,G,B)|deviation(R,G,B)'",
+        "(each image by itself) or '|mean(R,G,B)|std(R,G,B)'",
     )
     add(
         "--text-rules",
@@ -98,13 +98,15 @@ def main() -> None:
             raise UserError("--shard and --view are of features: leave out --only captions")
         args.only = "features"
     output = features_path(args)
-    from captioning.datasets import read_with_pictures
+    from captioning.datasets import read_images_and_captions
     from captioning.datasets.descriptions import write_descriptions
-    from captioning.files import check_writable, hold
+    from captioning.files import check_writable, lock
     from captioning.text import clean_all
 
     # 1. Which images have captions, and which captions an image?
-    dataset, images, usable, left_out = read_with_pictures(args.images, args.captions, args.dataset)
+    dataset, images, usable, left_out = read_images_and_captions(
+        args.images, args.captions, args.dataset
+    )
     captions = dataset.captions
     print(f"{dataset.name}: {len(captions)} images, {sum(map(len, captions.values()))} captions")
     report_skipped("pictures of the same name as another", left_out)
@@ -125,7 +127,7 @@ def main() -> None:
         if args.shard:
             output.parent.mkdir(exist_ok=True)
         check_writable(output)
-        hold(output)
+        lock(output)
         import_keras()
         from captioning.encoders.loading import load_encoder
         from captioning.features.extraction import extract

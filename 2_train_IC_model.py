@@ -42,7 +42,7 @@ def main() -> None:
 
     # 1. The hand-off files of stage 1, and which images train and which validate.
     from captioning.features.reading import check_kind, read_views
-    from captioning.files import hold
+    from captioning.files import lock
     from captioning.training.setup import set_up
 
     data = set_up(args)
@@ -57,11 +57,11 @@ def main() -> None:
     from captioning.training.plots import plot_history
     from captioning.training.teacher_forcing import caption_run, model_name, train
 
-    share = use_all_devices()
-    writes = share.process == 0
+    world = use_all_devices()
+    writes = world.rank == 0
     if writes:
-        hold(output)
-    options = {"batch_size": args.batch_size, "share": share, "keep_unknown": args.min_count > 1}
+        lock(output)
+    options = {"batch_size": args.batch_size, "world": world, "keep_unknown": args.min_count > 1}
     what = (data.source, data.descriptions)
     seen_ids = [one for one, count in data.repeats.items() for _ in range(count)]
     train_batches = CaptionBatches(

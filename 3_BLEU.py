@@ -36,8 +36,8 @@ def main() -> None:
     args = parse_arguments()
     search = search_settings.from_arguments(args)
     from captioning.datasets import (
+        all_ids,
         described,
-        every_id,
         read_datasets,
         read_splits,
         results,
@@ -66,8 +66,8 @@ def main() -> None:
     else:
         references, _ = read_descriptions(source)
     splits = read_splits(args.split, references, seed=args.split_seed)
-    named = find_ids(every_id(splits), features, features_path)  # as features of several sets are
-    ids = every_id(select_each(splits, references=references, features=named))
+    named = find_ids(all_ids(splits), features, features_path)  # as features of several sets are
+    ids = all_ids(select_each(splits, references=references, features=named))
     if args.output:
         check_writable(args.output)
 
@@ -81,11 +81,11 @@ def main() -> None:
         write_json(args.output, results(captions.items(), numbers))
 
     # 3. The score, and what one caption for all images would get.
-    tokens = bleu.tokenise_all(references, args.protocol)
+    tokens = bleu.tokenize_all(references, args.protocol)
     hypothesis = {
-        image_id: bleu.tokenise(text, args.protocol) for image_id, text in captions.items()
+        image_id: bleu.tokenize(text, args.protocol) for image_id, text in captions.items()
     }
-    inside = set(every_id(splits))
+    inside = set(all_ids(splits))
     outside = {image_id: texts for image_id, texts in tokens.items() if image_id not in inside}
     rows = [(f"model, beam width {search.beam_width}", hypothesis)]
     if outside:

@@ -26,7 +26,7 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     from captioning.captioners.tokenizer import write_tokenizer
-    from captioning.datasets import every_id, read_splits, select_each
+    from captioning.datasets import all_ids, read_splits, select_each
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import read_features
     from captioning.files import check_writable
@@ -46,7 +46,7 @@ def main() -> None:
 
     # 2. The words of their captions.
     min_count = trained(args, "min_count", int) or 1
-    vocabulary = build_vocabulary(descriptions, every_id(used), text_rules, min_count)
+    vocabulary = build_vocabulary(descriptions, all_ids(used), text_rules, min_count)
     write_tokenizer(args.output, vocabulary)
     print(
         f"descriptions {args.descriptions}\n"

@@ -133,16 +133,16 @@ def main() -> None:
     for output in filter(None, (args.output, args.report)):
         check_writable(output)
     if args.report or len(args.images) > 1:
-        dataset, pictures, *_ = datasets.read_with_pictures(
+        dataset, pictures, *_ = datasets.read_images_and_captions(
             args.images, args.captions, args.dataset
         )
     else:
         dataset = datasets.read_datasets(args.captions, args.dataset)
     references = dataset.captions
     splits = datasets.read_splits(args.split, references, seed=args.split_seed)
-    split, split_name = datasets.every_id(splits), datasets.described(args.split)
+    split, split_name = datasets.all_ids(splits), datasets.described(args.split)
     chosen = datasets.select_each(splits, references=references)
-    ids = datasets.every_id({name: found[: args.limit] for name, found in chosen.items()})
+    ids = datasets.all_ids({name: found[: args.limit] for name, found in chosen.items()})
     elsewhere = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }

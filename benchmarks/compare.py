@@ -29,7 +29,7 @@ from captioning.cli import UserError
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, preprocessing_of, trained_by
 from captioning.evaluation.coco_toolkit import CocoToolkit
-from captioning.files import existing_file, hold, sha256, write_json, write_text
+from captioning.files import existing_file, lock, sha256, write_json, write_text
 from captioning.images.sources import open_sources
 
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
@@ -37,7 +37,7 @@ CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE}"
 # Small crops are for SimCLR's loss; at 0.999 MoCo's slow network would lag in a short run.
 METHODS = {"simclr": "--small-crops 4", "moco": "--momentum 0.99", "byol": ""}
 JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200"
-DECODER = "--decoder attention --standardise --patience 0"
+DECODER = "--decoder attention --normalize --patience 0"
 FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4"
 ABOUT = ("pretext", "encoder", "pictures seen", "training")
 COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", "distinct": ".0f"}
@@ -273,7 +273,7 @@ def main() -> None:
     plan = [(row, steps_of(row, args)) for row in rows]
     if not args.dry_run:
         args.output.mkdir(parents=True, exist_ok=True)
-        hold(args.output)
+        lock(args.output)
     record = Record(args.output)
     todo = {file: steps[file] for _, steps in plan for file in record.left(steps)}
     if args.dry_run:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from captioning.arguments import positive_int
 from captioning.cli import ArgumentParser, UserError, run
-from captioning.datasets import find_pictures, read_captions, read_datasets, read_split
+from captioning.datasets import find_images, read_captions, read_datasets, read_split
 from captioning.datasets.descriptions import write_descriptions
 from captioning.images.folders import walk_images
 from captioning.images.names import image_id
@@ -134,7 +134,7 @@ def compare(folder: Path, layouts: Mapping[str, Layout], train: list[str], dev: 
     for name, layout in layouts.items():
         dataset = read_datasets(layout.captions)
         ids = {image_id(one): image_id(new) for one, new in layout.names.items()}
-        pictures, _ = find_pictures(layout.images, dataset.files)
+        pictures, _ = find_images(layout.images, dataset.files)
         found = descriptions(folder / "found.txt", dataset.captions, [ids[one] for one in order])
         back = {new: one for one, new in ids.items()}
         lines = (line.partition(" ") for line in found.decode().splitlines(keepends=True))

@@ -43,7 +43,7 @@ class Job(NamedTuple):
     differences: Callable[[Path, Path], list[str]]
 
 
-def make_pictures(folder: Path, count: int) -> None:
+def make_images(folder: Path, count: int) -> None:
     """So many different photographs of blurred noise, two captions each, and two splits."""
     (folder / "images").mkdir(parents=True)
     rng, lines = np.random.default_rng(0), []
@@ -213,7 +213,7 @@ def main() -> None:
 
     work = Path(tempfile.mkdtemp(prefix="faults-"))
     data = work / "data"
-    make_pictures(data, args.pictures)
+    make_images(data, args.pictures)
     every = jobs(data)
     # Training needs what extraction makes.
     if "training" in args.jobs and start(every["extraction"], data).wait() != 0:

@@ -84,7 +84,7 @@ def plain_squares(paths: list[Path], size: int) -> None:
 def conversion(args, paths: list[Path], output: Path) -> dict[str, float]:
     """Pictures a second of ours, to the HDF5 file `output`, and of Pillow alone."""
     from captioning.images.sources import open_sources
-    from jigsaw.picture_sets import convert
+    from jigsaw.image_sets import convert
 
     cores = os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
@@ -136,8 +136,8 @@ def puzzles(args, path: Path, count: int = 10) -> dict[str, float]:
 
     from jigsaw.DataGenerator import DataGenerator
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
+    from jigsaw.image_sets import open_splits
     from jigsaw.permutations import all_permutations, greedy
-    from jigsaw.picture_sets import open_splits
 
     permutations = greedy(all_permutations(9), 100, "mean")
     creator = JigsawCreator(permutations, **default_sizes(args.size, 9))

@@ -52,7 +52,7 @@ def only_imports(rows: int, kind: str) -> int:
 def stage_1(rows: int, kind: str) -> int:
     """Find so many pictures, read them and write their features."""
     keras = import_keras()
-    from captioning.datasets import find_pictures
+    from captioning.datasets import find_images
     from captioning.encoders.encoder import Encoder
     from captioning.features.extraction import extract
 
@@ -67,7 +67,7 @@ def stage_1(rows: int, kind: str) -> int:
         Image.new("RGB", (32, 32), "red").save(folder / "0000000.jpg")
         for number in range(1, rows):
             (folder / f"{number:07d}.jpg").symlink_to(folder / "0000000.jpg")
-        images, _ = find_pictures(folder, {})
+        images, _ = find_images(folder, {})
         extract(
             encoder, images, Path(work) / "features.h5",
             batch_size=32, resume=False, grid=kind == "grid",

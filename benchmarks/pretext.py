@@ -42,7 +42,7 @@ def ours(args, pictures: np.ndarray) -> Callable[[], None]:
     from contrastive.presets import build_method, settings_for, views_for
 
     run = {"method": "simclr", "optimizer": "adamw", "batch_size": args.batch_size}
-    settings = settings_for(run, batch_size=args.batch_size, pictures=len(pictures), epochs=100)
+    settings = settings_for(run, batch_size=args.batch_size, images=len(pictures), epochs=100)
     encoder = build_network("resnet18", dtype=args.dtype)
     views = views_for("simclr", args.image_size, strength=0.5)
     model = build_method({**settings, **run, "steps": 100, "seed": 0}, encoder, views)

@@ -18,9 +18,9 @@ def parse_arguments(description: str) -> Namespace:
     """What the command line says."""
     parser = ArgumentParser(description)
     add = parser.add_argument
-    picture = "IMAGE_OR_FOLDER"
-    add("images", nargs="*", metavar=picture, help="what to caption; default: examples/")
-    add("--image-path", nargs="+", default=[], metavar=picture, help="the same, as an option")
+    image = "IMAGE_OR_FOLDER"
+    add("images", nargs="*", metavar=image, help="what to caption; default: examples/")
+    add("--image-path", nargs="+", default=[], metavar=image, help="the same, as an option")
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument(
         "--watch",
@@ -98,20 +98,20 @@ def load_first(args: Namespace, search: Search) -> tuple:
 
 def stay(args: Namespace, search: Search) -> None:
     """Caption what comes, until standard input ends, the folder is gone, or a user stops it."""
-    from captioning.output import staying
+    from captioning.output import watching
 
     with contextlib.suppress(KeyboardInterrupt):
         if args.watch is None:
-            names = staying.named(sys.stdin.buffer)
+            names = watching.named(sys.stdin.buffer)
         else:  # what appears while the model loads counts, too
             folder = Path(args.watch)
-            there = staying.look(folder)
-            names = staying.appearing(folder, there if args.new_only else {})
+            there = watching.snapshot(folder)
+            names = watching.appearing(folder, there if args.new_only else {})
         with contextlib.redirect_stdout(sys.stderr):  # standard output has lines of JSON only
             model, encoder = load_first(args, search)
             if args.watch is not None:
                 print(f"watching {args.watch}, {len(there)} pictures there; Ctrl-C ends it")
-        staying.answer(model, encoder, names, search)
+        watching.answer(model, encoder, names, search)
 
 
 def caption_images(description: str) -> None:
@@ -127,7 +127,7 @@ def caption_images(description: str) -> None:
         return stay(args, search)
     from captioning.files import EXAMPLES, PRETRAINED, check_writable
     from captioning.images.folders import list_images
-    from captioning.output import captions, copies
+    from captioning.output import captions, embedding
     from captioning.output.sheets import check_sheet
 
     # 1. What is asked for. Mistakes come to light before the work.
@@ -144,13 +144,13 @@ def caption_images(description: str) -> None:
             raise UserError(f"{args.attention}: --attention writes a PNG; end the name in .png")
         check_writable(args.attention)
         check_sheet(args.attention)
-    planned = copies.plan(Path(args.embed), given, images) if args.embed is not None else {}
+    planned = embedding.plan(Path(args.embed), given, images) if args.embed is not None else {}
     model, encoder = load_first(args, search)
     second = load(Path(args.beside), args, search) if args.beside else None
 
     # 2. The captions.
     from captioning.captioners.loading import SHIPPED
-    from captioning.output.caption_pictures import caption_and_print, check_all_captioned
+    from captioning.output.caption_image_files import caption_and_print, check_all_captioned
 
     results, failed = caption_and_print(model, encoder, images, search)
     if all(not one.caption or one.confidence < USELESS for one in results):
@@ -174,5 +174,5 @@ def caption_images(description: str) -> None:
 
         heatmaps.draw(model, encoder, results, args.attention)
         print(f"wrote {args.attention}: where the model looked for each word")
-    uncopied = copies.write(results, planned) if planned else ()
+    uncopied = embedding.write(results, planned) if planned else ()
     check_all_captioned(results, failed, uncopied)

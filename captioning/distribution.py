@@ -8,15 +8,15 @@ import keras
 from captioning.cli import UserError
 
 
-class Share(NamedTuple):
-    """Which of `processes` this is, from 0, and how many devices they have together."""
+class World(NamedTuple):
+    """Which of `size` processes this is, from 0, and how many devices they have together."""
 
-    process: int = 0
-    processes: int = 1
+    rank: int = 0
+    size: int = 1
     devices: int = 1
 
 
-def use_all_devices() -> Share:
+def use_all_devices() -> World:
     """Spread every batch over all devices from here on.
 
     Several processes are started with the environment variables of `keras.distribution.initialize`.
@@ -31,7 +31,7 @@ def use_all_devices() -> Share:
         f"KERAS_DISTRIBUTION_{end}" for end in ("NUM_PROCESSES", "PROCESS_ID", "JOB_ADDRESSES")
     ]
     count, number, addresses = (os.environ.get(name, "") for name in names)
-    jax, share = keras.backend.backend() == "jax", Share()
+    jax, world = keras.backend.backend() == "jax", World()
     if count not in ("", "1"):
         known = count.isdecimal() and number.isdecimal() and int(number) < int(count)
         if not (known and addresses and jax):
@@ -40,11 +40,11 @@ def use_all_devices() -> Share:
                 "id being from 0 to one less than their number"
             )
         keras.distribution.initialize()
-        share = Share(int(number), int(count))
+        world = World(int(number), int(count))
     if not jax:
-        return share
+        return world
     devices = keras.distribution.list_devices()
     if len(devices) > 1:
         parallel = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
         keras.distribution.set_distribution(parallel)
-    return share._replace(devices=len(devices))
+    return world._replace(devices=len(devices))

@@ -99,7 +99,7 @@ def check_writable(path: str | os.PathLike) -> None:
 _held = []
 
 
-def hold(path: str | os.PathLike) -> None:
+def lock(path: str | os.PathLike) -> None:
     """Keep other runs from writing the file, or into the folder, `path` until this process ends.
 
     The system lets go of the lock when its process ends, however it ends. Where there are no such
@@ -113,12 +113,12 @@ def hold(path: str | os.PathLike) -> None:
     except ImportError:
         return
     path = Path(path)
-    lock = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
-    file = open(lock, "a+")  # noqa: SIM115 - it is held
+    lock_file = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+    file = open(lock_file, "a+")  # noqa: SIM115 - it is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A run that has just ended took its file along: a lock on that keeps nobody out.
-        locked = os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
+        locked = os.path.samestat(os.fstat(file.fileno()), os.stat(lock_file))
     except (BlockingIOError, FileNotFoundError):
         locked = False
     if not locked:
@@ -131,7 +131,7 @@ def hold(path: str | os.PathLike) -> None:
     file.write(f"{os.getpid()}\n")
     file.flush()
     _held.append(file)
-    atexit.register(lock.unlink, missing_ok=True)
+    atexit.register(lock_file.unlink, missing_ok=True)
 
 
 def find_artifact(name: str) -> Path | None:

@@ -44,16 +44,16 @@ class Augmentation(keras.layers.Layer):
         self.generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, pictures):
+    def call(self, images):
         """A view (B, size, size, 3) of each picture (B, S, S, 3)."""
-        count, side, size = ops.shape(pictures)[0], pictures.shape[1], self.view.size
+        count, side, size = ops.shape(images)[0], images.shape[1], self.view.size
         top, height, left, width, mirrored = self._crop(count)
         blur = self._blur_matrix(count)
         rows = blur @ resampling_matrix(top, height, side, size)
         columns = blur @ resampling_matrix(left, width, side, size, mirrored)
         # The colour axis rides along with the rows, then with the columns: two batched products
         # of (size, S) by (S, anything), which is what processors and GPUs do best.
-        views = ops.reshape(ops.cast(pictures, "float32"), (count, side, side * 3))
+        views = ops.reshape(ops.cast(images, "float32"), (count, side, side * 3))
         views = ops.reshape(rows @ views, (count, size, side, 3))
         views = ops.reshape(ops.transpose(views, (0, 2, 1, 3)), (count, side, size * 3))
         views = ops.reshape(columns @ views, (count, size * size, 3))

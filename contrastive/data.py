@@ -32,7 +32,7 @@ class Pictures(NamedTuple):
     digest: str
 
 
-def load_pictures(
+def load_images(
     paths: Sequence[str | Path],
     size: int,
     *,

@@ -118,23 +118,23 @@ def main() -> None:
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
     from captioning.encoders.weights import read_recipe
-    from captioning.files import hold
+    from captioning.files import lock
     from contrastive import presets
-    from contrastive.data import batches, load_pictures, record_of
+    from contrastive.data import batches, load_images, record_of
     from contrastive.probe import caption_probe
     from contrastive.training import PretextRun
 
-    share = use_all_devices()
-    if share.processes > 1 and (args.stop_minutes or args.probe_images):
+    world = use_all_devices()
+    if world.size > 1 and (args.stop_minutes or args.probe_images):
         raise UserError("--stop-minutes and --probe-images are for one process; leave them out")
     output.mkdir(parents=True, exist_ok=True)
-    if share.process == 0:
-        hold(output)
+    if world.rank == 0:
+        lock(output)
 
     # 1. Pictures as uint8 squares.
     exclude = {name for file in args.exclude for name in read_split(file)}
-    spill = output / f"pictures{share.process or ''}.raw"
-    pictures = load_pictures(
+    spill = output / f"pictures{world.rank or ''}.raw"
+    pictures = load_images(
         args.images,
         args.stored_size,
         limit=args.limit,
@@ -154,16 +154,16 @@ def main() -> None:
     batch_size = args.batch_size or (256 if count >= 256 else max(8, count // 16 * 8))
     if batch_size > count:
         raise UserError(f"--batch-size {batch_size} is larger than the {count} pictures; lower it")
-    if batch_size % share.devices:
+    if batch_size % world.devices:
         raise UserError(
-            f"--batch-size {batch_size}: give a multiple of {share.devices}, one part a device"
+            f"--batch-size {batch_size}: give a multiple of {world.devices}, one part a device"
         )
 
     # 2. The method around the encoder.
     steps = args.epochs * (count // batch_size)
     if args.pictures_seen:
         steps = max(1, args.pictures_seen // batch_size)
-    length = {"batch_size": batch_size, "pictures": count, "epochs": steps * batch_size / count}
+    length = {"batch_size": batch_size, "images": count, "epochs": steps * batch_size / count}
     chosen = presets.settings_for(vars(args), **length)
     print(", ".join(f"{name} {value}" for name, value in chosen.items()))
     recipe = {}
@@ -211,7 +211,7 @@ def main() -> None:
         row_steps=args.log_pictures and max(1, args.log_pictures // batch_size),
         probe=probe,
         probe_every=args.probe_every,
-        portion=share[:2],
+        portion=world[:2],
         save_minutes=args.save_minutes,
         stop_minutes=args.stop_minutes,
     )

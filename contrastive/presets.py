@@ -110,7 +110,7 @@ _BYOL_RUNS = {
 
 
 def settings_for(
-    given: Mapping[str, Any], *, batch_size: int, pictures: int, epochs: float
+    given: Mapping[str, Any], *, batch_size: int, images: int, epochs: float
 ) -> dict[str, Any]:
     """What a method and its optimizer are set to: as given, or the paper's where that is None.
 
@@ -121,7 +121,7 @@ def settings_for(
 
     Args:
         given: `method`, and any of what is returned; what else is in it does not count.
-        batch_size, pictures, epochs: of the run.
+        batch_size, images, epochs: of the run.
 
     Raises:
         UserError: a queue that is no multiple of the batch.
@@ -146,7 +146,7 @@ def settings_for(
         "weight_decay": decay,
         "temperature": 0.2,
         "momentum": byol_momentum if method == "byol" else 0.999,
-        "queue_size": max(1, min(65536, pictures // 4) // batch_size) * batch_size,
+        "queue_size": max(1, min(65536, images // 4) // batch_size) * batch_size,
         "decoupled": False,
     }
     settings = {"method": method, "optimizer": optimizer}

@@ -37,9 +37,9 @@ class Pretext(keras.Model):
         self.spread = keras.metrics.Mean(name="spread")
         self.built = True
 
-    def call(self, pictures, training: bool = False):
+    def call(self, images, training: bool = False):
         """What the loss needs of uint8 `pictures` (B, S, S, 3)."""
-        return self.embed([augment(pictures) for augment in self.augmentations], training)
+        return self.embed([augment(images) for augment in self.augmentations], training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The method's loss of a batch."""

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from captioning.cli import UserError
-from captioning.datasets import find_pictures
+from captioning.datasets import find_images
 from captioning.encoders.encoder import Encoder
 from captioning.images.names import Excluded
 from captioning.images.reading import decode_batches
@@ -89,8 +89,8 @@ def caption_probe(
     Raises:
         UserError: fewer than 40 pictures of the folder have captions, or none are held out.
     """
-    pictures, _ = find_pictures(folder, {image_id: image_id for image_id in captions})
-    owner = {path: image_id for image_id, path in pictures.items() if captions.get(image_id)}
+    images, _ = find_images(folder, {image_id: image_id for image_id in captions})
+    owner = {path: image_id for image_id, path in images.items() if captions.get(image_id)}
     paths = sorted(owner)
     excluded = Excluded(held_out)
     out = [path for path in paths if str(path) in excluded] if held_out else paths[::4]

@@ -88,7 +88,7 @@ class PretextRun(Run):
                 self._finish_row()
             self.save_results()
 
-    def _whole_pictures(self) -> Iterator:
+    def _whole_images(self) -> Iterator:
         """About 2,000 of the pictures, in batches, as features are taken of them: not crops."""
         whole = Augmentation(View(self.recipe["image_size"]))
         size = min(SAMPLE_BATCH, self.settings["pictures"])
@@ -99,7 +99,7 @@ class PretextRun(Run):
         part, seconds = self.part, max(self.part["seconds"], 1e-9)
         last = self.step == self.steps
         if last:  # in a longer run nothing is lost: training goes by each batch's own statistics
-            estimate_statistics(self.model.encoder, self._whole_pictures())
+            estimate_statistics(self.model.encoder, self._whole_images())
         due = last or (len(self.history) + 1) % self.probe_every == 0
         row = {
             "pictures_seen": self.step * self.batch_size,

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
+from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalize
 
 
 class DataGenerator(keras.utils.PyDataset):
@@ -23,7 +23,7 @@ class DataGenerator(keras.utils.PyDataset):
 
     def __init__(
         self,
-        pictures: np.ndarray,
+        images: np.ndarray,
         creator: JigsawCreator,
         *,
         batch_size: int,
@@ -34,9 +34,9 @@ class DataGenerator(keras.utils.PyDataset):
     ) -> None:
         # A batch may take tens of megabytes: few wait.
         super().__init__(workers=workers, max_queue_size=2 * workers)
-        self.pictures, self.creator = pictures, creator
+        self.images, self.creator = images, creator
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
-        self.rows = np.arange(len(pictures))
+        self.rows = np.arange(len(images))
         if limit:
             self.rows = np.sort(np.random.default_rng(seed).permutation(self.rows)[:limit])
         self.start_epoch(0)
@@ -56,7 +56,7 @@ class DataGenerator(keras.utils.PyDataset):
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         tiles, numbers = self.cut(number)
-        return normalise(tiles), numbers
+        return normalize(tiles), numbers
 
     def cut(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """A batch before normalisation: uint8 tiles."""
@@ -65,5 +65,5 @@ class DataGenerator(keras.utils.PyDataset):
         # Sorted, because a file is read faster from front to back.
         rows = np.sort(self.order[first : first + self.batch_size])
         # h5py takes 100 times as long for pictures[rows].
-        batch = np.stack([self.pictures[row] for row in rows])
+        batch = np.stack([self.images[row] for row in rows])
         return self.creator.cut(batch, np.random.default_rng((self.seed, self.epoch, number)))

@@ -53,21 +53,21 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    from jigsaw.picture_sets import open_splits
+    from jigsaw.image_sets import open_splits
 
-    with open_splits(args.dataset) as pictures:
-        train(args, pictures)
+    with open_splits(args.dataset) as images:
+        train(args, images)
 
 
-def train(args, pictures) -> None:
+def train(args, images) -> None:
     # 1. Puzzles: pictures, permutations and sizes.
-    from captioning.files import hold
+    from captioning.files import lock
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
+    from jigsaw.image_sets import digest
     from jigsaw.permutations import read_permutations
-    from jigsaw.picture_sets import digest
 
-    counts = {split: min(len(data), args.limit or len(data)) for split, data in pictures.items()}
-    side = pictures["train"].shape[1]
+    counts = {split: min(len(data), args.limit or len(data)) for split, data in images.items()}
+    side = images["train"].shape[1]
     permutations = read_permutations(args.permutations, args.tiles, args.max_hamming_set)
     sizes = default_sizes(side, args.tiles, args.crop_size, args.cell_size, args.tile_size)
     creator = JigsawCreator(permutations, **sizes, grey_share=args.grey)
@@ -79,7 +79,7 @@ def train(args, pictures) -> None:
         )
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    hold(output)
+    lock(output)
     print(
         f"{counts['train']} pictures of {side} px, {len(permutations)} permutations of "
         f"{args.tiles} tiles; crop {creator.crop_size}, cells {creator.cell_size}, "
@@ -97,7 +97,7 @@ def train(args, pictures) -> None:
         split: DataGenerator(
             data, creator, seed=args.seed + number, shuffle=split == "train", **common
         )
-        for number, (split, data) in enumerate(pictures.items())
+        for number, (split, data) in enumerate(images.items())
     }
     more = {"precision": args.dtype, "dropout": args.dropout, "seed": args.seed}
     solver = JigsawSolver(args.encoder, permutations, **sizes, **more)
@@ -109,7 +109,7 @@ def train(args, pictures) -> None:
         **solver.settings,
         **{name: getattr(args, name) for name in names},
         "pictures": counts["train"],
-        "pictures_sha256": digest(pictures),
+        "pictures_sha256": digest(images),
         "dataset": Path(args.dataset).name,
     }
     minutes = {"save_minutes": args.save_minutes, "stop_minutes": args.stop_minutes}

@@ -14,8 +14,8 @@ def all_permutations(tiles: int) -> np.ndarray:
     """All permutations of 0 ... tiles - 1, uint8 (tiles!, tiles)."""
     rows = np.zeros((1, 1), np.uint8)
     for tile in range(1, tiles):
-        places = range(tile + 1)
-        rows = np.concatenate([np.insert(rows, place, tile, axis=1) for place in places])
+        positions = range(tile + 1)
+        rows = np.concatenate([np.insert(rows, position, tile, axis=1) for position in positions])
     return rows
 
 

@@ -42,15 +42,15 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     from captioning.datasets import read_split
-    from captioning.files import check_writable, hold
+    from captioning.files import check_writable, lock
     from captioning.images.sources import open_sources
-    from jigsaw.picture_sets import convert
+    from jigsaw.image_sets import convert
 
     output = Path(args.output)
     if output.suffix not in (".hdf5", ".h5"):
         raise UserError(f"{output}: end the name in .hdf5")
     check_writable(output)
-    hold(output)
+    lock(output)
     exclude = {name for file in args.exclude for name in read_split(file)}
     rows, unreadable = convert(
         open_sources(args.images, exclude),

@@ -19,7 +19,7 @@ from captioning.training.optimizers import is_exhausted, learning_rate_schedule,
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
 from jigsaw.DataGenerator import DataGenerator
-from jigsaw.image_preprocessing.image_transform import normalise
+from jigsaw.image_preprocessing.image_transform import normalize
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 METRICS = ("loss", "accuracy")
@@ -164,7 +164,7 @@ class JigsawRun(Run):
             "tiles": best.tile_count,
             "permutations": len(best.permutations),
             # Tiles, which are all that the trunk has seen, are normalised so.
-            "preprocessing": f"squash({self.settings['picture_size']})|standardized",
+            "preprocessing": f"squash({self.settings['image_size']})|standardized",
             "epochs_trained": history[-1]["epoch"],
             "val_accuracy": history[-1]["val_accuracy"],
             "hours": round(sum(row["seconds"] for row in history) / 3600, 2),
@@ -211,7 +211,7 @@ def draw_puzzles(solver: JigsawSolver, puzzles: DataGenerator, path: Path, count
     from matplotlib import pyplot
 
     tiles, numbers = puzzles.cut(0)
-    predicted = solver.predict_on_batch(normalise(tiles)).argmax(axis=-1)
+    predicted = solver.predict_on_batch(normalize(tiles)).argmax(axis=-1)
     right = predicted == numbers
     shown = np.r_[np.flatnonzero(right)[:count], np.flatnonzero(~right)[:count]]
     figure, axes = pyplot.subplots(

@@ -86,13 +86,13 @@ def make_dataset(folder: Path) -> SimpleNamespace:
     images.mkdir(parents=True)
     lines, names = [], []
     for colour, rgb in COLOURS.items():
-        for place, (left, top) in PLACES.items():
-            name = f"{colour}_{place}.jpg"
-            picture = np.full((224, 224, 3), 230, np.uint8)
-            picture[top : top + 70, left : left + 70] = rgb
-            Image.fromarray(picture).save(images / name)
-            lines.append(f"{name}#0\tA {colour} square at the {place} .")
-            lines.append(f"{name}#1\tThe {place} holds a square , painted {colour} !")
+        for position, (left, top) in PLACES.items():
+            name = f"{colour}_{position}.jpg"
+            image = np.full((224, 224, 3), 230, np.uint8)
+            image[top : top + 70, left : left + 70] = rgb
+            Image.fromarray(image).save(images / name)
+            lines.append(f"{name}#0\tA {colour} square at the {position} .")
+            lines.append(f"{name}#1\tThe {position} holds a square , painted {colour} !")
             names.append(name)
     captions = folder / "captions.token.txt"
     captions.write_text("\n".join(lines) + "\n")

@@ -32,22 +32,22 @@ def quarters() -> np.ndarray:
     return pixels
 
 
-def save(picture: np.ndarray | Image.Image, form: str, **options) -> bytes:
+def save(image: np.ndarray | Image.Image, form: str, **options) -> bytes:
     """The bytes of a file as Pillow writes it."""
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(np.ascontiguousarray(picture))
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(np.ascontiguousarray(image))
     buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
+    image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def stored(picture: np.ndarray, orientation: int) -> np.ndarray:
+def stored(image: np.ndarray, orientation: int) -> np.ndarray:
     """How a camera stores the upright picture under an EXIF orientation."""
     return {
         1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
         5: lambda p: p.swapaxes(0, 1), 6: lambda p: np.rot90(p, 1),
         7: lambda p: p[::-1, ::-1].swapaxes(0, 1), 8: lambda p: np.rot90(p, -1),
-    }[orientation](picture)  # fmt: skip
+    }[orientation](image)  # fmt: skip
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -139,7 +139,7 @@ def cmyk_jpeg_without_adobe() -> bytes:
 # ---- the corpus ------------------------------------------------------------------------------
 
 
-def good_pictures() -> dict[str, Good]:
+def good_images() -> dict[str, Good]:
     """Files by name that must be read."""
     rgb = quarters()
     grey = np.arange(0, 65536, 32, dtype=np.uint16).reshape(32, 64)
@@ -158,7 +158,7 @@ def good_pictures() -> dict[str, Good]:
     frames = [Image.fromarray(rgb), Image.new("RGB", (64, 32), "black")]
     animated = {"save_all": True, "append_images": frames[1:]}
 
-    pictures = {
+    images = {
         "baseline.jpg": Good(save(rgb, "JPEG", quality=95, subsampling=0), rgb, 6),
         "progressive.jpg": Good(
             save(rgb, "JPEG", quality=95, subsampling=0, progressive=True), rgb, 6
@@ -204,19 +204,19 @@ def good_pictures() -> dict[str, Good]:
         "\x1b[31mescape.png": Good(save(rgb, "PNG"), rgb),
     }
     megabytes = zlib.compress(bytes(3 << 20))
-    for name, kind, head, place in (
+    for name, kind, head, position in (
         ("text", b"zTXt", b"prompt\0\0", b"IDAT"),
         ("text_after", b"zTXt", b"prompt\0\0", b"IEND"),
         ("international", b"iTXt", b"prompt\0\1\0\0\0", b"IDAT"),
         ("profile", b"iCCP", b"printer\0\0", b"IDAT"),
     ):
-        pictures[f"long_{name}.png"] = Good(png_with((kind, head + megabytes), before=place), rgb)
+        images[f"long_{name}.png"] = Good(png_with((kind, head + megabytes), before=position), rgb)
     for number in range(1, 9):
         turned, tags = stored(rgb, number), exif(number)
         content = save(turned, "JPEG", quality=95, subsampling=0, exif=tags)
-        pictures[f"exif{number}.jpg"] = Good(content, rgb, 6)
-        pictures[f"exif{number}_.png"] = Good(save(turned, "PNG", exif=tags), rgb)
-    return pictures
+        images[f"exif{number}.jpg"] = Good(content, rgb, 6)
+        images[f"exif{number}_.png"] = Good(save(turned, "PNG", exif=tags), rgb)
+    return images
 
 
 def noisy_photograph() -> np.ndarray:
@@ -260,7 +260,7 @@ def bad_files() -> dict[str, tuple[Callable[[Path], object], str]]:
 def make_corpus(folder: Path) -> None:
     """Write all of the above into a new folder."""
     folder.mkdir()
-    for name, picture in good_pictures().items():
-        (folder / name).write_bytes(picture.content)
+    for name, image in good_images().items():
+        (folder / name).write_bytes(image.content)
     for name, (make, _) in bad_files().items():
         make(folder / name)

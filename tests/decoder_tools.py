@@ -29,6 +29,6 @@ def features_for(model: Decoder, images: int, seed: int = 4) -> np.ndarray:
     return values.astype(np.float16 if model.grid else np.float32)
 
 
-def training_loss(model: Decoder, inputs: dict, following: np.ndarray):
+def training_loss(model: Decoder, inputs: dict, targets: np.ndarray):
     """What a training step on these captions lowers."""
-    return model.compute_loss(inputs, following, model(inputs, training=True), training=True)
+    return model.compute_loss(inputs, targets, model(inputs, training=True), training=True)

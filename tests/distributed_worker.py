@@ -25,7 +25,7 @@ def main() -> None:
     for method in methods:
         folder = output / method
         folder.mkdir(parents=True, exist_ok=True)
-        settings = settings_for(given | {"method": method}, batch_size=16, pictures=64, epochs=3)
+        settings = settings_for(given | {"method": method}, batch_size=16, images=64, epochs=3)
         settings |= run
         model = build_method(settings, tiny_encoder(), views_for(method, 16))
         recipe = {"image_size": 24}

@@ -34,7 +34,7 @@ def encoded(pixels: np.ndarray, kind: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def write_pictures(folder: Path, count: int = 20, size: int = 40, seed: int = 0) -> Path:
+def write_images(folder: Path, count: int = 20, size: int = 40, seed: int = 0) -> Path:
     """A folder of `count` PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, pixels in enumerate(patterns(count, size, seed)):
@@ -48,8 +48,8 @@ def value_and_gradients(function, *arrays: np.ndarray) -> tuple[float, list[np.n
     if keras.backend.backend() == "jax":
         import jax
 
-        places = tuple(range(len(tensors)))
-        value, gradients = jax.value_and_grad(function, argnums=places)(*tensors)
+        positions = tuple(range(len(tensors)))
+        value, gradients = jax.value_and_grad(function, argnums=positions)(*tensors)
     else:
         import tensorflow as tf
 

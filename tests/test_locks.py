@@ -12,14 +12,14 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.features.reading import read_features
-from captioning.files import hold
+from captioning.files import lock
 from tests.conftest import ROOT, assert_refused, kill_when, run_script, start, succeed
 
 HOLDER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from captioning.files import hold
-hold(sys.argv[2])
+from captioning.files import lock
+lock(sys.argv[2])
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -47,7 +47,7 @@ def holder():
 def test_a_second_writer_is_told_of_the_first(tmp_path, holder):
     first = holder(tmp_path)
     with pytest.raises(UserError, match=rf"another run \(process {first.pid}\)"):
-        hold(tmp_path)
+        lock(tmp_path)
 
 
 def test_the_lock_goes_with_its_process(tmp_path, holder):
@@ -74,7 +74,7 @@ def test_a_lock_on_a_file_that_has_just_been_taken_away_is_none(tmp_path, monkey
 
     monkeypatch.setattr(fcntl, "flock", end_the_other_run_first)
     with pytest.raises(UserError, match="another run"):
-        hold(tmp_path)
+        lock(tmp_path)
 
 
 @pytest.mark.parametrize(

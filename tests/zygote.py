@@ -130,7 +130,7 @@ def become(task: dict) -> None:
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
         else:
             # Without the root, which a script has to find itself.
-            sys.path[:] = [place for place in sys.path if place != str(ROOT)]
+            sys.path[:] = [position for position in sys.path if position != str(ROOT)]
             sys.path[0], sys.argv = str(Path(first).parent), [first, *rest]
             runpy.run_path(first, run_name="__main__")
     except SystemExit as end:

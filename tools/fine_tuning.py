@@ -58,12 +58,12 @@ def main() -> None:
     args = parse_arguments()
 
     # 1. Images, captions, and which of them train and which validate.
-    from captioning.files import hold, sha256
+    from captioning.files import lock, sha256
     from captioning.training.setup import set_up
 
     data = set_up(args)
     output = Path(args.output_dir)
-    hold(output)
+    lock(output)
     train, dev = ({one: data.source[one] for one in ids} for ids in (data.repeats, data.dev_ids))
 
     # 2. The encoder that the decoder was trained on, and both as one model.
@@ -79,9 +79,9 @@ def main() -> None:
     encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
     if args.image_size:
         encoder.resize(args.image_size)
-    if trained.grid and encoder.places != trained.positions:
+    if trained.grid and encoder.positions != trained.positions:
         raise UserError(
-            f"--image-size {encoder.preprocessing.size}: gives grids of {encoder.places} "
+            f"--image-size {encoder.preprocessing.size}: gives grids of {encoder.positions} "
             f"positions, but {args.model} takes {trained.positions}; extract features at that "
             "size, and train a decoder on them"
         )
@@ -99,7 +99,7 @@ def main() -> None:
     of = (encoder.preprocessing, args.batch_size, args.captions, args.seed)
     views = {"least_area": args.least_area, "colour_jitter": args.colour_jitter}
     batches = ImageBatches(train, captions, *of, repeats=data.repeats, **views)
-    depths = end_to_end.thaw(encoder.network, encoder.info["encoder"], args.stages)
+    depths = end_to_end.unfreeze(encoder.network, encoder.info["encoder"], args.stages)
     model = end_to_end.EndToEnd(encoder.network, decoder, args.captions)
     optimizer = AdamW(
         learning_rate_schedule(args.learning_rate, args.epochs * len(batches)),

@@ -37,7 +37,7 @@ def main() -> None:
     args = parse_arguments()
 
     # 1. The hand-off files, and the model as stage 2 or the last epoch left it.
-    from captioning.files import atomic_path, hold, sha256
+    from captioning.files import atomic_path, lock, sha256
     from captioning.training.setup import set_up
 
     data = set_up(args)
@@ -48,12 +48,12 @@ def main() -> None:
             "all rewards are 0; give splits of two or more"
         )
     output = Path(args.output_dir)
-    hold(output)
+    lock(output)
 
     keras = import_keras()
     from captioning.captioners.loading import check_features, check_text_rules, load_trained
     from captioning.training.run import Run
-    from captioning.training.self_critical import COLUMNS, judge, scorer, train_epoch
+    from captioning.training.self_critical import COLUMNS, scorer, train_epoch, validate
 
     trained = load_trained(args.model, output)
     check_features(trained, args.model, features, args.features)
@@ -80,7 +80,7 @@ def main() -> None:
     this_run.start(resume=args.resume)
     train_reward = scorer(data.descriptions, train_ids)
     dev_reward = scorer(data.descriptions, data.dev_ids)
-    before = judge(trained, features, data.dev_ids, dev_reward)
+    before = validate(trained, features, data.dev_ids, dev_reward)
     print(f"development CIDEr-D {before:.3f} before the first epoch")
 
     # 2. Draw, score, learn.
@@ -94,7 +94,7 @@ def main() -> None:
     this_run.train(
         args.epochs,
         lambda epoch: train_epoch(this_run, features, train_ids, train_reward, epoch, **options),
-        lambda: judge(model, features, data.dev_ids, dev_reward),
+        lambda: validate(model, features, data.dev_ids, dev_reward),
         save,
     )
     print(f"best epoch {this_run.best['epoch']}: {best}")

@@ -45,18 +45,18 @@ def main() -> None:
     args = parse_arguments()
 
     # 1. Images, captions, and which of them train and which validate.
-    from captioning.files import hold
+    from captioning.files import lock
     from captioning.training.setup import set_up
 
     data = set_up(args)
     output = Path(args.output_dir)
-    hold(output)
+    lock(output)
 
     # 2. The encoder, with a layer that says the words.
     keras = import_keras()
     from captioning.encoders.loading import load_encoder
     from captioning.training import word_prediction as words
-    from captioning.training.end_to_end import save_trained, thaw
+    from captioning.training.end_to_end import save_trained, unfreeze
     from captioning.training.image_batches import ImageBatches, train_epoch
     from captioning.training.optimizers import AdamW, learning_rate_schedule
     from captioning.training.run import Run
@@ -65,7 +65,7 @@ def main() -> None:
     if args.image_size:
         encoder.resize(args.image_size)
     keras.utils.set_random_seed(args.seed)
-    thaw(encoder.network, args.encoder, "all")
+    unfreeze(encoder.network, args.encoder, "all")
     train, dev = ({one: data.source[one] for one in ids} for ids in (data.repeats, data.dev_ids))
     captions = {
         one: [data.vocabulary.encode(text) for text in data.descriptions[one]]

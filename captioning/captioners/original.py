@@ -60,8 +60,8 @@ def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
             "the tokenizer beside it that belongs to it"
         )
     model = MergeDecoder(width, words, max_length, units=units)
-    for place, arrays in weights.items():
-        getattr(model, place).set_weights(arrays)
+    for role, arrays in weights.items():
+        getattr(model, role).set_weights(arrays)
     check_finite(model, path)
     return model
 
@@ -78,9 +78,9 @@ def _read(file: h5py.File) -> tuple[dict[str, list[np.ndarray]], int]:
     if not 2 <= max_length <= LONGEST_CAPTION:
         raise ValueError
     weights = {}
-    for place in ("image_dense", "embedding", "lstm", "merge_dense", "output_dense"):
-        group = file["model_weights"][found[place]["name"]]
-        weights[place] = [np.asarray(group[name]) for name in group.attrs["weight_names"]]
+    for role in ("image_dense", "embedding", "lstm", "merge_dense", "output_dense"):
+        group = file["model_weights"][found[role]["name"]]
+        weights[role] = [np.asarray(group[name]) for name in group.attrs["weight_names"]]
     width, rows = len(weights["image_dense"][0]), len(weights["embedding"][0])
     units = len(weights["lstm"][1])
     shapes = {
@@ -90,25 +90,25 @@ def _read(file: h5py.File) -> tuple[dict[str, list[np.ndarray]], int]:
         "merge_dense": [(units, units), (units,)],
         "output_dense": [(units, rows), (rows,)],
     }
-    for place, arrays in weights.items():
-        if [array.shape for array in arrays] != shapes[place]:
-            raise _differs(found[place], "has weights of another size")
+    for role, arrays in weights.items():
+        if [array.shape for array in arrays] != shapes[role]:
+            raise _differs(found[role], "has weights of another size")
     return weights, max_length
 
 
-def _match(layers: dict[str, dict], name: str, place: str, found: dict[str, dict]) -> None:
+def _match(layers: dict[str, dict], name: str, role: str, found: dict[str, dict]) -> None:
     """Find what stands in a place of the network, and in those before it; `name` is a layer."""
     layer = layers.pop(name)  # so that no circle is walked
     feeding = _inputs(layer)
     if layer["class_name"] == "Dropout":
-        return _match(layers, feeding[0], place, found)
-    kind, options, before = _NETWORK[place]
+        return _match(layers, feeding[0], role, found)
+    kind, options, before = _NETWORK[role]
     if layer["class_name"] != kind or len(feeding) != len(before):
         raise _differs(layer, f"stands in the place of the {kind} layer")
     for option, value in options.items():
         if layer["config"].get(option, value) != value:
             raise _differs(layer, f"has {option} {layer['config'][option]!r:.40}, not {value!r}")
-    found[place] = layer
+    found[role] = layer
     for one, its_place in zip(feeding, before, strict=True):
         _match(layers, one, its_place, found)
 

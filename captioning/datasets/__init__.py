@@ -3,15 +3,15 @@
 
 from captioning.datasets.captions import Captions, read_text
 from captioning.datasets.coco import results, results_id
-from captioning.datasets.reading import DATASETS, find_pictures, read_captions, read_datasets
+from captioning.datasets.combined import find_all_images, read_images_and_captions
+from captioning.datasets.reading import DATASETS, find_images, read_captions, read_datasets
 from captioning.datasets.selection import (
+    all_ids,
     described,
-    every_id,
     fingerprint,
     read_splits,
     select,
     select_each,
     select_for_training,
 )
-from captioning.datasets.several import find_all_pictures, read_with_pictures
 from captioning.datasets.splits import read_split

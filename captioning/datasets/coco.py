@@ -15,7 +15,7 @@ from typing import Any
 
 from captioning.cli import UserError
 from captioning.datasets.captions import Captions, collect
-from captioning.datasets.records import captions_of, of_records, picture_of
+from captioning.datasets.records import captions_of, image_of, of_records
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -35,7 +35,7 @@ def read(path: Path, content: Any) -> Captions | None:
             return _read_coco(path, content)
         content = [content]  # a file of one line
     first = content[0] if isinstance(content, list) and content else None
-    if not isinstance(first, dict) or not picture_of(first, ["image_id"]):
+    if not isinstance(first, dict) or not image_of(first, ["image_id"]):
         return None
     entries = (
         (f"{path}: entry {number}", entry if isinstance(entry, dict) else {})

@@ -10,7 +10,7 @@ from captioning.datasets.captions import Captions, read_text
 from captioning.datasets.records import parse_json
 from captioning.files import existing_file
 from captioning.images.folders import walk_images
-from captioning.images.names import known_id, path_id
+from captioning.images.names import path_id, resolve_id
 
 # The table of readers: a new one needs a module with `read`, and an entry here. The first whose
 # `read` does not give None takes a file.
@@ -82,9 +82,7 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     return read_datasets([path]).captions
 
 
-def find_pictures(
-    folder: str | Path, files: Mapping[str, str]
-) -> tuple[dict[str, Path], list[str]]:
+def find_images(folder: str | Path, files: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
     """Pictures in a folder and its sub-folders by `image_id`, and those that were left out.
 
     `files` says how the data set spells each id. Of two pictures with one id, such as `a.jpg` and
@@ -96,13 +94,13 @@ def find_pictures(
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: not a folder of pictures; see data/README.md")
-    pictures: dict[str, list[Path]] = {}
+    images: dict[str, list[Path]] = {}
     for path in walk_images(folder):
         inside = path_id(path.relative_to(folder).as_posix())
-        pictures.setdefault(known_id(inside, files) or inside, []).append(path)
+        images.setdefault(resolve_id(inside, files) or inside, []).append(path)
     found: dict[str, Path] = {}
     left_out: list[str] = []
-    for image_id, paths in pictures.items():
+    for image_id, paths in images.items():
         file = files.get(image_id, "")
         first, *others = sorted(paths, key=lambda path: -_named(path, file))
         for other in others:

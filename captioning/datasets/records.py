@@ -61,7 +61,7 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def picture_of(record: Mapping[str, Any], other_keys: Sequence[str] = ()) -> str:
+def image_of(record: Mapping[str, Any], other_keys: Sequence[str] = ()) -> str:
     """What a record calls its picture: a file, with its folder if any key tells it; '' if nothing.
 
     Where there is no file, the first of the `other_keys` counts.
@@ -120,7 +120,7 @@ def of_records(
     split_of: dict[str, str] = {}
     number_of: dict[str, str] = {}
     for where, record in records:
-        file = picture_of(record, other_keys)
+        file = image_of(record, other_keys)
         if not file:
             raise UserError(f"{where} names no picture")
         by_file.setdefault(file, []).extend(captions_of(record, where))

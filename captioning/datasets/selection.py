@@ -22,7 +22,7 @@ def read_splits(
     return {str(split): read_split(split, ids, seed=seed) for split in splits}
 
 
-def every_id(parts: Mapping[str, Iterable[str]]) -> list[str]:
+def all_ids(parts: Mapping[str, Iterable[str]]) -> list[str]:
     """The images of all splits, each once."""
     return list(dict.fromkeys(chain.from_iterable(parts.values())))
 
@@ -84,7 +84,7 @@ def select_for_training(
             f"--repeat: {len(repeat)} numbers for {len(train)} training splits; give one for each"
         )
     named = [read_splits(splits, descriptions, seed=seed) for splits in (train, dev)]
-    inside = {image_id for splits in named for image_id in every_id(splits)}
+    inside = {image_id for splits in named for image_id in all_ids(splits)}
     rest = [len(texts) for image_id, texts in descriptions.items() if image_id not in inside]
     if rest:
         print(
@@ -104,7 +104,7 @@ def select_for_training(
             repeats.setdefault(image_id, count)
         if len(train) > 1 or count > 1:
             print(f"{split}: {len(chosen[split])} images, seen {count} x an epoch")
-    dev_ids = every_id(validating)
+    dev_ids = all_ids(validating)
     if both := [image_id for image_id in dev_ids if image_id in repeats]:
         print(f"{len(both)} images validate and are trained on, which flatters: {first_ten(both)}")
     return repeats, dev_ids

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.datasets.reading import read_file
-from captioning.images.names import find_ids, has_suffix, known_id, path_id
+from captioning.images.names import find_ids, has_suffix, path_id, resolve_id
 
 ACCEPTED = (
     "a split is a text file of one name a line, a csv with a column of names such as 'image', "
@@ -35,7 +35,7 @@ def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> 
         path, _, part = str(split).rpartition(":")
         if Path(split).is_file() or not (part and Path(path).is_file()):
             path, part = str(split), ""
-        named = [known_id(name, known) or name for name in _named(path, part, seed)]
+        named = [resolve_id(name, known) or name for name in _named(path, part, seed)]
         ids_of = find_ids(named, known, split)
         found = list(dict.fromkeys(ids_of.get(name, name) for name in named))
     if not found:
@@ -83,5 +83,5 @@ def _of_lines(path: str, text: str) -> Iterator[str]:
 def _drawn(image_id: str, seed: int) -> str:
     """Which split an image falls into, by a hash that is uniform over images and seeds."""
     digest = hashlib.sha256(f"{seed} {image_id}".encode("utf-8", "surrogatepass")).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
-    return "train" if place < 0.8 else "dev" if place < 0.9 else "test"
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    return "train" if position < 0.8 else "dev" if position < 0.9 else "test"

@@ -121,7 +121,7 @@ class AttentionDecoder(Decoder):
         return self._output(words, hidden, seen, training), weights
 
     def _start(self, features, training: bool):
-        grid = each_row(self.image_dense, self.standard(features))
+        grid = each_row(self.image_dense, self.normalized(features))
         grid = self.image_dropout(grid, training=training)
         mean = ops.mean(grid, axis=1)
         cell = ops.cast(self.first_cell(mean), "float32")

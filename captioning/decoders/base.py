@@ -38,7 +38,7 @@ class Decoder(keras.Model):
         label_smoothing: share of every target spread over all words in training.
         tied: whether the output layer's kernel is the word embedding, transposed (Press and Wolf,
             arXiv 1608.05859).
-        standardise: whether features lose the mean and the deviation that `adapt` found in those of
+        normalize: whether features lose the mean and the std that `adapt` found in those of
             training. Those of encoders differ in scale by orders, and no learning rate suits all.
             Models of before take what comes in as it is.
     """
@@ -55,7 +55,7 @@ class Decoder(keras.Model):
         *,
         label_smoothing: float = 0.0,
         tied: bool = False,
-        standardise: bool = False,
+        normalize: bool = False,
         **kwargs,
     ) -> None:
         # Features come as they are: rounded to bfloat16, those of a large mean would all be alike.
@@ -64,13 +64,13 @@ class Decoder(keras.Model):
         self.vocabulary = Vocabulary(tuple(words), max_length, text_rules)
         self.outputs = len(self.vocabulary) + 1  # index 0 is no word
         self.encoder = dict(encoder or {})
-        self.label_smoothing, self.tied, self.standardise = label_smoothing, tied, standardise
-        if standardise:
-            self.feature_mean, self.feature_deviation = (
+        self.label_smoothing, self.tied, self.normalize = label_smoothing, tied, normalize
+        if normalize:
+            self.feature_mean, self.feature_std = (
                 self.add_weight(
                     (feature_size,), first, trainable=False, name=f"feature_{name}", autocast=False
                 )
-                for name, first in (("mean", "zeros"), ("deviation", "ones"))
+                for name, first in (("mean", "zeros"), ("std", "ones"))
             )
         self.token_loss = keras.metrics.Mean(name="token_loss")
         self._compiled_step = None
@@ -86,22 +86,21 @@ class Decoder(keras.Model):
         return (self.positions, self.feature_size) if self.grid else (self.feature_size,)
 
     def adapt(self, features: np.ndarray) -> None:
-        """Take the mean and deviation of each of D numbers from features (..., D) of training.
+        """Take the mean and std of each of D numbers from features (..., D) of training.
 
-        A number that hardly moves is not blown up: a deviation is at least a hundredth of the mean
-        one.
+        A number that hardly moves is not blown up: a std is at least a hundredth of the mean one.
         """
-        if self.standardise:
+        if self.normalize:
             rows = features.reshape(-1, self.feature_size).astype(np.float32)
-            deviation = rows.std(axis=0)
+            std = rows.std(axis=0)
             self.feature_mean.assign(rows.mean(axis=0))
-            self.feature_deviation.assign(np.maximum(deviation, deviation.mean() / 100 + 1e-12))
+            self.feature_std.assign(np.maximum(std, std.mean() / 100 + 1e-12))
 
-    def standard(self, features):
+    def normalized(self, features):
         """Features (..., D) as the layers take them."""
-        if self.standardise:
+        if self.normalize:
             features = ops.cast(features, "float32") - self.feature_mean
-            features = features / self.feature_deviation
+            features = features / self.feature_std
         return ops.cast(features, self.compute_dtype)
 
     def add_output(self, size: int) -> None:
@@ -198,8 +197,16 @@ class Decoder(keras.Model):
             "encoder": self.encoder,
             "label_smoothing": self.label_smoothing,
             "tied": self.tied,
-            "standardise": self.standardise,
+            "normalize": self.normalize,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Decoder":
+        """The model of `get_config`; `standardise` is what `normalize` is called in older ones."""
+        config = dict(config)
+        if "standardise" in config:
+            config["normalize"] = config.pop("standardise")
+        return cls(**config)
 
 
 def each_row(layer: keras.Layer, x):

@@ -93,9 +93,9 @@ def _over_blocks(
         d_logits = exponentials * (weight / total)[:, None]
         if smoothing:
             d_logits = d_logits - (smoothing / words) * weight[:, None]
-        places = ops.stack([ops.arange(size), target], axis=1)
+        positions = ops.stack([ops.arange(size), target], axis=1)
         there = ops.take_along_axis(d_logits, target[:, None], axis=1)[:, 0]
-        d_logits = ops.scatter_update(d_logits, places, there - (1 - smoothing) * weight)
+        d_logits = ops.scatter_update(d_logits, positions, there - (1 - smoothing) * weight)
 
         d_hidden, d_kernel, d_bias = gradients
         rough = ops.cast(d_logits, dtype)

@@ -29,8 +29,8 @@ class Ensemble(Decoder):
         self.settings = [dict(member) for member in members]
         kinds = {kind.__name__: kind for kind in map(decoder_class, DECODERS)}
         self.members = [
-            kinds[member["kind"]](
-                **shared, **{name: member[name] for name in member if name != "kind"}
+            kinds[member["kind"]].from_config(
+                {**shared, **{name: member[name] for name in member if name != "kind"}}
             )
             for member in members
         ]

@@ -76,7 +76,7 @@ class MergeDecoder(Decoder):
         return self.logits(self.merge_dense(both)), [hidden, cell]
 
     def _image(self, features, training: bool):
-        return self.image_dense(self.image_dropout(self.standard(features), training=training))
+        return self.image_dense(self.image_dropout(self.normalized(features), training=training))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments: enough to build the same model again."""

@@ -77,7 +77,7 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     found = [Counter() for _ in range(images)]
     context, state = model.start(ops.convert_to_tensor(features))
     even = np.tile((np.arange(count) + 0.5) / count, (vocabulary.max_length, 1))
-    places = np.random.default_rng(0).permuted(even, axis=1)
+    positions = np.random.default_rng(0).permuted(even, axis=1)
     captions = np.tile(np.arange(count), (images, 1))  # which of them a row is
     words = np.full((images, count, 1), vocabulary.start)
     is_open = np.ones((images, count), bool)
@@ -85,7 +85,7 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     for step in range(1, vocabulary.max_length):
         tokens = ops.convert_to_tensor(words[:, :rows, -1].reshape(-1))
         logits, state = model.compiled_step(tokens, context, state)
-        tokens = _words_at(places[step][captions], logits, vocabulary)
+        tokens = _words_at(positions[step][captions], logits, vocabulary)
         if step == vocabulary.max_length - 1:
             tokens[:] = vocabulary.end
         words = np.concatenate([words, tokens[:, :, None]], axis=2)
@@ -110,22 +110,24 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     return found
 
 
-def _words_at(places: np.ndarray, logits, vocabulary: Vocabulary) -> np.ndarray:
+def _words_at(positions: np.ndarray, logits, vocabulary: Vocabulary) -> np.ndarray:
     """The words (N, S) in whose share of the probability `places` (N, S) lie.
 
     Args:
         logits: (N * S, V), or (N, V) before the first word.
     """
     logits = ops.convert_to_numpy(ops.cast(logits, "float32"))
-    rows = np.broadcast_to(np.arange(len(logits)).reshape(len(places), -1), places.shape).ravel()
-    tokens = np.empty(places.shape, np.int64)
-    for first in range(0, places.size, BLOCK):  # a vocabulary may be large
+    rows = np.broadcast_to(
+        np.arange(len(logits)).reshape(len(positions), -1), positions.shape
+    ).ravel()
+    tokens = np.empty(positions.shape, np.int64)
+    for first in range(0, positions.size, BLOCK):  # a vocabulary may be large
         block = slice(first, first + BLOCK)
         shares = logits[rows[block]] / TEMPERATURE
         shares = np.exp(shares - shares.max(axis=1, keepdims=True))
         shares[:, [0, vocabulary.start]] = 0.0
         shares[:, vocabulary.end] += 1e-30  # a caption ends where nothing else can follow
         ends = np.cumsum(shares, axis=1, dtype=np.float64)
-        place = places.flat[block][:, None] * ends[:, -1:]
-        tokens.flat[block] = (ends <= place).sum(axis=1)
+        position = positions.flat[block][:, None] * ends[:, -1:]
+        tokens.flat[block] = (ends <= position).sum(axis=1)
     return tokens

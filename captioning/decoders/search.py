@@ -98,9 +98,9 @@ def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[l
         ends = tokens == vocabulary.end
         # A settled image that is still among the rows takes no more captions.
         counted = ends & np.isfinite(totals) & ~settled[images][:, None]
-        for row, place in np.argwhere(counted[:, :width]):
-            image, total = images[row], float(totals[row, place])
-            caption = vocabulary.decode(words[row, beams[row, place]])
+        for row, position in np.argwhere(counted[:, :width]):
+            image, total = images[row], float(totals[row, position])
+            caption = vocabulary.decode(words[row, beams[row, position]])
             score = total / step**search.length_penalty
             finished[image].append((score, Hypothesis(caption, total)))
             worst = best[image].argmin()
@@ -180,10 +180,10 @@ def _barred(words: np.ndarray, vocabulary, search: Search) -> np.ndarray:
                    np.where(before & ~short[:, 1:], words[:, 1:], 0)]  # fmt: skip
     elif 0 < search.no_repeat_ngram <= length:
         size = search.no_repeat_ngram
-        places = length - size + 1  # where such a sequence begins that is complete
-        last = words[:, places:]  # the beginning of the one that the next word completes
-        same = np.ones((rows, places), bool)
+        positions = length - size + 1  # where such a sequence begins that is complete
+        last = words[:, positions:]  # the beginning of the one that the next word completes
+        same = np.ones((rows, positions), bool)
         for n in range(size - 1):
-            same &= words[:, n : n + places] == last[:, n, None]
+            same &= words[:, n : n + positions] == last[:, n, None]
         repeats = [np.where(same, words[:, size - 1 :], 0)]
     return np.concatenate([np.tile(always, (rows, 1)), *repeats], axis=1)

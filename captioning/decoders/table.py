@@ -25,7 +25,7 @@ class Entry(NamedTuple):
 
 
 _COMMON = {
-    "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05, "standardise": False,
+    "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05, "normalize": False,
 }  # fmt: skip
 _OF_GRIDS = {
     **_COMMON, "features": "features.h5", "weight_decay": 0.01, "clip_norm": 1.0, "dropout": 0.3,

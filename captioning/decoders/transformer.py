@@ -92,8 +92,8 @@ class Block(layers.Layer):
         keys, values = self.to_words.keys_and_values(normed)
         mask = None
         if past is None:
-            places = ops.arange(ops.shape(x)[1])
-            mask = places[:, None] >= places[None, :]
+            positions = ops.arange(ops.shape(x)[1])
+            mask = positions[:, None] >= positions[None, :]
         else:
             keys = ops.concatenate([past[0], keys], axis=3)
             values = ops.concatenate([past[1], values], axis=2)
@@ -216,16 +216,16 @@ class TransformerDecoder(Decoder):
 
     def _words(self, tokens, first, training: bool):
         """Hidden vectors (R, T, width) of `tokens` (R, T), the first of them the word `first`."""
-        places = ops.cast(ops.arange(ops.shape(tokens)[1]) + first, "float32")[:, None]
+        positions = ops.cast(ops.arange(ops.shape(tokens)[1]) + first, "float32")[:, None]
         rates = ops.exp(ops.arange(0, self.width, 2, "float32") * (-math.log(1e4) / self.width))
-        waves = ops.concatenate([ops.sin(places * rates), ops.cos(places * rates)], axis=1)
+        waves = ops.concatenate([ops.sin(positions * rates), ops.cos(positions * rates)], axis=1)
         words = self.embedding(tokens) * math.sqrt(self.width)
         return self.embedding_dropout(words + ops.cast(waves, words.dtype), training=training)
 
     def _grids(self, features, training: bool) -> list:
         """Each block's keys and values of the grids (N, L, D), one after the other."""
-        places = self.place_embedding(ops.arange(self.positions))
-        grid = self.image_norm(each_row(self.image_dense, self.standard(features)) + places)
+        positions = self.place_embedding(ops.arange(self.positions))
+        grid = self.image_norm(each_row(self.image_dense, self.normalized(features)) + positions)
         grid = self.image_dropout(grid, training=training)
         return [part for block in self.blocks for part in block.to_grid.keys_and_values(grid)]
 

@@ -42,7 +42,7 @@ class Encoder:
         return self.network.output["pooled"].shape[-1]
 
     @property
-    def places(self) -> int:
+    def positions(self) -> int:
         """Number L of vectors in a grid."""
         size = self.preprocessing.size
         shape = self.network.compute_output_shape((1, size, size, 3))["grid"]

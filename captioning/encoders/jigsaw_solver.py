@@ -14,7 +14,7 @@ from captioning.images.preprocessing import SCALES
 from captioning.images.puzzles import Puzzle
 from captioning.untrusted.keras_files import load_keras_file
 
-SIZES = ("picture_size", "crop_size", "cell_size", "tile_size")
+SIZES = ("image_size", "crop_size", "cell_size", "tile_size")
 
 
 @keras.saving.register_keras_serializable(package="jigsaw")
@@ -31,7 +31,7 @@ class JigsawSolver(keras.Model):
         precision: "float32" or "bfloat16", of the trunk; the dense layers are in float32.
         dropout: share of the dense layers' outputs that training zeroes.
         seed: of the weights and of dropout.
-        sizes_and_more: `picture_size`, `crop_size`, `cell_size` and `tile_size` of the puzzles, see
+        sizes_and_more: `image_size`, `crop_size`, `cell_size` and `tile_size` of the puzzles, see
             `Puzzle`, and what every Keras model takes.
     """
 
@@ -53,8 +53,8 @@ class JigsawSolver(keras.Model):
         self.trunk = build_network(encoder, dtype=precision, seed=seed)
         # The trunk is made for pixels: tiles, normalised already, are given the mean and deviation
         # that it takes off again.
-        mean, deviation = SCALES["imagenet"]
-        self.to_pixels = layers.Rescaling(scale=deviation, offset=mean)
+        mean, std = SCALES["imagenet"]
+        self.to_pixels = layers.Rescaling(scale=std, offset=mean)
         width = self.tile_count * self.trunk.output["pooled"].shape[-1]
         # The paper's dense layers have no batch normalisation. Without it, and with a softmax that
         # starts away from uniform, the loss with 100 permutations stayed at ln(100).
@@ -124,13 +124,13 @@ def copy_of(solver: JigsawSolver, precision: str | None = None) -> JigsawSolver:
 # ---- whole pictures --------------------------------------------------------------------------
 
 
-def picture_network(solver: JigsawSolver) -> keras.Model:
+def image_network(solver: JigsawSolver) -> keras.Model:
     """Pixels (B, S, S, 3), 0 to 255, to a dictionary of `pooled` (B, 1024).
 
     The tiles are cut at the centre of their cells and lie in their own order, so that a picture
     always has the same vector.
     """
-    side = solver.settings["picture_size"]
+    side = solver.settings["image_size"]
     pixels = keras.Input((side, side, 3), name="pixels")
     corners = Puzzle(solver.tile_count, **solver.sizes).centre_corners()
     tiles = _centre_tiles(pixels, corners, solver.tile_size)
@@ -142,7 +142,7 @@ def _centre_tiles(pixels, corners: np.ndarray, size: int):
     tiles = [pixels[:, top : top + size, left : left + size] for top, left in corners.tolist()]
     tiles = ops.cast(ops.stack(tiles, axis=1), "float32")
     tiles = tiles - ops.mean(tiles, axis=(2, 3), keepdims=True)
-    deviation = ops.sqrt(ops.mean(ops.square(tiles), axis=(2, 3), keepdims=True))
+    std = ops.sqrt(ops.mean(ops.square(tiles), axis=(2, 3), keepdims=True))
     # One pixel that differs by one from all others gives 1 / size; what is less is rounding.
-    flat = deviation < 0.1 / size
-    return ops.where(flat, 0.0, tiles / ops.where(flat, 1.0, deviation))
+    flat = std < 0.1 / size
+    return ops.where(flat, 0.0, tiles / ops.where(flat, 1.0, std))

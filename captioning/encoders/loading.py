@@ -11,16 +11,16 @@ import keras
 from keras import ops
 
 from captioning.cli import UserError
+from captioning.deferred import build_and_fill
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.fetching import fetch
-from captioning.encoders.jigsaw_solver import load_solver, picture_network
+from captioning.encoders.jigsaw_solver import image_network, load_solver
 from captioning.encoders.layouts import fit
 from captioning.encoders.networks.vit import SelfAttention
 from captioning.encoders.public import PREPROCESSING, Checkpoint, find
 from captioning.encoders.table import ENCODERS, TABLE, build_network, preprocessing_of
 from captioning.encoders.weights import SUFFIX, read_recipe
 from captioning.files import existing_file, sha256
-from captioning.first_values import assembled
 from captioning.images.preprocessing import parse
 from captioning.untrusted.checkpoints import read_checkpoint
 from captioning.untrusted.keras_files import check_finite
@@ -79,7 +79,7 @@ def load_encoder(
     info: dict[str, Any] = {"encoder": name, "dtype": dtype}
     info |= {"image_size": wanted.size, "preprocessing": str(wanted)}
     build = with_arguments(
-        build_network, name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.deviation)
+        build_network, name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.std)
     )
     if path is None:
         print(
@@ -94,7 +94,7 @@ def load_encoder(
             fill = with_arguments(_load_own, path=path, recipe=recipe)
         else:
             fill = with_arguments(_load_checkpoint, path=path, partial=partial)
-        network = assembled(build, fill)
+        network = build_and_fill(build, fill)
         check_finite(network, path)
         label = path.name if weights is not None else "supervised"
         info |= {"weights": label, "weights_sha256": sha256(path), **origin}
@@ -105,9 +105,9 @@ def _load_solver(path: str | Path | None, dtype: str) -> Encoder:
     if path is None:
         raise UserError("the encoder jigsaw is trained: give --weights, jigsaw/main.py's .keras")
     solver = load_solver(path, dtype)
-    info = {"encoder": "jigsaw", "dtype": dtype, "image_size": solver.settings["picture_size"]}
+    info = {"encoder": "jigsaw", "dtype": dtype, "image_size": solver.settings["image_size"]}
     info |= {"weights": Path(path).name, "weights_sha256": sha256(path)}
-    return Encoder(picture_network(solver), info)
+    return Encoder(image_network(solver), info)
 
 
 def _digest(network: keras.Model) -> str:

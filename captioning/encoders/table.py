@@ -99,14 +99,14 @@ def build_network(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        mean, deviation = scale or preprocessing_of(name)[2:]
+        mean, std = scale or preprocessing_of(name)[2:]
         pixels = keras.Input((None, None, 3), name="pixels")
-        if deviation is None:  # of each image's channels
+        if std is None:  # of each image's channels
             scaling = layers.GroupNormalization(-1, center=False, scale=False, dtype="float32")
         else:
             scaling = layers.Rescaling(
-                scale=[1 / d for d in deviation],
-                offset=[-m / d for m, d in zip(mean, deviation, strict=True)],
+                scale=[1 / d for d in std],
+                offset=[-m / d for m, d in zip(mean, std, strict=True)],
                 dtype="float32",
             )
         scaled = scaling(pixels)

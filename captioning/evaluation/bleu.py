@@ -37,7 +37,7 @@ def bleu(
         return corpus_bleu(all_references, all_hypotheses, weights=_WEIGHTS[protocol])
 
 
-def tokenise(caption: str, protocol: str) -> list[str]:
+def tokenize(caption: str, protocol: str) -> list[str]:
     """Words of a caption as the protocol scores them.
 
     `original`: the original pipeline's cleaning, wrapped in the start and end words, which count.
@@ -50,12 +50,12 @@ def tokenise(caption: str, protocol: str) -> list[str]:
     raise ValueError(f"unknown protocol '{protocol}', expected one of {PROTOCOLS}")
 
 
-def tokenise_all(
+def tokenize_all(
     captions: Mapping[str, Sequence[str]], protocol: str
 ) -> dict[str, list[list[str]]]:
     """`tokenise` for every caption of every image."""
     return {
-        image_id: [tokenise(text, protocol) for text in texts]
+        image_id: [tokenize(text, protocol) for text in texts]
         for image_id, texts in captions.items()
     }
 

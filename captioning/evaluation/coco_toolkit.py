@@ -81,7 +81,7 @@ class CocoToolkit:
             wanted = {name: list(map(one_line, references[name])) for name in captions}
             corpora += [wanted, {name: [one_line(text)] for name, text in captions.items()}]
         try:
-            tokens = [self._tokenise(corpus) for corpus in corpora]
+            tokens = [self._tokenize(corpus) for corpus in corpora]
         except JavaFailed as failure:
             self.without_java = self.without_meteor = str(failure)
             tokens = [
@@ -114,7 +114,7 @@ class CocoToolkit:
             dict(zip(captions, each, strict=True)),
         )
 
-    def _tokenise(self, corpus: Texts) -> Texts:
+    def _tokenize(self, corpus: Texts) -> Texts:
         """A corpus as Stanford CoreNLP 3.4.1 tokenises it, lower case, without punctuation.
 
         The lexer may look on into the next line, so that what a line becomes can depend on it.

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from captioning.evaluation.bleu import constant_caption, tokenise_all
+from captioning.evaluation.bleu import constant_caption, tokenize_all
 from captioning.evaluation.coco_toolkit import FIGURES, Scores, one_line
 from captioning.evaluation.metrics import METRICS
 
@@ -33,7 +33,7 @@ def baselines(
     found = []
     inside = set(split)
     outside = {image_id: texts for image_id, texts in references.items() if image_id not in inside}
-    tokens = tokenise_all(outside, "coco")
+    tokens = tokenize_all(outside, "coco")
     worded = {image_id: list(filter(None, captions)) for image_id, captions in tokens.items()}
     if any(worded.values()):
         constant = " ".join(constant_caption(worded))

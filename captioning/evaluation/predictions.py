@@ -6,9 +6,9 @@ from typing import Any
 
 from captioning.cli import UserError
 from captioning.datasets import read_text
-from captioning.datasets.records import captions_of, parse_json, picture_of
+from captioning.datasets.records import captions_of, image_of, parse_json
 from captioning.files import existing_file
-from captioning.images.names import find_ids, image_id, known_id, path_id
+from captioning.images.names import find_ids, image_id, path_id, resolve_id
 
 
 def read_predictions(
@@ -39,7 +39,7 @@ def read_predictions(
     ambiguous = {n for n, name in numbered.items() if str(n) in known and name != str(n)}
     # Of several data sets ids begin with a folder, which the entries need not name.
     paths = {path_id(str(given)) for given, is_file, _ in read if is_file or given not in numbered}
-    longer = find_ids((one for one in paths if known_id(one, known) is None), known, path)
+    longer = find_ids((one for one in paths if resolve_id(one, known) is None), known, path)
     captions: dict[str, str] = {}
     unknown = []
     for number, (given, is_file, caption) in enumerate(read, start=1):
@@ -51,7 +51,7 @@ def read_predictions(
             )
         path_ = path_id(str(given))
         name = None if is_file else numbered.get(given)
-        name = name or known_id(path_, known) or longer.get(path_) or image_id(str(given))
+        name = name or resolve_id(path_, known) or longer.get(path_) or image_id(str(given))
         if name in captions:
             raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
         if name not in known:
@@ -69,7 +69,7 @@ def read_predictions(
 def _read(entry: Any, where: str) -> tuple[int | str, bool, str]:
     """What an entry calls its picture, whether that is a file, and its caption."""
     entry = entry if isinstance(entry, dict) else {}
-    file, texts = picture_of(entry), captions_of(entry, where)
+    file, texts = image_of(entry), captions_of(entry, where)
     given = file or entry.get("image_id")
     if type(given) not in (int, str) or len(texts) != 1:
         raise UserError(f"{where} is not {{'image_id': ..., 'caption': 'text'}}")

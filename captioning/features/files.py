@@ -116,8 +116,8 @@ def _read_h5(path: Path) -> tuple[list[str], np.ndarray | StoredRows, Any]:
                 )
             given = np.float32 if data.ndim == 2 else data.dtype
             if ids and data.id.get_offset() is not None:
-                place = data.id.get_offset()
-                return ids, StoredRows(path, place, data.shape, data.dtype, given), info
+                position = data.id.get_offset()
+                return ids, StoredRows(path, position, data.shape, data.dtype, given), info
             if data.ndim == 2:  # compressed or in chunks: somebody else's
                 return ids, data[:].astype(given), info
             raise UserError(

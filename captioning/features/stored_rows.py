@@ -23,9 +23,9 @@ class StoredRows:
     """
 
     def __init__(
-        self, path: str | Path, place: int, shape: tuple[int, ...], stored, dtype=None
+        self, path: str | Path, position: int, shape: tuple[int, ...], stored, dtype=None
     ) -> None:
-        self.path, self.place, self.shape = Path(path), place, tuple(shape)
+        self.path, self.position, self.shape = Path(path), position, tuple(shape)
         self.stored, self.dtype = np.dtype(stored), np.dtype(dtype or stored)
         self.ndim = len(self.shape)
         self._file = self._identity()
@@ -42,7 +42,7 @@ class StoredRows:
         numbers = np.arange(len(self))[which]
         if self._identity() != self._file:
             raise UserError(f"{self.path}: was replaced or cut while it was read; start again")
-        mapped = np.memmap(self.path, self.stored, "r", self.place, self.shape)
+        mapped = np.memmap(self.path, self.stored, "r", self.position, self.shape)
         rows = mapped[np.ravel(numbers)].astype(self.dtype, copy=False)
         return rows.reshape(*numbers.shape, *self.shape[1:])
 

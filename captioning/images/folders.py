@@ -30,7 +30,7 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def is_picture(name: str, opened: Callable[[], BinaryIO]) -> bool:
+def is_image(name: str, opened: Callable[[], BinaryIO]) -> bool:
     """Whether a file is one of the kinds that are read: by its suffix, else by its content.
 
     `opened` opens it, which only names without a suffix need. What is hidden is none.
@@ -73,10 +73,10 @@ def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iter
     names: list[str] = []
     while waiting:
         current = waiting.pop()
-        place = os.stat(current)
-        if (place.st_dev, place.st_ino) in visited:
+        status = os.stat(current)
+        if (status.st_dev, status.st_ino) in visited:
             continue
-        visited.add((place.st_dev, place.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         try:
             with os.scandir(current) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
@@ -88,7 +88,7 @@ def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iter
         for entry in entries:
             if _is_folder(entry):
                 folders += [] if is_hidden(entry.name) else [Path(entry)]
-            elif is_picture(entry.name, functools.partial(open_file, entry)):
+            elif is_image(entry.name, functools.partial(open_file, entry)):
                 yield Path(entry)
             else:
                 names.append(entry.name)
@@ -120,7 +120,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def no_picture(path: str | os.PathLike) -> UserError:
+def no_image(path: str | os.PathLike) -> UserError:
     """The mistake of giving a folder or an archive without pictures."""
     return UserError(f"{path}: holds no picture ({', '.join(sorted(SUFFIXES))})")
 
@@ -135,7 +135,7 @@ def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
     for path in map(Path, paths):
         inside = list(walk_images(path)) if path.is_dir() else [path]
         if not inside:
-            raise no_picture(path)
+            raise no_image(path)
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
         found += inside

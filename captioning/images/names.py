@@ -83,7 +83,7 @@ def distinct_ids(names: Iterable[str], source: object) -> dict[str, str]:
     return {name: own[path] for path, name in spelled.items()}
 
 
-def known_id(path: str, known: Collection[str]) -> str | None:
+def resolve_id(path: str, known: Collection[str]) -> str | None:
     """The one of the `known` ids that a `path_id` means: its longest end that is among them."""
     return next((end for end in ends(path) if end in known), None)
 

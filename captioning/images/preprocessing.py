@@ -12,7 +12,7 @@ from captioning.images.reading import squash
 Channels = tuple[float, float, float]
 IMAGE_SIZE = 224  # pixels, of encoders whose weights do not say otherwise
 
-# Mean and deviation of pixels, 0 to 255, by which they are normalised: the statistics of ImageNet
+# Mean and std of pixels, 0 to 255, by which they are normalised: the statistics of ImageNet
 # (torchvision's), 127 and 128 (EfficientNet-Lite's), pixels from 0 to 1 (official SimCLR's), or
 # each image's own (a puzzle solver's, whose tiles were normalised so).
 SCALES: dict[str, tuple[Channels, Channels] | tuple[None, None]] = {
@@ -23,13 +23,13 @@ SCALES: dict[str, tuple[Channels, Channels] | tuple[None, None]] = {
 }
 FORM = (
     "squash(SIZE) or resize(SIDE)|crop(SIZE), then |imagenet, |unit (pixels from 0 to 1), "
-    "|centred, |standardized (mean 0 and deviation 1 in each channel of an image) or "
-    "|mean(R,G,B)|deviation(R,G,B) of pixels from 0 to 255, deviations above 0; sizes are "
+    "|centred, |standardized (mean 0 and std 1 in each channel of an image) or "
+    "|mean(R,G,B)|std(R,G,B) of pixels from 0 to 255, stds above 0; sizes are "
     "from 8 to 4096 pixels, SIZE no more than SIDE"
 )
 _PARTS = re.compile(
     r"(?:squash\((?P<squash>\d{1,5})\)|resize\((?P<resize>\d{1,5})\)\|crop\((?P<crop>\d{1,5})\))"
-    r"(?:\|(?P<scale>[a-z]+)|\|mean\((?P<mean>[^()]+)\)\|deviation\((?P<deviation>[^()]+)\))?"
+    r"(?:\|(?P<scale>[a-z]+)|\|mean\((?P<mean>[^()]+)\)\|std\((?P<std>[^()]+)\))?"
 )
 
 
@@ -38,26 +38,26 @@ class Preprocessing(NamedTuple):
 
     The whole picture is squashed to `size` pixels a side, or, with `resize`, its shorter side is
     made so long and the middle `size` pixels are taken. Then it is normalised, as a part of the
-    network, by `mean` and `deviation` (of pixels from 0 to 255), or if these are None by those of
+    network, by `mean` and `std` (of pixels from 0 to 255), or if these are None by those of
     each of its channels.
     """
 
     size: int = IMAGE_SIZE
     resize: int | None = None
     mean: Channels | None = SCALES["imagenet"][0]
-    deviation: Channels | None = SCALES["imagenet"][1]
+    std: Channels | None = SCALES["imagenet"][1]
 
     def __str__(self) -> str:
         square = (
             f"resize({self.resize})|crop({self.size})" if self.resize else f"squash({self.size})"
         )
         for name, scale in SCALES.items():
-            if scale == (self.mean, self.deviation):
+            if scale == (self.mean, self.std):
                 return f"{square}|{name}"
-        mean, deviation = (
-            ",".join(f"{number:g}" for number in numbers) for numbers in (self.mean, self.deviation)
+        mean, std = (
+            ",".join(f"{number:g}" for number in numbers) for numbers in (self.mean, self.std)
         )
-        return f"{square}|mean({mean})|deviation({deviation})"
+        return f"{square}|mean({mean})|std({std})"
 
     def resized(self, size: int) -> "Preprocessing":
         """The same of pictures of `size`: as large a part of each, at another scale.
@@ -91,19 +91,17 @@ def parse(text: str, default: Preprocessing) -> Preprocessing:
     try:
         size = int(found["squash"] or found["crop"])
         resize = int(found["resize"]) if found["resize"] else None
-        mean, deviation = default.mean, default.deviation
+        mean, std = default.mean, default.std
         if found["scale"]:
-            mean, deviation = SCALES[found["scale"]]
+            mean, std = SCALES[found["scale"]]
         elif found["mean"]:
-            mean, deviation = (
-                tuple(map(float, found[name].split(","))) for name in ("mean", "deviation")
-            )
+            mean, std = (tuple(map(float, found[name].split(","))) for name in ("mean", "std"))
         if mean is not None:  # else each image goes by its own
-            finite = all(map(math.isfinite, mean + deviation))
-            if not (len(mean) == len(deviation) == 3 and finite and min(deviation) > 0):
+            finite = all(map(math.isfinite, mean + std))
+            if not (len(mean) == len(std) == 3 and finite and min(std) > 0):
                 raise ValueError
         if not 8 <= size <= (resize or size) <= 4096:
             raise ValueError
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"preprocessing {text!r:.60}: must be {FORM}") from error
-    return Preprocessing(size, resize, mean, deviation)
+    return Preprocessing(size, resize, mean, std)

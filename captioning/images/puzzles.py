@@ -12,7 +12,7 @@ class Puzzle:
 
     Args:
         tiles: of a puzzle, whose number is a square: 4, 9, 16, ...
-        picture_size: side of the pictures in pixels, and so on:
+        image_size: side of the pictures in pixels, and so on:
         crop_size: divided into cells.
         cell_size: of which one is as wide as the crop divided by the tiles in a row, or less.
         tile_size: at most a cell.
@@ -26,14 +26,14 @@ class Puzzle:
         self,
         tiles: int,
         *,
-        picture_size: int = 256,
+        image_size: int = 256,
         crop_size: int = 225,
         cell_size: int = 75,
         tile_size: int = 64,
         channel_shift: int = 2,
     ) -> None:
         self.tiles, self.grid = tiles, math.isqrt(tiles)
-        self.picture_size, self.crop_size = picture_size, crop_size
+        self.image_size, self.crop_size = image_size, crop_size
         self.cell_size, self.tile_size = cell_size, tile_size
         self.channel_shift = channel_shift
         if self.grid**2 != tiles:
@@ -46,10 +46,10 @@ class Puzzle:
             raise UserError(
                 f"{self.grid} cells of {cell_size} px do not fit the crop of {crop_size} px"
             )
-        if crop_size + 2 * channel_shift > picture_size:
+        if crop_size + 2 * channel_shift > image_size:
             raise UserError(
                 f"a crop of {crop_size} px and {channel_shift} px on each side, by which colours "
-                f"are shifted, do not fit pictures of {picture_size} px; make the crop smaller"
+                f"are shifted, do not fit pictures of {image_size} px; make the crop smaller"
             )
 
     def corners(self) -> np.ndarray:
@@ -59,5 +59,5 @@ class Puzzle:
 
     def centre_corners(self) -> np.ndarray:
         """Top and left of each tile (tiles, 2), in the middle of its cell and of the picture."""
-        margin = (self.picture_size - self.grid * self.cell_size) // 2
+        margin = (self.image_size - self.grid * self.cell_size) // 2
         return self.corners() + margin + (self.cell_size - self.tile_size) // 2

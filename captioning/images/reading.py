@@ -15,8 +15,8 @@ from PIL import ExifTags, Image, ImageChops, PngImagePlugin, UnidentifiedImageEr
 
 from captioning.cli import UserError, printable
 from captioning.images import jpeg
-from captioning.images.ahead import ahead
 from captioning.images.folders import HEIC_ADVICE, HEIC_SUFFIXES, SUFFIXES, open_file
+from captioning.images.prefetch import prefetch
 
 Key = TypeVar("Key")
 ToSquare = Callable[[Image.Image, int], Image.Image]
@@ -250,7 +250,7 @@ def decode_batches(
             return key, error
 
     jobs = ((key, path, square_of(path)) for key, path in images)
-    stream = ahead(load, jobs, depth=3 * batch_size, workers=workers)
+    stream = prefetch(load, jobs, depth=3 * batch_size, workers=workers)
     while batch := list(islice(stream, batch_size)):
         good = [(key, pixels) for key, pixels in batch if isinstance(pixels, np.ndarray)]
         pixels = [picture for _, picture in good]

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from captioning.cli import UserError
-from captioning.images.ahead import GROUP, ahead
-from captioning.images.folders import is_picture, no_picture, tell_heic, walk_images
+from captioning.images.folders import is_image, no_image, tell_heic, walk_images
 from captioning.images.names import Excluded
+from captioning.images.prefetch import GROUP, prefetch
 from captioning.images.reading import ToSquare, UnreadableImage, load_rgb, squash
 from captioning.untrusted.hdf5 import open_hdf5
 
@@ -87,7 +87,7 @@ def decode(
     # Read in one thread, because a tar gives its members one after the other.
     jobs = ((item, _content(item)) for item in items)
     depth = 2 * GROUP * (workers or os.cpu_count())
-    return ahead(square, jobs, depth=depth, workers=workers)
+    return prefetch(square, jobs, depth=depth, workers=workers)
 
 
 def _content(item: Item) -> bytes | np.ndarray | UnreadableImage:
@@ -121,7 +121,7 @@ def _count(path: Path, items_of: Callable, exclude: Excluded) -> int:
     except (*_DAMAGED, NotImplementedError, ValueError, EOFError) as error:
         raise UserError(f"{path}: a damaged archive ({error})") from error
     if count == 0:
-        raise no_picture(path)
+        raise no_image(path)
     return count
 
 
@@ -159,7 +159,7 @@ def _member(
             raise ValueError("too large for a photograph")
         return opened().read()
 
-    if is_picture(name, opened) and name not in exclude:
+    if is_image(name, opened) and name not in exclude:
         yield Item(f"{path}: {name}", name, read)
 
 

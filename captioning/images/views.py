@@ -30,7 +30,7 @@ def view(
     area = random.uniform(least_area, 1)
     # Uniform in its logarithm, so that wide parts come as often as high ones.
     ratio = math.exp(random.uniform(math.log(least_area), -math.log(least_area)))
-    place, mirrored = random.uniform(size=2), random.uniform() < 0.5
+    position, mirrored = random.uniform(size=2), random.uniform() < 0.5
 
     def part(image: Image.Image, size: int) -> Image.Image:
         # Shares of the picture's width and height; the ratio turns no more than there is room for.
@@ -38,7 +38,7 @@ def view(
         height = area / width
         if height > 1:
             width, height = area, 1.0
-        left, top = place * (1 - width, 1 - height)
+        left, top = position * (1 - width, 1 - height)
         box = (left * image.width, top * image.height,
                (left + width) * image.width, (top + height) * image.height)  # fmt: skip
         square = image.resize((size, size), Image.Resampling.BILINEAR, box)

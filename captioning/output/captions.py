@@ -127,9 +127,9 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     for captioned in results:
         texts = [(captioned.caption, PALE if captioned.unsure else "black")]
         texts += [(f"{name}: {said}", "dimgray") for name, said in captioned.beside.items()]
-        picture = thumbnail(captioned.path, THUMBNAIL)
-        picture = ImageOps.pad(picture, (THUMBNAIL, 240), color="white")
-        cells.append(cell(picture, texts, THUMBNAIL))
+        image = thumbnail(captioned.path, THUMBNAIL)
+        image = ImageOps.pad(image, (THUMBNAIL, 240), color="white")
+        cells.append(cell(image, texts, THUMBNAIL))
     rows = [cells[first : first + 4] for first in range(0, len(cells), 4)]
     if _any_unsure(results):
         rows.append([cell(Image.new("RGB", (1, 1), "white"), [(LEGEND, PALE)], THUMBNAIL)])

@@ -19,7 +19,7 @@ Rows = Sequence[tuple[Candidate, Scores]]
 
 
 def write_page(
-    path: str | Path, settings: str, rows: Rows, shown: Rows, pictures: Mapping[str, Path]
+    path: str | Path, settings: str, rows: Rows, shown: Rows, images: Mapping[str, Path]
 ) -> None:
     """Write one self-contained page.
 
@@ -33,7 +33,7 @@ def write_page(
     first = shown[0][1].cider
     ids = sorted(first, key=lambda image_id: first[image_id] or 0.0, reverse=True)
     cards = (
-        _card(image_id, pictures.get(image_id), shown)
+        _card(image_id, images.get(image_id), shown)
         for image_id in tqdm(ids, "report", unit=" pictures", leave=False)
     )
     title = f"Captions of {len(ids)} images"
@@ -47,7 +47,7 @@ def grade(score: float | None) -> str:
     return "good" if score >= GOOD else "fair" if score >= FAIR else "poor"
 
 
-def _card(image_id: str, picture: Path | None, shown: Rows) -> str:
+def _card(image_id: str, image: Path | None, shown: Rows) -> str:
     captions = []
     for number, (candidate, scores) in enumerate(shown, start=1):
         score = scores.cider[image_id]
@@ -61,7 +61,7 @@ def _card(image_id: str, picture: Path | None, shown: Rows) -> str:
     )
     body = f"{''.join(captions)}\n<ul>{references}</ul><small>{text(image_id)}</small>"
     every = " ".join(f"{scores.cider[image_id] or 0.0:.6f}" for _, scores in shown)
-    return page.card(picture, f"photograph {image_id}", body, THUMBNAIL, every)
+    return page.card(image, f"photograph {image_id}", body, THUMBNAIL, every)
 
 
 def _intro(settings: str, rows: Rows, shown: Rows) -> str:

@@ -58,20 +58,20 @@ def draw(
     """
     rows = []
     for path, caption, *_ in results:
-        picture = thumbnail(path, CELL)
-        cells = [cell(picture, [(caption, "black"), (path.name, "dimgray")], CELL)]
+        image = thumbnail(path, CELL)
+        cells = [cell(image, [(caption, "black"), (path.name, "dimgray")], CELL)]
         with contextlib.suppress(UnreadableImage):
             maps = attend(model, encoder, path, caption)
             for word, weights in zip(caption.split(), maps, strict=True):
                 texts = [(f"{word}  {weights.max():.2f}", "black")]
-                cells.append(cell(lit(picture, weights), texts, CELL))
+                cells.append(cell(lit(image, weights), texts, CELL))
         rows += [cells[first : first + COLUMNS] for first in range(0, len(cells), COLUMNS)]
     save_sheet(rows, output)
 
 
-def lit(picture: Image.Image, weights: np.ndarray) -> Image.Image:
+def lit(image: Image.Image, weights: np.ndarray) -> Image.Image:
     """The picture, bright and warm where `weights` (h, w) are large, and dark elsewhere."""
     heat = Image.fromarray((weights / weights.max()).astype(np.float32))
-    heat = np.asarray(heat.resize(picture.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
-    pixels = np.asarray(picture, np.float32) * (0.35 + 0.65 * heat)
+    heat = np.asarray(heat.resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
+    pixels = np.asarray(image, np.float32) * (0.35 + 0.65 * heat)
     return Image.fromarray(((1 - 0.3 * heat) * pixels + 0.3 * heat * WARM).round().astype(np.uint8))

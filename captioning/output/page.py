@@ -33,13 +33,13 @@ def write_page(path: str | Path, title: str, intro: str, cards: Iterable[str]) -
         file.write(tail)
 
 
-def card(picture: Path | None, about: str, body: str, size: int, scores: str = "") -> str:
+def card(image: Path | None, about: str, body: str, size: int, scores: str = "") -> str:
     """A picture, at most `size` pixels along its longer side, with `body` (HTML) beneath.
 
     `about` is what is read out in the picture's place. `scores` are what the page is sorted by.
     """
     jpeg = io.BytesIO()
-    thumbnail(picture, size).save(jpeg, "JPEG", quality=80)
+    thumbnail(image, size).save(jpeg, "JPEG", quality=80)
     uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
     return (
         f'<article data-scores="{scores}"><img src="{uri}" alt="{text(about)}">\n{body}</article>\n'

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from captioning.cli import UserError
-from captioning.distribution import Share
+from captioning.distribution import World
 from captioning.features.reading import Features
 from captioning.text import Vocabulary
 
@@ -42,7 +42,7 @@ class CaptionBatches(keras.utils.PyDataset):
         *,
         batch_size: int,
         seed: int | None = None,
-        share: Share = Share(),  # noqa: B008 - it cannot be changed
+        world: World = World(),  # noqa: B008 - it cannot be changed
         views: Sequence[Features] = (),
         keep_unknown: bool = False,
     ) -> None:
@@ -50,7 +50,7 @@ class CaptionBatches(keras.utils.PyDataset):
         # long as the epoch took before it lets go of it.
         super().__init__(workers=2)
         self.features, self.batch_size = features, batch_size
-        self.seed, self.share = seed, share
+        self.seed, self.world = seed, world
         # Where each row of `features` is in each view; -1: nowhere.
         self.views = [
             (
@@ -100,21 +100,21 @@ class CaptionBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int):
         group, chosen = self.batches[number]
         rows, tokens = self.groups[group]
-        looks = self._draw_views(len(chosen), number)
-        process, processes, devices = self.share
+        view_numbers = self._draw_views(len(chosen), number)
+        rank, size, devices = self.world
         filling = -len(chosen) % devices
         real = np.arange(len(chosen) + filling) < len(chosen)
         chosen = np.append(chosen, chosen[:1].repeat(filling))
-        looks = np.append(looks, looks[:1].repeat(filling))
-        here = slice(process * len(chosen) // processes, (process + 1) * len(chosen) // processes)
-        chosen, real, looks = chosen[here], real[here], looks[here]
-        following = tokens[chosen, 1:]
+        view_numbers = np.append(view_numbers, view_numbers[:1].repeat(filling))
+        here = slice(rank * len(chosen) // size, (rank + 1) * len(chosen) // size)
+        chosen, real, view_numbers = chosen[here], real[here], view_numbers[here]
+        targets = tokens[chosen, 1:]
         try:
-            features = self._read(rows[chosen], looks)
+            features = self._read(rows[chosen], view_numbers)
         except (UserError, OSError) as error:
             self.failure = error
             raise
-        return {"features": features, "tokens": tokens[chosen, :-1]}, following * real[:, None]
+        return {"features": features, "tokens": tokens[chosen, :-1]}, targets * real[:, None]
 
     def _draw_views(self, count: int, number: int) -> np.ndarray:
         """Which view the pictures of batch `number` are seen in: 0 stands for `features`."""
@@ -123,14 +123,14 @@ class CaptionBatches(keras.utils.PyDataset):
         random = np.random.default_rng((self.seed, self.epoch, number))
         return random.integers(len(self.views) + 1, size=count)
 
-    def _read(self, rows: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    def _read(self, rows: np.ndarray, view_numbers: np.ndarray) -> np.ndarray:
         matrix = self.features.matrix
         if not self.views:
             return matrix[rows]
-        there = np.stack([rows, *(places[rows] for _, places in self.views)])
-        looks = np.where(there[looks, np.arange(len(rows))] < 0, 0, looks)
+        there = np.stack([rows, *(positions[rows] for _, positions in self.views)])
+        view_numbers = np.where(there[view_numbers, np.arange(len(rows))] < 0, 0, view_numbers)
         features = np.empty((len(rows), *matrix.shape[1:]), matrix.dtype)
         for number, source in enumerate([matrix, *(view for view, _ in self.views)]):
-            seen = looks == number
+            seen = view_numbers == number
             features[seen] = source[there[number, seen]]
         return features

@@ -75,7 +75,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
-def thaw(network: keras.Model, encoder: str, stages: str = "last") -> dict[str, int]:
+def unfreeze(network: keras.Model, encoder: str, stages: str = "last") -> dict[str, int]:
     """Let the last stages of an encoder's network learn, and nothing before them.
 
     `stages` is `last`, a number of stages, or `all`, with the stem. What comes before the last one

@@ -61,14 +61,14 @@ class ImageBatches:
         colour = np.random.default_rng((self.seed, epoch, 1))
         shown = list(self.shown)
         random.shuffle(shown)
-        looks = iter(random.integers(1 if whole else 3, size=len(shown)))  # 0: the whole
+        view_numbers = iter(random.integers(1 if whole else 3, size=len(shown)))  # 0: the whole
         seen: Counter[Path] = Counter()
         unreadable: list[str] = []
 
         def square_of(path: Path):
-            look, before = int(next(looks)), seen[path]
+            view_number, before = int(next(view_numbers)), seen[path]
             seen[path] += 1
-            number = 2 * epoch + look + REPEATED * before if look else 0
+            number = 2 * epoch + view_number + REPEATED * before if view_number else 0
             return view(number, path.name, self.preprocessing.square, self.least_area)
 
         for read, pixels, errors in decode_batches(

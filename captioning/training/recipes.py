@@ -37,7 +37,7 @@ ARGUMENTS = {  # what argparse is told, and the help
     ),
     "label_smoothing": ({"type": fraction}, "share of every target spread over all words"),
     "tied_embedding": ({"action": FLAG}, "one matrix for word embedding and output layer"),
-    "standardise": (
+    "normalize": (
         {"action": FLAG},
         "features lose the mean and deviation of those of training, so that one learning rate "
         "suits every encoder; the model keeps both",
@@ -116,7 +116,7 @@ def build(args: argparse.Namespace, data, steps: int):
         output_dropout=args.output_dropout,
         label_smoothing=args.label_smoothing,
         tied=args.tied_embedding,
-        standardise=args.standardise,
+        normalize=args.normalize,
         dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32",
         **options,
     )

@@ -103,7 +103,7 @@ def train_epoch(
             run.after_step(number, {"reward": total / number}, len(batch))
 
 
-def judge(model, features, ids: Sequence[str], reward: CiderD) -> float:
+def validate(model, features, ids: Sequence[str], reward: CiderD) -> float:
     """Mean CIDEr-D of greedy captions."""
     found = generate(model, features.of(ids))
     pairs = zip(ids, found, strict=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioning.datasets import described, find_all_pictures, fingerprint, select_for_training
+from captioning.datasets import described, find_all_images, fingerprint, select_for_training
 from captioning.datasets.descriptions import read_descriptions
 from captioning.features.reading import read_features
 from captioning.files import check_writable
@@ -38,7 +38,7 @@ def set_up(args: Namespace) -> TrainingData:
     repeat, limit = given.get("repeat"), given.get("limit")
     descriptions, rules = read_descriptions(args.descriptions)
     if "images" in args:
-        of = {"pictures": find_all_pictures(args.images, descriptions)}
+        of = {"pictures": find_all_images(args.images, descriptions)}
     else:
         of = {"features": read_features(args.features)}
     splits = (args.train_split, args.dev_split)

@@ -31,18 +31,18 @@ class WordPrediction(keras.Model):
         super().__init__()
         self.network = network
         # Features of encoders differ in scale by orders.
-        self.standard = layers.BatchNormalization(center=False, scale=False, dtype="float32")
+        self.norm = layers.BatchNormalization(center=False, scale=False, dtype="float32")
         self.dropout = layers.Dropout(dropout)
         self.words = layers.Dense(words, dtype="float32")
         width = network.output["pooled"].shape[-1]
-        self.standard.build((None, width))
+        self.norm.build((None, width))
         self.words.build((None, width))
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False):
         """Logits (B, V)."""
         vector = self.network(inputs["pixels"], training=training)["pooled"]
-        vector = self.standard(vector, training=training)
+        vector = self.norm(vector, training=training)
         return self.words(self.dropout(vector, training=training))
 
 
@@ -75,7 +75,7 @@ def word_weights(captions: Iterable[Sequence[int]], words: int) -> np.ndarray:
     return np.sqrt(np.divide(total, count, out=np.zeros(words), where=count > 0)).astype("float32")
 
 
-def word_shares(tokens: np.ndarray, pictures: int, weights: np.ndarray) -> np.ndarray:
+def word_shares(tokens: np.ndarray, images: int, weights: np.ndarray) -> np.ndarray:
     """The share (B, V) of each word in what is said of each of B pictures; a row sums to 1.
 
     Args:
@@ -83,9 +83,9 @@ def word_shares(tokens: np.ndarray, pictures: int, weights: np.ndarray) -> np.nd
             that a caption has twice counts once.
         weights: of `word_weights`.
     """
-    shares = np.zeros((pictures, len(weights)), np.float32)
+    shares = np.zeros((images, len(weights)), np.float32)
     for number, caption in enumerate(tokens):
-        shares[number * pictures // len(tokens), np.unique(caption)] += 1
+        shares[number * images // len(tokens), np.unique(caption)] += 1
     shares *= weights
     return shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
 
@@ -102,9 +102,9 @@ def batches_of_words(
     With `mixup`, `mix`'s alpha, images are mixed in pairs that follow from the seed.
     """
     random = np.random.default_rng(seed)
-    for inputs, following in passed:
+    for inputs, targets in passed:
         pixels = inputs["pixels"]
-        shares = word_shares(following, len(pixels), weights)
+        shares = word_shares(targets, len(pixels), weights)
         if mixup:
             pixels, shares = mix(pixels, shares, random, mixup)
         yield {"pixels": pixels}, shares

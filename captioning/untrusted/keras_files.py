@@ -20,8 +20,8 @@ import keras
 import numpy as np
 
 from captioning.cli import UserError
+from captioning.deferred import build_and_fill
 from captioning.files import plain_entries
-from captioning.first_values import assembled
 from captioning.untrusted.hdf5 import check_hdf5
 
 _WEIGHTS = "model.weights.h5"
@@ -56,7 +56,7 @@ def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.M
                 )
             model.load_weights(weights)
 
-        model = assembled(partial(model_class.from_config, arguments), fill)
+        model = build_and_fill(partial(model_class.from_config, arguments), fill)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # zipfile, json, h5py and Keras raise by where they stumble

@@ -18,7 +18,7 @@ SLAB = 1 << 19  # bytes that are worked on at a time: they stay in the processor
 
 
 def default_sizes(
-    picture_size: int,
+    image_size: int,
     tiles: int,
     crop: int | None = None,
     cell: int | None = None,
@@ -27,9 +27,9 @@ def default_sizes(
     """Sizes of a `Puzzle`, those not given in the paper's proportions: 225, 75, 64 of 256."""
     grid = math.isqrt(tiles)
     if cell is None:
-        cell = crop // grid if crop else int(picture_size * 225 / 256 / grid + 0.5)
+        cell = crop // grid if crop else int(image_size * 225 / 256 / grid + 0.5)
     return {
-        "picture_size": picture_size,
+        "image_size": image_size,
         "crop_size": crop or grid * cell,
         "cell_size": cell,
         "tile_size": tile or int(cell * 64 / 75 + 0.5),
@@ -55,41 +55,39 @@ class JigsawCreator(Puzzle):
         super().__init__(self.permutations.shape[1], **sizes)
         self.grey_share = grey_share
 
-    def cut(
-        self, pictures: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def cut(self, images: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Tiles (B, tiles, t, t, 3), uint8, and permutation numbers (B,), int32.
 
         `pictures` are uint8 (B, S, S, 3). The tile at place i of a puzzle is that of the cell
         `permutations[number, i]`, cells being counted in reading order.
         """
-        count, shift = len(pictures), self.channel_shift
+        count, shift = len(images), self.channel_shift
         turned_grey = random.random(count) < self.grey_share
         numbers = random.integers(len(self.permutations), size=count, dtype=np.int32)
-        room = self.picture_size - self.crop_size - shift
+        room = self.image_size - self.crop_size - shift
         crop = random.integers(shift, room, (count, 1, 2), endpoint=True)
         free = self.cell_size - self.tile_size
         jitter = random.integers(0, free, (count, self.tiles, 2), endpoint=True)
         shifts = random.integers(-shift, shift, (count, 1, 3, 2), endpoint=True)
-        shifts[turned_grey | ~_colourful(pictures)] = 0
+        shifts[turned_grey | ~_colourful(images)] = 0
         cells = self.corners()[self.permutations[numbers]]
-        tiles = self._take(pictures, (cells + crop + jitter)[:, :, None] + shifts)
+        tiles = self._take(images, (cells + crop + jitter)[:, :, None] + shifts)
         for number in np.flatnonzero(turned_grey):
             _turn_grey(tiles[number])
         return tiles, numbers
 
-    def _take(self, pictures: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    def _take(self, images: np.ndarray, corners: np.ndarray) -> np.ndarray:
         """Tiles (B, tiles, t, t, 3) whose channels have these corners (B, tiles, 3, 2)."""
         size = self.tile_size
         # A view (B, top, left, size, size, 3) of every tile that there could be; rows of a tile
         # are copied whole, and of each copy only the bytes of its channel are kept. Gathering a
         # channel alone, at every third byte, takes several times as long.
-        windows = sliding_window_view(pictures, (size, size, 3), axis=(1, 2, 3))[:, :, :, 0]
+        windows = sliding_window_view(images, (size, size, 3), axis=(1, 2, 3))[:, :, :, 0]
         kept = np.tile(np.eye(3, dtype=np.uint8) * 255, size * size).reshape(3, size, size, 3)
-        tiles = np.empty((len(pictures), self.tiles, size, size, 3), np.uint8)
-        row = np.arange(len(pictures))[:, None]
+        tiles = np.empty((len(images), self.tiles, size, size, 3), np.uint8)
+        row = np.arange(len(images))[:, None]
         step = max(1, SLAB // tiles[:1].nbytes)
-        for first in range(0, len(pictures), step):
+        for first in range(0, len(images), step):
             slab = slice(first, first + step)
             for channel in range(3):
                 top, left = np.moveaxis(corners[slab, :, channel], -1, 0)
@@ -102,7 +100,7 @@ class JigsawCreator(Puzzle):
         return tiles
 
 
-def normalise(tiles: np.ndarray) -> np.ndarray:
+def normalize(tiles: np.ndarray) -> np.ndarray:
     """Give every channel of every tile mean 0 and deviation 1; float32, of the same shape.
 
     `tiles` are uint8 (..., t, t, 3), t at most 256. A flat channel becomes zeros.
@@ -123,8 +121,8 @@ def normalise(tiles: np.ndarray) -> np.ndarray:
             return np.tile(means, size)[:, None]  # (tiles, 1, 3 * size): for every row of a tile
 
         part -= channel_means(part)
-        deviation = np.sqrt(channel_means(part * part))
-        part *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+        std = np.sqrt(channel_means(part * part))
+        part *= np.divide(1, std, out=np.zeros_like(std), where=std > 0)
     return out.reshape(tiles.shape)
 
 
@@ -136,9 +134,9 @@ def _turn_grey(pixels: np.ndarray) -> None:
     np.copyto(colours, grey, casting="unsafe")
 
 
-def _colourful(pictures: np.ndarray) -> np.ndarray:
+def _colourful(images: np.ndarray) -> np.ndarray:
     """Which of the pictures have a pixel that is not grey, bool (B,)."""
-    colourful = (np.ptp(pictures[:, ::16, ::16], axis=-1) > 0).any(axis=(1, 2))
+    colourful = (np.ptp(images[:, ::16, ::16], axis=-1) > 0).any(axis=(1, 2))
     for number in np.flatnonzero(~colourful):  # those that look grey are looked at whole
-        colourful[number] = (np.ptp(pictures[number], axis=-1) > 0).any()
+        colourful[number] = (np.ptp(images[number], axis=-1) > 0).any()
     return colourful

@@ -16,8 +16,8 @@ LUMA = np.array([0.299, 0.587, 0.114])
 YIQ = np.array([LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
 
 
-def views_of(pictures: np.ndarray, size: int, seed: int = 0, **settings) -> np.ndarray:
-    return keras.ops.convert_to_numpy(Augmentation(View(size, **settings), seed)(pictures))
+def views_of(images: np.ndarray, size: int, seed: int = 0, **settings) -> np.ndarray:
+    return keras.ops.convert_to_numpy(Augmentation(View(size, **settings), seed)(images))
 
 
 def test_range_type_and_shape():
@@ -30,8 +30,8 @@ def test_range_type_and_shape():
 
 
 def test_all_off_changes_nothing():
-    pictures = patterns(4)
-    np.testing.assert_allclose(views_of(pictures, 24), pictures, atol=1e-3)
+    images = patterns(4)
+    np.testing.assert_allclose(views_of(images, 24), images, atol=1e-3)
 
 
 def test_pictures_calls_and_seeds_are_independent():
@@ -59,35 +59,35 @@ def test_each_operation_happens_as_often_as_told(setting, least):
 
 
 def test_flip_mirrors():
-    pictures = patterns(4)
-    flipped = views_of(pictures, 24, flip=1.0)
-    np.testing.assert_allclose(flipped, pictures[:, :, ::-1], atol=1e-3)
+    images = patterns(4)
+    flipped = views_of(images, 24, flip=1.0)
+    np.testing.assert_allclose(flipped, images[:, :, ::-1], atol=1e-3)
 
 
 def test_grey_keeps_the_luma():
-    pictures = patterns(4)
-    grey = views_of(pictures, 24, grey=1.0)
-    luma = (pictures @ LUMA)[..., None]
+    images = patterns(4)
+    grey = views_of(images, 24, grey=1.0)
+    luma = (images @ LUMA)[..., None]
     np.testing.assert_allclose(grey, np.repeat(luma, 3, axis=-1), atol=0.5)
 
 
 def test_solarize_inverts_what_is_bright():
-    pictures = patterns(4)
-    solarized = views_of(pictures, 24, solarize=1.0)
-    expected = np.where(pictures < 128, pictures, 255 - pictures.astype(int))
+    images = patterns(4)
+    solarized = views_of(images, 24, solarize=1.0)
+    expected = np.where(images < 128, images, 255 - images.astype(int))
     # Resampling by the identity leaves rounding, which at 128 decides which side a pixel is on.
-    clear = np.abs(pictures.astype(int) - 128) > 1
+    clear = np.abs(images.astype(int) - 128) > 1
     np.testing.assert_allclose(solarized[clear], expected[clear], atol=1e-2)
 
 
 def test_colour_jitter_is_its_four_operations_in_any_order():
     """By hand, with the numbers that the layer draws, after eight for crop and blur."""
-    pictures = (patterns(4) // 4 + 96).astype(np.uint8)  # nothing clips
+    images = (patterns(4) // 4 + 96).astype(np.uint8)  # nothing clips
     drawn = keras.random.SeedGenerator(7)
     draws = [keras.random.uniform((4,), -1, 1, seed=drawn) for _ in range(12)][8:]
     brightness, contrast, saturation, hue = map(keras.ops.convert_to_numpy, draws)
 
-    views = views_of(pictures, 24, seed=7, jitter=1.0, **EXTREME)
+    views = views_of(images, 24, seed=7, jitter=1.0, **EXTREME)
 
     for row, view in enumerate(views):
         angle = 0.1 * hue[row] * 2 * np.pi
@@ -101,7 +101,7 @@ def test_colour_jitter_is_its_four_operations_in_any_order():
             lambda p, turn=turn: p @ turn.T,
         ]
         for order in itertools.permutations(steps):
-            expected = pictures[row]
+            expected = images[row]
             for step in order:
                 expected = step(expected)
             np.testing.assert_allclose(view, expected, atol=0.5)
@@ -110,9 +110,9 @@ def test_colour_jitter_is_its_four_operations_in_any_order():
 def crops_of(count: int, **settings) -> tuple[np.ndarray, ...]:
     """Left, top, width and height of crops, as shares of the picture."""
     ramp = np.arange(0, 256, 2, dtype=np.uint8)
-    picture = np.zeros((128, 128, 3), np.uint8)
-    picture[..., 0], picture[..., 1] = ramp[None, :], ramp[:, None]  # red the column, green the row
-    views = views_of(np.repeat(picture[None], count, axis=0), 32, **settings) / 254
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[..., 0], image[..., 1] = ramp[None, :], ramp[:, None]  # red the column, green the row
+    views = views_of(np.repeat(image[None], count, axis=0), 32, **settings) / 254
     left, top = views[:, 0, 0, 0], views[:, 0, 0, 1]
     width, height = (views[:, 0, -1, 0] - left), (views[:, -1, 0, 1] - top)
     return left, top, width * 32 / 31, height * 32 / 31
@@ -143,11 +143,11 @@ def test_a_crop_wider_than_the_picture_is_cut_off_there():
 
 @pytest.mark.parametrize("target", [10, 24, 40])
 def test_resampling_equals_pillow(target):
-    picture = patterns(1)[0]
+    image = patterns(1)[0]
     whole = (np.zeros(1, "f4"), np.ones(1, "f4"))
     matrix = keras.ops.convert_to_numpy(resampling_matrix(*whole, 24, target))[0]
-    ours = np.einsum("iy,jx,yxc->ijc", matrix, matrix, picture)
-    pillow = Image.fromarray(picture).resize((target, target), Image.Resampling.BILINEAR)
+    ours = np.einsum("iy,jx,yxc->ijc", matrix, matrix, image)
+    pillow = Image.fromarray(image).resize((target, target), Image.Resampling.BILINEAR)
     assert np.abs(ours - np.asarray(pillow)).max() <= 1.01
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT, run_script, succeed
 from tests.jax_processes import JAX, PLAIN, finish, needs_jax, start, start_two
-from tests.pretext_tools import write_pictures
+from tests.pretext_tools import write_images
 
 METHODS = ("simclr", "moco")  # BYOL shares no more than batch statistics, as SimCLR
 pytestmark = [pytest.mark.slow, needs_jax]
@@ -51,7 +51,7 @@ def test_two_processes_equal_one(tmp_path):
 
 def test_main_script_trains_and_resumes_under_jax(tmp_path):
     """With a probe: its own model must not disturb the training loop's variables."""
-    write_pictures(tmp_path / "pictures", 40)
+    write_images(tmp_path / "pictures", 40)
     lines = [f"{number:03d}.png#0\tpicture {number % 3}" for number in range(40)]
     (tmp_path / "captions.txt").write_text("\n".join(lines))
     options = ("--image-size", 32, "--pictures-seen", 32, "--log-pictures", 16, "--batch-size", 8)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from captioning.cli import UserError
-from contrastive.data import batches, epoch_order, load_pictures
+from contrastive.data import batches, epoch_order, load_images
 from tests.conftest import make_zip
-from tests.pretext_tools import encoded, patterns, write_pictures
+from tests.pretext_tools import encoded, patterns, write_images
 
 
 def make_tar(path: Path, members: dict[str, bytes], mode: str) -> Path:
@@ -33,7 +33,7 @@ def members() -> dict[str, bytes]:
 def test_every_source_gives_the_same_pixels(kind, members, tmp_path):
     path = tmp_path / f"pictures.{kind}"
     if kind == "folder":
-        write_pictures(path, 6, 16)
+        write_images(path, 6, 16)
         (path / "notes.txt").write_text("no picture")
     elif kind == "zip":
         make_zip(path, members | {"notes.txt": b"no picture", "__MACOSX/._00.png": b"no"})
@@ -43,19 +43,19 @@ def test_every_source_gives_the_same_pixels(kind, members, tmp_path):
             file["labels"] = np.arange(6)
     else:
         make_tar(path, members, "w:gz" if kind == "tar.gz" else "w")
-    pictures = load_pictures([path], 16)
-    np.testing.assert_array_equal(pictures.pixels, patterns(6, 16))
-    assert pictures.unreadable == []
+    images = load_images([path], 16)
+    np.testing.assert_array_equal(images.pixels, patterns(6, 16))
+    assert images.unreadable == []
 
 
 def test_several_sources_size_limit_and_exclusion(members, tmp_path):
-    folder = write_pictures(tmp_path / "folder", 5)
+    folder = write_images(tmp_path / "folder", 5)
     archive = make_zip(tmp_path / "more.zip", members)
-    both = load_pictures([folder, archive], 8)
+    both = load_images([folder, archive], 8)
     assert both.pixels.shape == (11, 8, 8, 3)
     assert both.sources.tolist() == [0] * 5 + [1] * 6
-    assert len(load_pictures([folder, archive], 8, limit=7).pixels) == 7
-    without = load_pictures([folder], 8, exclude={"001", "003"})
+    assert len(load_images([folder, archive], 8, limit=7).pixels) == 7
+    without = load_images([folder], 8, exclude={"001", "003"})
     np.testing.assert_array_equal(without.pixels, both.pixels[[0, 2, 4]])
 
 
@@ -63,7 +63,7 @@ def test_several_sources_size_limit_and_exclusion(members, tmp_path):
 def test_exclusion_inside_an_archive(kind, members, tmp_path):
     path = tmp_path / f"some.{kind}"
     make_zip(path, members) if kind == "zip" else make_tar(path, members, "w")
-    pixels = load_pictures([path], 16, exclude={"01.png", "04"}).pixels
+    pixels = load_images([path], 16, exclude={"01.png", "04"}).pixels
     np.testing.assert_array_equal(pixels, patterns(6, 16)[[0, 2, 3, 5]])
 
 
@@ -72,9 +72,9 @@ def test_named_pictures_of_an_hdf5_file_are_excluded(tmp_path):
         file["train_img"], file["val_img"] = patterns(4, 16), patterns(2, 16, seed=1)
         for split, names in (("train", ["a.jpg", "x/b.jpg", "c.png", "d"]), ("val", ["e", "b"])):
             file.create_dataset(f"{split}_names", data=names, dtype=h5py.string_dtype())
-    pictures = load_pictures([tmp_path / "named.hdf5"], 16, exclude={"b", "c"})
+    images = load_images([tmp_path / "named.hdf5"], 16, exclude={"b", "c"})
     expected = np.concatenate([patterns(4, 16)[[0, 3]], patterns(2, 16, seed=1)[:1]])
-    np.testing.assert_array_equal(pictures.pixels, expected)
+    np.testing.assert_array_equal(images.pixels, expected)
 
 
 @pytest.mark.parametrize("names", [None, [1, 2], ["only one"], [b"\xff", b"a"]])
@@ -85,13 +85,13 @@ def test_an_hdf5_file_without_names_excludes_nothing_in_silence(names, tmp_path)
             kind = h5py.string_dtype() if isinstance(names[0], str | bytes) else "i4"
             file.create_dataset("pictures_names", data=names, dtype=kind)
     with pytest.raises(UserError, match=r"some\.hdf5: .*name"):
-        load_pictures([tmp_path / "some.hdf5"], 16, exclude={"a"})
-    assert len(load_pictures([tmp_path / "some.hdf5"], 16).pixels) == 2
+        load_images([tmp_path / "some.hdf5"], 16, exclude={"a"})
+    assert len(load_images([tmp_path / "some.hdf5"], 16).pixels) == 2
 
 
 def test_digest_tells_which_pictures(tmp_path):
     digests = [
-        load_pictures([write_pictures(tmp_path / name, 5, seed=seed)], 16, limit=limit).digest
+        load_images([write_images(tmp_path / name, 5, seed=seed)], 16, limit=limit).digest
         for name, seed, limit in (("a", 0, None), ("b", 0, None), ("c", 1, None), ("d", 0, 4))
     ]
     assert digests[0] == digests[1]
@@ -100,13 +100,13 @@ def test_digest_tells_which_pictures(tmp_path):
 
 def test_broken_pictures_are_skipped_and_named(members, tmp_path):
     path = make_zip(tmp_path / "some.zip", members | {"02.png": b"broken", "05.png": b""})
-    pictures = load_pictures([path], 16)
-    np.testing.assert_array_equal(pictures.pixels, patterns(6, 16)[[0, 1, 3, 4]])
-    assert [m.split(": ")[1] for m in pictures.unreadable] == ["02.png", "05.png"]
+    images = load_images([path], 16)
+    np.testing.assert_array_equal(images.pixels, patterns(6, 16)[[0, 1, 3, 4]])
+    assert [m.split(": ")[1] for m in images.unreadable] == ["02.png", "05.png"]
     damaged = bytearray(path.read_bytes())
     damaged[60] ^= 255  # in the first member's data: its checksum is wrong now
     path.write_bytes(damaged)
-    assert len(load_pictures([path], 16).unreadable) == 3
+    assert len(load_images([path], 16).unreadable) == 3
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -115,10 +115,10 @@ def test_a_member_too_large_for_a_photograph_is_not_read(kind, members, tmp_path
     path, members = tmp_path / f"some.{kind}", members | {"large.png": bytes(5001)}
     make_zip(path, members) if kind == "zip" else make_tar(path, members, "w")
 
-    pictures = load_pictures([path], 16)
+    images = load_images([path], 16)
 
-    assert len(pictures.pixels) == 6
-    [message] = pictures.unreadable
+    assert len(images.pixels) == 6
+    [message] = images.unreadable
     assert "large.png" in message
     assert "too large for a photograph" in message
 
@@ -135,13 +135,13 @@ def test_hostile_hdf5_is_refused(reason, arguments, tmp_path):
     with h5py.File(tmp_path / "evil.hdf5", "w") as file:
         file.create_dataset("pictures", dtype="u1", **arguments)
     with pytest.raises(UserError, match=rf"evil\.hdf5: refused, because .*{reason}"):
-        load_pictures([tmp_path / "evil.hdf5"], 8)
+        load_images([tmp_path / "evil.hdf5"], 8)
 
 
 def test_mostly_broken_fails(members, tmp_path):
     broken = {f"x{n}.jpg": b"broken" for n in range(7)}
     with pytest.raises(UserError, match="7 of 13"):
-        load_pictures([make_zip(tmp_path / "a.zip", members | broken)], 16)
+        load_images([make_zip(tmp_path / "a.zip", members | broken)], 16)
 
 
 # ---- larger than memory ----------------------------------------------------------------------
@@ -156,7 +156,7 @@ def spilled(members, tmp_path):
 
 def test_larger_than_memory_streams_from_a_file(spilled):
     path, options = spilled
-    found, in_memory = load_pictures([path], 16, **options), load_pictures([path], 16)
+    found, in_memory = load_images([path], 16, **options), load_images([path], 16)
     assert isinstance(found.pixels, np.memmap)
     for one, other in zip(found, in_memory, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -164,10 +164,10 @@ def test_larger_than_memory_streams_from_a_file(spilled):
 
 def test_pictures_in_a_file_are_decoded_once(spilled, monkeypatch):
     path, options = spilled
-    first = load_pictures([path], 16, **options)
+    first = load_images([path], 16, **options)
     monkeypatch.setattr("contrastive.data.tqdm", None)  # nothing can be decoded
 
-    again = load_pictures([path], 16, **options, reuse=True)
+    again = load_images([path], 16, **options, reuse=True)
 
     for found, wanted in zip(again, first, strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -176,7 +176,7 @@ def test_pictures_in_a_file_are_decoded_once(spilled, monkeypatch):
 @pytest.mark.parametrize("change", ["another file", "excluded", "not asked", "no record", "cut"])
 def test_other_pictures_are_decoded_anew(change, spilled, members):
     path, options = spilled
-    load_pictures([path], 16, **options)
+    load_images([path], 16, **options)
     options["spill"].write_bytes(bytes(options["spill"].stat().st_size - (change == "cut")))
     if change == "another file":
         make_zip(path, members)
@@ -184,7 +184,7 @@ def test_other_pictures_are_decoded_anew(change, spilled, members):
         options["spill"].with_suffix(".json").unlink()
     exclude = {"05"} if change == "excluded" else ()
 
-    again = load_pictures([path], 16, **options, exclude=exclude, reuse=change != "not asked")
+    again = load_images([path], 16, **options, exclude=exclude, reuse=change != "not asked")
 
     np.testing.assert_array_equal(again.pixels, patterns(6, 16)[: len(again.pixels)])
 

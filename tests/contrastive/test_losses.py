@@ -76,14 +76,14 @@ def test_loss_and_gradients_equal_a_naive_loop(name):
     assert value == pytest.approx(naive(*arrays), rel=1e-5)
     step = 1e-5
     for array, gradient in zip(arrays, gradients, strict=True):
-        for place in np.ndindex(array.shape):
-            kept = array[place]
-            array[place] = kept + step
+        for position in np.ndindex(array.shape):
+            kept = array[position]
+            array[position] = kept + step
             above = naive(*arrays)
-            array[place] = kept - step
+            array[position] = kept - step
             below = naive(*arrays)
-            array[place] = kept
-            assert gradient[place] == pytest.approx((above - below) / (2 * step), abs=1e-5)
+            array[position] = kept
+            assert gradient[position] == pytest.approx((above - below) / (2 * step), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from captioning.encoders.weights import read_recipe
 from tests.conftest import assert_refused, kill_when, make_zip, run_script, start, succeed
-from tests.pretext_tools import encoded, patterns, write_pictures
+from tests.pretext_tools import encoded, patterns, write_images
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ WEIGHTS = "resnet18-simclr.weights.h5"
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("pictures"), 20)
+    return write_images(tmp_path_factory.mktemp("pictures"), 20)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_run_may_begin_from_weights(finished, pictures, tmp_path):
 def test_another_run_is_not_resumed_and_leaves_it_as_it_is(
     arguments, message, finished, pictures, tmp_path
 ):
-    write_pictures(tmp_path / "others", 20, seed=1)
+    write_images(tmp_path / "others", 20, seed=1)
     state = (finished / "state.npz").read_bytes()
     command = (SCRIPT, "--images", pictures, "--output", finished, *SMALL, "--resume")
     assert_refused(run_script(*command, *arguments, cwd=tmp_path), message)
@@ -139,7 +139,7 @@ def test_what_is_excluded_or_broken_does_not_count(tmp_path):
 
 
 def test_few_pictures_have_a_smaller_batch(tmp_path):
-    write_pictures(tmp_path / "pictures", 24)
+    write_images(tmp_path / "pictures", 24)
     options = ("--image-size", 32, "--epochs", 1)
     printed = succeed(run_script(SCRIPT, "--images", "pictures", *options, cwd=tmp_path))
     assert "3 of 3 steps done" in printed

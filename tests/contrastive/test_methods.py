@@ -43,9 +43,9 @@ def compiled(model, optimizer=None):
     return model
 
 
-def fit(model, pictures, steps: int, epochs: int = 1) -> dict[str, list[float]]:
+def fit(model, images, steps: int, epochs: int = 1) -> dict[str, list[float]]:
     """Train a compiled model on the same batch; the means of every epoch."""
-    stream = ((pictures,) for _ in range(steps * epochs + 4))
+    stream = ((images,) for _ in range(steps * epochs + 4))
     return model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0).history
 
 
@@ -213,8 +213,8 @@ def test_moco_groups(batch_size, groups):
 
 def test_multi_crop_projects_every_view_of_a_picture():
     model = simclr(small_crops=3)
-    pictures = keras.KerasTensor((32, 24, 24, 3), "uint8")
-    embedded = model.compute_output_spec(pictures, training=True)
+    images = keras.KerasTensor((32, 24, 24, 3), "uint8")
+    embedded = model.compute_output_spec(images, training=True)
     assert embedded["views"].shape == (2, 32, 128)
     assert embedded["small"].shape == (3, 32, 128)
     losses = fit(compiled(model), patterns(32), steps=5, epochs=5)["loss"]

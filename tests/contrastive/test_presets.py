@@ -10,9 +10,9 @@ def jitter(view: View) -> tuple[float, ...]:
     return view.brightness, view.contrast, view.saturation, view.hue
 
 
-def settings(method: str, batch_size: int, pictures: int = 10**5, epochs: float = 100, **given):
+def settings(method: str, batch_size: int, images: int = 10**5, epochs: float = 100, **given):
     given = {"method": method, **given}
-    return settings_for(given, batch_size=batch_size, pictures=pictures, epochs=epochs)
+    return settings_for(given, batch_size=batch_size, images=images, epochs=epochs)
 
 
 def test_simclr_views():
@@ -74,7 +74,7 @@ def test_byol_by_the_length_of_the_run(epochs, rate, decay, momentum):
 
 
 def test_simclr_and_moco_by_the_batch():
-    simclr, moco = (settings(method, 1024, pictures=40_000) for method in ("simclr", "moco"))
+    simclr, moco = (settings(method, 1024, images=40_000) for method in ("simclr", "moco"))
     assert (simclr["optimizer"], simclr["weight_decay"]) == ("lars", 1e-6)
     assert simclr["learning_rate"] == pytest.approx(0.075 * 32)
     assert (moco["optimizer"], moco["weight_decay"], moco["momentum"]) == ("sgd", 1e-4, 0.999)

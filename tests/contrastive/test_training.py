@@ -28,7 +28,7 @@ def make_run(output: Path, method="simclr", steps=15, size=16, stop_minutes=None
     given = {"method": method, **GIVEN, **given}
     run = {"encoder": "tiny", "batch_size": 8, "steps": steps, "seed": 4, "image_size": size}
     run["pictures"] = 40
-    settings = settings_for(given, batch_size=8, pictures=40, epochs=3) | run
+    settings = settings_for(given, batch_size=8, images=40, epochs=3) | run
     model = build_method(settings, tiny_encoder(), views_for(method, size))
     recipe = {"encoder": "tiny", "image_size": 24}
     stream = partial(batches, patterns(40), seed=4)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import find_pictures, read_captions, read_datasets
+from captioning.datasets import find_images, read_captions, read_datasets
 from captioning.images.names import Excluded, image_id
 from captioning.images.sources import open_sources
 
@@ -44,7 +44,7 @@ def touch(folder, *names: str) -> None:
 def test_pictures_are_found_in_the_folders_that_data_sets_have(tmp_path):
     first, second = "train2014/COCO_train2014_000000000009.jpg", "val2017/000000000139.jpg"
     touch(tmp_path, first, second, "others/x.jpg")
-    found, left_out = find_pictures(tmp_path, {"9": first, "139": "000000000139.jpg"})
+    found, left_out = find_images(tmp_path, {"9": first, "139": "000000000139.jpg"})
     assert found == {
         "9": tmp_path / first, "139": tmp_path / second, "others/x": tmp_path / "others/x.jpg"
     }  # fmt: skip
@@ -62,7 +62,7 @@ def test_pictures_are_found_in_the_folders_that_data_sets_have(tmp_path):
 )
 def test_of_two_pictures_with_one_id_the_named_one_is_taken(tmp_path, files, expected, other):
     touch(tmp_path, "a.jpg", "a.png", "a.jpg.webp")
-    found, left_out = find_pictures(tmp_path, files)
+    found, left_out = find_images(tmp_path, files)
     assert found == {"a": tmp_path / expected, "a.jpg": tmp_path / "a.jpg.webp"}
     assert left_out == [other]
 
@@ -75,7 +75,7 @@ def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
     touch(tmp_path / "p", *names)
     dataset = read_datasets([tmp_path / "c.csv"])
     assert dataset.captions == {"cats/1": ["a cat"], "dogs/1": ["a dog"], "2": ["two"]}
-    found, left_out = find_pictures(tmp_path / "p", dataset.files)
+    found, left_out = find_images(tmp_path / "p", dataset.files)
     ids = ("cats/1", "dogs/1", "2")
     assert found == {one: tmp_path / "p" / name for one, name in zip(ids, names, strict=True)}
     assert left_out == []
@@ -84,8 +84,8 @@ def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
 def test_a_name_that_may_be_either_of_two_pictures_is_refused(tmp_path):
     touch(tmp_path, "cats/1.jpg", "dogs/1.jpg")
     with pytest.raises(UserError, match=r"cats/1\.jpg and .*dogs/1\.jpg: both may be"):
-        find_pictures(tmp_path, {"1": "1.jpg"})
-    assert set(find_pictures(tmp_path, {})[0]) == {"cats/1", "dogs/1"}
+        find_images(tmp_path, {"1": "1.jpg"})
+    assert set(find_images(tmp_path, {})[0]) == {"cats/1", "dogs/1"}
 
 
 @pytest.mark.parametrize("names", [["a.jpg", "a.png"], ["a b.jpg", "a_b.jpg"], ["x/a", "x/a.jpg"]])

@@ -57,12 +57,12 @@ def test_penalty_of_even_attention_is_the_closed_form():
     A word that no vocabulary has, 0, is one of them: the model looked before it, too.
     """
     inputs = {"features": features_for(tiny("attention", LETTERS, 7), 2), "tokens": TOKENS[:, :3]}
-    following = np.array([[5, 0, 7], [0, 0, 4]])
+    targets = np.array([[5, 0, 7], [0, 0, 4]])
     losses = []
     for penalty in (0.0, 0.7):
         model = tiny("attention", LETTERS, 7, penalty=penalty)
         model.energy_dense.kernel.assign(0 * model.energy_dense.kernel)
-        losses.append(float(training_loss(model, inputs, following)))
+        losses.append(float(training_loss(model, inputs, targets)))
     expected = 0.7 * PLACES * (1 - 3 / PLACES) ** 2 / 3
     assert losses[1] - losses[0] == pytest.approx(expected, abs=1e-5)
 

@@ -110,9 +110,9 @@ def inputs_for(model, tokens=TOKENS) -> dict:
     return {"features": features_for(model, len(tokens)), "tokens": tokens}
 
 
-def test_standardised_features_of_any_scale_give_the_same(name):
+def test_normalized_features_of_any_scale_give_the_same(name):
     """A model that has adapted takes features times 1,000, and moved, for the same ones."""
-    plain = tiny(name, WORDS, 7, standardise=True)
+    plain = tiny(name, WORDS, 7, normalize=True)
     features = features_for(plain, 40)
     moved = 1000 * features.astype(np.float32) + 5000
     plain.adapt(features)
@@ -123,16 +123,16 @@ def test_standardised_features_of_any_scale_give_the_same(name):
     second = other.next_words({"features": moved, "tokens": tokens})
     np.testing.assert_allclose(first, second, atol=2e-2)
     rows = features.reshape(-1, features.shape[-1]).astype(np.float32)
-    standard = ops.convert_to_numpy(plain.standard(rows))
+    standard = ops.convert_to_numpy(plain.normalized(rows))
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-3)
 
 
-def test_standardised_features_are_not_rounded_before(name):
+def test_normalized_features_are_not_rounded_before(name):
     """In bfloat16, numbers of a large mean and small deviation would all be alike."""
     logits = []
     for dtype in ("float32", "mixed_bfloat16"):
-        model = tiny(name, WORDS, LONGEST, standardise=True, dtype=dtype)
+        model = tiny(name, WORDS, LONGEST, normalize=True, dtype=dtype)
         shape, random = (30, *model.feature_shape), np.random.default_rng(0)
         features = (10 + 0.1 * random.normal(size=shape)).astype(np.float32)
         model.adapt(features)

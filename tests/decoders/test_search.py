@@ -35,13 +35,13 @@ def log_probabilities(model, image, captions) -> np.ndarray:
     found = np.empty(len(captions))
     for length in set(map(len, captions)):
         chosen = [number for number, caption in enumerate(captions) if len(caption) == length]
-        following = np.array([captions[number] for number in chosen])
-        tokens = np.insert(following[:, :-1], 0, model.vocabulary.start, axis=1)
+        targets = np.array([captions[number] for number in chosen])
+        tokens = np.insert(targets[:, :-1], 0, model.vocabulary.start, axis=1)
         features = np.repeat(image[None], len(chosen), axis=0)
         scores = np.array(
             ops.log_softmax(model.next_words({"features": features, "tokens": tokens}))
         )
-        found[chosen] = np.take_along_axis(scores, following[:, :, None], 2).sum((1, 2))
+        found[chosen] = np.take_along_axis(scores, targets[:, :, None], 2).sum((1, 2))
     return found
 
 

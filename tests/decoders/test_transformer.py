@@ -18,8 +18,8 @@ def by_hand(model, grid, tokens) -> tuple[np.ndarray, np.ndarray]:
 
     def normed(layer, x):
         scale, shift = layer.get_weights()
-        deviation = np.sqrt(x.var(axis=-1, keepdims=True) + 1e-6)
-        return (x - x.mean(axis=-1, keepdims=True)) / deviation * scale + shift
+        std = np.sqrt(x.var(axis=-1, keepdims=True) + 1e-6)
+        return (x - x.mean(axis=-1, keepdims=True)) / std * scale + shift
 
     def attention(layer, x, source, causal):
         found, shares = np.zeros((len(x), width)), 0
@@ -38,7 +38,9 @@ def by_hand(model, grid, tokens) -> tuple[np.ndarray, np.ndarray]:
     seen = dense(model.image_dense, grid) + model.place_embedding.get_weights()[0]
     seen = normed(model.image_norm, seen)
     rates = 10000.0 ** (-np.arange(0, width, 2) / width)
-    waves = [[*np.sin(place * rates), *np.cos(place * rates)] for place in range(len(tokens))]
+    waves = [
+        [*np.sin(position * rates), *np.cos(position * rates)] for position in range(len(tokens))
+    ]
     x = model.embedding.get_weights()[0][tokens] * np.sqrt(width) + np.array(waves)
     for block in model.blocks:
         words = normed(block.norms[0], x)

@@ -21,7 +21,7 @@ def lite0():
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     files = sorted(EXAMPLES.glob("*.jpg"))[:5]
     return np.stack([load_rgb(file, 224) for file in files])
 
@@ -34,21 +34,21 @@ def test_supervised_weights_name_the_cat(lite0):
     assert logits.argmax() == 285
 
 
-def test_pictures_together_equal_one_at_a_time(lite0, pictures):
-    together = lite0.encode(pictures, batch_size=8)  # filled up from 5
-    alone = np.concatenate([lite0.encode_few(picture[None]) for picture in pictures])
+def test_pictures_together_equal_one_at_a_time(lite0, images):
+    together = lite0.encode(images, batch_size=8)  # filled up from 5
+    alone = np.concatenate([lite0.encode_few(image[None]) for image in images])
     assert together.shape == (5, 1280)
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
-def test_grid_is_in_half_precision_and_its_mean_is_the_vector(lite0, pictures):
-    together = lite0.encode(pictures, batch_size=8, grid=True)
-    alone = lite0.encode_few(pictures[:1], grid=True)
+def test_grid_is_in_half_precision_and_its_mean_is_the_vector(lite0, images):
+    together = lite0.encode(images, batch_size=8, grid=True)
+    alone = lite0.encode_few(images[:1], grid=True)
     assert together.shape == (5, 49, 1280)
     assert together.dtype == np.float16
     # Both are rounded: at a tie they are one unit in the last place apart, 2^-10 of the number.
     np.testing.assert_allclose(together[:1], alone, rtol=2**-10, atol=2e-3)
-    vectors = lite0.encode(pictures, batch_size=8)
+    vectors = lite0.encode(images, batch_size=8)
     np.testing.assert_allclose(together.mean(axis=1, dtype=np.float32), vectors, atol=2e-3)
 
 
@@ -59,29 +59,29 @@ def made_up(**outputs) -> Encoder:
     return Encoder(keras.Model(pixels, outputs), {"encoder": "made up", "weights": "w.h5"})
 
 
-def test_an_encoder_without_a_grid_gives_none(pictures):
+def test_an_encoder_without_a_grid_gives_none(images):
     with pytest.raises(UserError, match="no grid"):
-        made_up().encode_few(pictures[:1], grid=True)
+        made_up().encode_few(images[:1], grid=True)
 
 
 @pytest.mark.parametrize("value", [np.nan, 1e9])
 def test_features_that_are_not_finite_are_refused_with_the_place_of_the_picture(value):
-    pictures = np.zeros((3, 8, 8, 3), np.float32)
-    pictures[1, 0, 0, 0] = value
+    images = np.zeros((3, 8, 8, 3), np.float32)
+    images[1, 0, 0, 0] = value
     encoder = made_up(grid=lambda pixels: pixels)
     with pytest.raises(
         NotFinite, match=r"made up \(w\.h5\) gives features that are not"
     ) as refused:
-        encoder.encode(pictures, 4, grid=True)
+        encoder.encode(images, 4, grid=True)
     assert refused.value.row == 1
     if not np.isfinite(value):  # what a grid's half precision cannot hold, a vector can
         with pytest.raises(NotFinite):
-            encoder.encode(pictures, 4)
+            encoder.encode(images, 4)
 
 
-def test_bfloat16_features_point_the_same_way(lite0, pictures):
-    exact = lite0.encode(pictures, batch_size=5)
-    rough = load_encoder("efficientnet_lite0", dtype="bfloat16").encode(pictures, batch_size=5)
+def test_bfloat16_features_point_the_same_way(lite0, images):
+    exact = lite0.encode(images, batch_size=5)
+    rough = load_encoder("efficientnet_lite0", dtype="bfloat16").encode(images, batch_size=5)
     assert rough.dtype == np.float32
     lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rough, axis=1)
     assert ((exact * rough).sum(1) / lengths).min() > 0.999
@@ -114,11 +114,11 @@ def test_vit_takes_other_sizes_than_its_own():
     np.testing.assert_allclose(again(pixels)["pooled"], network(pixels)["pooled"], atol=1e-5)
 
 
-def test_project_weights_come_back(tmp_path, lite0, pictures):
+def test_project_weights_come_back(tmp_path, lite0, images):
     path = tmp_path / "encoder.weights.h5"
     lite0.network.save_weights(path)
     loaded = load_encoder("efficientnet_lite0", path)
-    assert np.array_equal(loaded.encode_few(pictures), lite0.encode_few(pictures))
+    assert np.array_equal(loaded.encode_few(images), lite0.encode_few(images))
 
 
 @pytest.mark.parametrize("name", ["missing.weights.h5", "text.weights.h5", "other.weights.h5"])
@@ -147,9 +147,9 @@ def test_stage_1_stops_at_features_that_are_not_finite_and_names_picture_and_enc
 
 def test_an_encoder_takes_pictures_of_another_size():
     encoder = load_encoder("resnet18")
-    assert encoder.places == 49
+    assert encoder.positions == 49
     encoder.resize(96)
-    assert (encoder.places, encoder.info["preprocessing"]) == (9, "squash(96)|imagenet")
+    assert (encoder.positions, encoder.info["preprocessing"]) == (9, "squash(96)|imagenet")
 
 
 def test_heads_of_attention_that_are_not_ours_are_kept_with_the_weights(tmp_path):

@@ -152,9 +152,9 @@ def test_a_bad_answer_leaves_nothing_and_the_message_says_where_to_put_the_file(
     with pytest.raises(UserError, match=f"made_up: .*{reason}.*get {one.address} ") as refused:
         fetch(one)
     assert files(cache) == []
-    place = Path(str(refused.value).partition("put it at ")[2])
-    place.write_bytes(CONTENT)
-    assert fetch(one) == place
+    position = Path(str(refused.value).partition("put it at ")[2])
+    position.write_bytes(CONTENT)
+    assert fetch(one) == position
 
 
 def test_a_server_that_is_not_there_is_said(cache):

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from captioning.evaluation.bleu import bleu, constant_caption, statistics, tokenise
+from captioning.evaluation.bleu import bleu, constant_caption, statistics, tokenize
 
 
 def naive_bleu(references, hypotheses, weights) -> float:
@@ -60,13 +60,13 @@ def test_bleu_of_nothing_in_common_is_zero():
 
 def test_protocols_see_a_caption_as_their_own_words():
     caption = "A man's dog , running ."
-    assert tokenise(caption, "original") == ["startseq", "mans", "dog", "running", "endseq"]
-    assert tokenise(caption, "coco") == ["a", "man", "'s", "dog", "running"]
+    assert tokenize(caption, "original") == ["startseq", "mans", "dog", "running", "endseq"]
+    assert tokenize(caption, "coco") == ["a", "man", "'s", "dog", "running"]
 
 
 def test_a_protocol_that_there_is_not_is_not_taken_for_another():
     with pytest.raises(ValueError, match="'mine', expected one of"):
-        tokenise("a dog", "mine")
+        tokenize("a dog", "mine")
 
 
 def test_constant_caption_is_the_most_typical_one():

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from captioning.cli import UserError
-from captioning.evaluation.bleu import bleu, tokenise, tokenise_all
+from captioning.evaluation.bleu import bleu, tokenize, tokenize_all
 from captioning.evaluation.coco_toolkit import FIGURES, CocoToolkit, Scores
 
 needs_java = pytest.mark.skipif(
@@ -125,8 +125,8 @@ def test_captions_equal_to_their_references_get_the_highest_scores():
 def test_bleu_is_that_of_stage_3_if_no_caption_is_too_short():
     captions = {**CAPTIONS, "2": "two men sit on the bench"}
     scores = score(REFERENCES, captions)
-    tokens = {one: tokenise(text, "coco") for one, text in captions.items()}
-    expected = bleu(tokenise_all(REFERENCES, "coco"), tokens, "coco")
+    tokens = {one: tokenize(text, "coco") for one, text in captions.items()}
+    expected = bleu(tokenize_all(REFERENCES, "coco"), tokens, "coco")
     assert [scores.figures[f"BLEU-{n}"] for n in (1, 2, 3, 4)] == pytest.approx(expected, abs=1e-6)
 
 

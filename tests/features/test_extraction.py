@@ -30,27 +30,27 @@ class Encoder:
         return np.stack([means, np.full(len(pixels), self.number, np.float32)], axis=1)
 
 
-def picture(path, grey: int) -> None:
+def image(path, grey: int) -> None:
     Image.new("RGB", (8, 8), (grey, grey, grey)).save(path)
 
 
 @pytest.fixture
 def killed(tmp_path, monkeypatch):
     """Pictures, and a features file whose making was killed when all parts were there."""
-    pictures = {name: tmp_path / f"{name}.png" for name in NAMES}
-    for number, path in enumerate(pictures.values()):
-        picture(path, 10 * number)
+    images = {name: tmp_path / f"{name}.png" for name in NAMES}
+    for number, path in enumerate(images.values()):
+        image(path, 10 * number)
     output = tmp_path / "features.pkl"
     with monkeypatch.context() as patch:
         patch.setattr("captioning.features.extraction.write_features", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            extract(Encoder(), pictures, output, batch_size=1, resume=False)
-    return pictures, output
+            extract(Encoder(), images, output, batch_size=1, resume=False)
+    return images, output
 
 
 def resumed(killed, encoder) -> np.ndarray:
-    pictures, output = killed
-    extract(encoder, pictures, output, batch_size=1, resume=True)
+    images, output = killed
+    extract(encoder, images, output, batch_size=1, resume=True)
     return read_features(output).of(list(NAMES))[:]
 
 
@@ -69,10 +69,10 @@ def test_nothing_of_another_encoder_is_kept(killed, changed, capsys):
 
 
 def test_a_picture_that_was_replaced_is_read_again(killed):
-    pictures, _ = killed
-    before = os.stat(pictures["c"])
-    picture(pictures["c"], 200)
-    os.utime(pictures["c"], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    images, _ = killed
+    before = os.stat(images["c"])
+    image(images["c"], 200)
+    os.utime(images["c"], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
 
     found = resumed(killed, Encoder())
 
@@ -81,7 +81,7 @@ def test_a_picture_that_was_replaced_is_read_again(killed):
 
 def test_pictures_that_could_not_be_read_are_read_again_on_resume(killed, monkeypatch):
     """As when the folder's server is away for a while."""
-    pictures, output = killed
+    images, output = killed
     output = output.with_suffix(".h5")
 
     def fail(path, *_):
@@ -92,17 +92,17 @@ def test_pictures_that_could_not_be_read_are_read_again_on_resume(killed, monkey
         with pytest.raises(
             UserError, match=r"6 of 6 pictures could not be read, .*a\.png: is away"
         ):
-            extract(Encoder(), pictures, output, batch_size=4, resume=False)
+            extract(Encoder(), images, output, batch_size=4, resume=False)
 
-    assert extract(Encoder(), pictures, output, batch_size=4, resume=True) == {}
+    assert extract(Encoder(), images, output, batch_size=4, resume=True) == {}
     found = read_features(output).of(list(NAMES))[:]
     np.testing.assert_array_equal(found[:, 0], [0, 10, 20, 30, 40, 50])
 
 
 def test_an_unreadable_picture_is_left_out_and_told_by_its_id(killed):
-    pictures, output = killed
-    pictures["c"].write_bytes(b"")
-    unreadable = extract(Encoder(), pictures, output, batch_size=4, resume=False)
+    images, output = killed
+    images["c"].write_bytes(b"")
+    unreadable = extract(Encoder(), images, output, batch_size=4, resume=False)
     assert {image_id: reason.split(": ")[1] for image_id, reason in unreadable.items()} == {
         "c": "is empty"
     }

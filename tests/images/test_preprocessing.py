@@ -22,7 +22,7 @@ USUAL = Preprocessing()
 @pytest.mark.parametrize(
     "text",
     ["squash(224)|imagenet", "resize(256)|crop(224)|unit", "squash(64)|centred",
-     "resize(72)|crop(64)|standardized", "squash(96)|mean(1,2.5,3)|deviation(4,5,6.25)"],
+     "resize(72)|crop(64)|standardized", "squash(96)|mean(1,2.5,3)|std(4,5,6.25)"],
 )  # fmt: skip
 def test_text_round_trip(text):
     assert str(parse(text, USUAL)) == text
@@ -35,8 +35,8 @@ def test_a_text_without_scale_takes_the_usual_one():
 @pytest.mark.parametrize(
     "text",
     ["", "224", "squash()", "squash(0)", "squash(99999)", "resize(200)|crop(224)", "crop(224)",
-     "squash(224)|zeros", "squash(224)|mean(1,2)|deviation(1,2,3)",
-     "squash(224)|mean(1,2,3)|deviation(0,1,1)", "squash(224)|mean(1,2,nan)|deviation(1,1,1)",
+     "squash(224)|zeros", "squash(224)|mean(1,2)|std(1,2,3)",
+     "squash(224)|mean(1,2,3)|std(0,1,1)", "squash(224)|mean(1,2,nan)|std(1,1,1)",
      "squash(224)|imagenet|unit"],
 )  # fmt: skip
 def test_other_texts_are_refused(text):
@@ -47,12 +47,12 @@ def test_other_texts_are_refused(text):
 def test_resize_and_crop_equal_two_steps():
     """In one step from the picture, as near to resizing and then cropping as two filters are."""
     x, y = np.meshgrid(np.arange(120), np.arange(80))
-    picture = Image.fromarray(np.stack([2 * x, 3 * y, x + y], -1).astype(np.uint8))
-    small = picture.resize((60, 40), Image.Resampling.BILINEAR)
+    image = Image.fromarray(np.stack([2 * x, 3 * y, x + y], -1).astype(np.uint8))
+    small = image.resize((60, 40), Image.Resampling.BILINEAR)
     expected = np.asarray(small.crop((14, 4, 46, 36))).astype(int)
-    got = np.asarray(Preprocessing(32, 40).square(picture, 32)).astype(int)
+    got = np.asarray(Preprocessing(32, 40).square(image, 32)).astype(int)
     assert np.abs(got - expected).max() <= 2
-    assert np.abs(np.asarray(USUAL.square(picture, 32)).astype(int) - expected).max() > 20
+    assert np.abs(np.asarray(USUAL.square(image, 32)).astype(int) - expected).max() > 20
 
 
 def test_pixels_from_0_to_1_without_normalisation():

@@ -26,7 +26,7 @@ from captioning.images.sources import decode, open_sources
 from tests import corpus
 from tests.conftest import ROOT, make_zip
 
-GOOD, BAD = corpus.good_pictures(), corpus.bad_files()
+GOOD, BAD = corpus.good_images(), corpus.bad_files()
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -121,8 +121,8 @@ def test_stray_bytes_between_segments_change_no_pixel(name, junk, tmp_path):
     (tmp_path / "whole.jpg").write_bytes(whole)
     expected = load_rgb(tmp_path / "whole.jpg")
     for marker in (b"\xff\xdb", b"\xff\xc4", b"\xff\xda"):
-        place = whole.index(marker)
-        (tmp_path / "junk.jpg").write_bytes(whole[:place] + junk + whole[place:])
+        position = whole.index(marker)
+        (tmp_path / "junk.jpg").write_bytes(whole[:position] + junk + whole[position:])
         np.testing.assert_array_equal(load_rgb(tmp_path / "junk.jpg"), expected)
 
 
@@ -238,7 +238,7 @@ def test_batches_keep_order_and_report_what_they_leave_out(tmp_path):
     batches = list(decode_batches(list(zip("abcdefg", paths, strict=True)), 8, 3))
 
     assert [keys for keys, _, _ in batches] == [["a", "b", "c"], ["e", "f"], ["g"]]
-    red = [int(picture[0, 0, 0]) for _, pixels, _ in batches for picture in pixels]
+    red = [int(image[0, 0, 0]) for _, pixels, _ in batches for image in pixels]
     assert red == [0, 1, 2, 4, 5, 6]
     assert [error.key for _, _, errors in batches for error in errors] == ["d"]
 

@@ -9,7 +9,7 @@ from PIL import Image
 from captioning.decoders.search_settings import Search
 from captioning.features.extraction import extract
 from captioning.images.preprocessing import Preprocessing
-from captioning.output.caption_pictures import caption_pictures
+from captioning.output.caption_image_files import caption_image_files
 from captioning.output.heatmaps import attend
 from captioning.training.end_to_end import validation_loss
 from captioning.training.image_batches import ImageBatches
@@ -41,7 +41,7 @@ def extracting(encoder, path) -> None:
 
 
 def captioning(encoder, path, few=8) -> None:
-    list(caption_pictures(encoder.decoder, encoder, [path], Search(beam_width=1), few))
+    list(caption_image_files(encoder.decoder, encoder, [path], Search(beam_width=1), few))
 
 
 def judging(encoder, path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from captioning.cli import UserError
 from jigsaw.DataGenerator import DataGenerator
-from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes, normalise
+from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes, normalize
 from tests.pretext_tools import patterns
 
 PERMUTATIONS = np.array([np.roll(np.arange(9), n) for n in range(9)], np.uint8)
@@ -16,13 +16,13 @@ def creator(size: int = 96, **changes) -> JigsawCreator:
     return JigsawCreator(PERMUTATIONS, **(default_sizes(size, 9) | changes))
 
 
-def places(count: int, size: int = 96) -> np.ndarray:
+def positions(count: int, size: int = 96) -> np.ndarray:
     """Pictures whose red is the row and whose green and blue are the column of the pixel."""
     row, column = np.mgrid[:size, :size].astype(np.uint8)
     return np.broadcast_to(np.stack([row, column, column], axis=-1), (count, size, size, 3))
 
 
-def grey_pictures(count: int, size: int = 96) -> np.ndarray:
+def grey_images(count: int, size: int = 96) -> np.ndarray:
     return np.repeat(patterns(count, size)[..., :1], 3, axis=-1)
 
 
@@ -35,13 +35,13 @@ def random(seed: int = 0) -> np.random.Generator:
 
 def test_tiles_are_pieces_of_their_cells_in_the_order_of_the_permutation():
     one = creator(channel_shift=0, grey_share=0)
-    tiles, numbers = one.cut(places(200), random())
+    tiles, numbers = one.cut(positions(200), random())
     assert len(set(numbers.tolist())) == 9
     jitters, crops = set(), set()
     for puzzle, number in zip(tiles, numbers, strict=True):
         corners = puzzle[:, 0, 0, :2].astype(int)
         for tile, (top, left) in zip(puzzle, corners, strict=True):
-            np.testing.assert_array_equal(tile, places(1)[0, top : top + 24, left : left + 24])
+            np.testing.assert_array_equal(tile, positions(1)[0, top : top + 24, left : left + 24])
         cells = np.stack(np.divmod(PERMUTATIONS[number], 3), axis=1) * 28
         inside = corners - cells  # the crop's corner and the tile's place in its cell
         assert (np.ptp(inside, axis=0) <= 4).all()
@@ -53,29 +53,29 @@ def test_tiles_are_pieces_of_their_cells_in_the_order_of_the_permutation():
 
 def test_the_crop_reaches_both_edges_and_no_further():
     one = creator(crop_size=88, cell_size=28, tile_size=28, channel_shift=0, grey_share=0)
-    tops = one.cut(places(300), random())[0][..., 0].min(axis=(1, 2, 3))
+    tops = one.cut(positions(300), random())[0][..., 0].min(axis=(1, 2, 3))
     assert set(tops.tolist()) == set(range(0, 96 - 88 + 1))
 
 
 def test_channels_are_shifted_by_up_to_two_pixels_all_tiles_of_a_picture_alike():
-    tiles, _ = creator(grey_share=0).cut(places(300), random())
+    tiles, _ = creator(grey_share=0).cut(positions(300), random())
     apart = tiles[:, :, 0, 0, 1].astype(int) - tiles[:, :, 0, 0, 2]  # columns of green and blue
     assert (apart == apart[:, :1]).all()
     assert set(apart[:, 0].tolist()) == set(range(-4, 5))
 
 
 def test_pictures_without_colour_are_left_alone():
-    tiles, _ = creator(grey_share=0).cut(grey_pictures(30), random())
+    tiles, _ = creator(grey_share=0).cut(grey_images(30), random())
     assert (np.ptp(tiles, axis=-1) == 0).all()
-    one_red_pixel = grey_pictures(30)
+    one_red_pixel = grey_images(30)
     one_red_pixel[:, 50, 41] = (255, 0, 0)
     tiles, _ = creator(grey_share=0).cut(one_red_pixel, random())
     assert (np.ptp(tiles, axis=-1).max(axis=(1, 2, 3)) > 20).sum() > 20
 
 
 def test_a_share_of_pictures_turns_grey():
-    pictures = np.broadcast_to(np.uint8((200, 100, 50)), (400, 96, 96, 3))
-    tiles, _ = creator(grey_share=0.3).cut(pictures, random())
+    images = np.broadcast_to(np.uint8((200, 100, 50)), (400, 96, 96, 3))
+    tiles, _ = creator(grey_share=0.3).cut(images, random())
     grey = (tiles == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)).all(axis=(1, 2, 3, 4))
     coloured = (tiles == (200, 100, 50)).all(axis=(1, 2, 3, 4))
     assert (grey ^ coloured).all()
@@ -83,12 +83,12 @@ def test_a_share_of_pictures_turns_grey():
 
 
 def test_a_batch_is_the_same_as_its_seed_says_and_pictures_are_not_changed():
-    pictures = patterns(10, 96)
-    before = pictures.copy()
-    first, second = (creator().cut(pictures, random(5)) for _ in range(2))
+    images = patterns(10, 96)
+    before = images.copy()
+    first, second = (creator().cut(images, random(5)) for _ in range(2))
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
-    np.testing.assert_array_equal(pictures, before)
+    np.testing.assert_array_equal(images, before)
     assert (first[0].dtype, first[0].shape) == (np.uint8, (10, 9, 24, 24, 3))
 
 
@@ -142,7 +142,7 @@ def test_a_number_of_tiles_that_is_no_square_is_refused():
 
 def test_normalisation_against_a_loop():
     tiles = random().integers(0, 256, (5, 9, 24, 24, 3), np.uint8)
-    found = normalise(tiles)
+    found = normalize(tiles)
     for index in np.ndindex(5, 9):
         tile = tiles[index].astype(np.float64)
         for channel in range(3):
@@ -155,7 +155,7 @@ def test_normalisation_against_a_loop():
 def test_a_flat_tile_becomes_zeros(value):
     tiles = np.full((1, 9, 64, 64, 3), value, np.uint8)
     tiles[0, 3, 0, 0, 0] ^= 1  # all but one channel of one tile
-    found = normalise(tiles)
+    found = normalize(tiles)
     assert np.isfinite(found).all()
     assert (found[0, [0, 1, 2, 4, 5, 6, 7, 8]] == 0).all()
     assert (found[0, 3, ..., 1:] == 0).all()
@@ -167,9 +167,9 @@ def test_a_flat_tile_becomes_zeros(value):
 
 def numbered(count: int) -> np.ndarray:
     """Pictures of 48 px whose red is their number."""
-    pictures = patterns(count, 48)
-    pictures[..., 0] = np.arange(count)[:, None, None]
-    return pictures
+    images = patterns(count, 48)
+    images[..., 0] = np.arange(count)[:, None, None]
+    return images
 
 
 def generator(count: int = 50, **changes) -> DataGenerator:
@@ -177,17 +177,17 @@ def generator(count: int = 50, **changes) -> DataGenerator:
     return DataGenerator(numbered(count), creator(48, grey_share=0, channel_shift=1), **arguments)
 
 
-def pictures_of(puzzles: DataGenerator) -> list[int]:
+def images_of(puzzles: DataGenerator) -> list[int]:
     return [int(red) for n in range(len(puzzles)) for red in puzzles.cut(n)[0][:, 0, 0, 0, 0]]
 
 
 def test_an_epoch_shows_each_picture_once_in_whole_batches():
     puzzles = generator()
     assert len(puzzles) == 6
-    first = pictures_of(puzzles)
+    first = images_of(puzzles)
     assert len(set(first)) == 48
     puzzles.start_epoch(1)
-    assert pictures_of(puzzles) != first
+    assert images_of(puzzles) != first
     tiles, numbers = puzzles[0]
     assert tiles.shape == (8, 9, 12, 12, 3)
     assert (tiles.dtype, numbers.dtype) == (np.float32, np.int32)
@@ -198,7 +198,7 @@ def test_validation_puzzles_are_all_pictures_and_always_the_same():
     first = [puzzles[n] for n in range(2)]
     puzzles.on_epoch_end()
     assert [len(numbers) for _, numbers in first] == [8, 2]
-    assert pictures_of(puzzles) == list(range(10))
+    assert images_of(puzzles) == list(range(10))
     np.testing.assert_array_equal(first[1][0], puzzles[1][0])
 
 
@@ -228,6 +228,6 @@ def test_keras_sees_the_same_batches_with_any_number_of_workers(workers):
 
 
 def test_limit_draws_pictures_from_everywhere():
-    found = sorted(pictures_of(generator(limit=16)))
+    found = sorted(images_of(generator(limit=16)))
     assert len(set(found)) == 16
     assert found[0] < 12 and found[-1] > 38

@@ -6,16 +6,16 @@ import pytest
 
 from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder
-from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver, picture_network
+from captioning.encoders.jigsaw_solver import JigsawSolver, image_network, load_solver
 from captioning.encoders.loading import load_encoder
 from captioning.images.puzzles import Puzzle
-from jigsaw.image_preprocessing.image_transform import normalise
+from jigsaw.image_preprocessing.image_transform import normalize
 from jigsaw.permutations import all_permutations
 from jigsaw.training import WarmUpAdam, make_optimizer, side_by_side
 from tests.keras_files import tampered
 from tests.pretext_tools import patterns
 
-SIZES = {"picture_size": 48, "crop_size": 42, "cell_size": 14, "tile_size": 12}
+SIZES = {"image_size": 48, "crop_size": 42, "cell_size": 14, "tile_size": 12}
 
 
 def numpy(tensor) -> np.ndarray:
@@ -42,8 +42,8 @@ def puzzles(count: int) -> np.ndarray:
 
 def test_one_folded_pass_equals_nine(solver):
     tiles = puzzles(3)
-    deviation, mean = [58.395, 57.12, 57.375], [123.675, 116.28, 103.53]
-    vectors = [numpy(solver.trunk(tiles[:, n] * deviation + mean)["pooled"]) for n in range(9)]
+    std, mean = [58.395, 57.12, 57.375], [123.675, 116.28, 103.53]
+    vectors = [numpy(solver.trunk(tiles[:, n] * std + mean)["pooled"]) for n in range(9)]
     expected = numpy(solver.classifier(solver.head(np.concatenate(vectors, axis=1))))
     found = numpy(solver(tiles))
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -88,7 +88,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         ({"permutations": [list(range(16))]}, "its network has"),
         ({"encoder": "resnet50"}, "its network has"),
         ({"encoder": "elsewhere"}, "not the file of"),
-        ({"picture_size": 10**9}, "which cannot be"),
+        ({"image_size": 10**9}, "which cannot be"),
         ({"crop_size": "42"}, "which cannot be"),
         ({"tile_size": 15}, "do not fit cells"),
     ],
@@ -104,16 +104,16 @@ def test_a_file_that_was_tampered_with_is_refused(solver, tmp_path, changes, rea
 
 
 def test_vector_of_a_picture_is_that_of_its_centre_tiles(solver):
-    pictures = patterns(4, 48)
-    pictures[1] = 200  # flat: no NaN
-    encoder = Encoder(picture_network(solver), {"image_size": 48})
-    found = encoder.encode(pictures, 4)
+    images = patterns(4, 48)
+    images[1] = 200  # flat: no NaN
+    encoder = Encoder(image_network(solver), {"image_size": 48})
+    found = encoder.encode(images, 4)
     corners = Puzzle(9, **SIZES).centre_corners()
-    tiles = np.stack([pictures[:, y : y + 12, x : x + 12] for y, x in corners], axis=1)
-    tiles = normalise(tiles)
+    tiles = np.stack([images[:, y : y + 12, x : x + 12] for y, x in corners], axis=1)
+    tiles = normalize(tiles)
     np.testing.assert_allclose(found, numpy(solver.features(tiles)), rtol=1e-3, atol=1e-4)
-    np.testing.assert_array_equal(found, encoder.encode(pictures, 4))
-    np.testing.assert_allclose(found, encoder.encode_few(pictures), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(found, encoder.encode(images, 4))
+    np.testing.assert_allclose(found, encoder.encode_few(images), rtol=1e-3, atol=1e-4)
     assert (encoder.width, found.shape) == (1024, (4, 1024))
 
 

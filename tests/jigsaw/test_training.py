@@ -12,14 +12,14 @@ from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver
 from captioning.encoders.loading import load_encoder
 from jigsaw import training
 from jigsaw.DataGenerator import DataGenerator
-from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalise
+from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalize
 from jigsaw.permutations import all_permutations
 from tests.jax_processes import needs_jax, start
 from tests.pretext_tools import patterns
 
 pytestmark = pytest.mark.slow
 
-SIZES = {"picture_size": 32, "crop_size": 24, "cell_size": 12, "tile_size": 10}
+SIZES = {"image_size": 32, "crop_size": 24, "cell_size": 12, "tile_size": 10}
 
 
 def make_run(
@@ -103,11 +103,11 @@ def test_the_best_epoch_is_kept_with_its_trunk(whole):
     found = best.evaluate(whole.puzzles["val"], verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(min(r["val_loss"] for r in whole.history), rel=1e-4)
     encoder = load_encoder("alexnet", whole.trunk_path)
-    pictures = patterns(2, 32)
-    as_tiles = best.to_pixels(normalise(pictures))
+    images = patterns(2, 32)
+    as_tiles = best.to_pixels(normalize(images))
     expected = keras.ops.convert_to_numpy(best.trunk(as_tiles)["pooled"])
     # The file is in half precision.
-    np.testing.assert_allclose(encoder.encode_few(pictures), expected, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(encoder.encode_few(images), expected, rtol=0.02, atol=0.02)
     assert encoder.info["image_size"] == 32
 
 

@@ -53,8 +53,8 @@ def page(tmp_path) -> Elements:
         row("another", {"a": "a cat", "b": "a cat", "c": "a cat"}, [0.5, 0.1, 3.0]),
         row("constant caption", {"a": "it", "b": "it", "c": "it"}, [0.0, 0.0, 0.0]),
     ]
-    pictures = {name: tmp_path / f"{name}.jpg" for name in "ab"}
-    write_page(tmp_path / "page.html", "protocol coco", rows, rows[:2], pictures)
+    images = {name: tmp_path / f"{name}.jpg" for name in "ab"}
+    write_page(tmp_path / "page.html", "protocol coco", rows, rows[:2], images)
     return Elements((tmp_path / "page.html").read_text())
 
 

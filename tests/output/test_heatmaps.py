@@ -79,5 +79,5 @@ def test_one_png_has_a_cell_a_word_of_every_picture(photograph, tmp_path):
     sheet = Image.open(tmp_path / "out.png")
     assert sheet.format == "PNG"
     assert sheet.width == 6 * (224 + GAP) + GAP
-    texts, picture = 2 * LINE, 112 + GAP  # the caption and the file's name; a word
-    assert sheet.height == GAP + 2 * (picture + texts) + picture + LINE + 168 + texts + GAP
+    texts, image = 2 * LINE, 112 + GAP  # the caption and the file's name; a word
+    assert sheet.height == GAP + 2 * (image + texts) + image + LINE + 168 + texts + GAP

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, assert_refused, run_script, succeed
-from tests.pretext_tools import write_pictures
+from tests.pretext_tools import write_images
 
 pytest.importorskip("pycocoevalcap", reason="the COCO toolkit is not installed")
 
@@ -174,7 +174,7 @@ def parse(program: str, *words: str, monkeypatch) -> None:
 
 
 def test_every_command_has_arguments_that_its_script_takes(work, monkeypatch):
-    write_pictures(work / "pictures", 20)
+    write_images(work / "pictures", 20)
     every = ("random", "simclr", "moco", "byol", "jigsaw")
     data = ("--images", work / "pictures", "--exclude", work / "none.txt", "--limit", 16)
     (work / "none.txt").write_text("none.jpg\n")
@@ -197,7 +197,7 @@ def test_all_that_takes_a_precision_has_that_of_the_comparison(work):
 
 
 def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
-    write_pictures(work / "pictures", 20)
+    write_images(work / "pictures", 20)
     (work / "dev.txt").write_text("003.png\n")
 
     given = ("--seeds", 0, 1, "--images", "pictures", "--exclude", "dev.txt", "--dry-run")
@@ -257,7 +257,7 @@ def test_a_file_of_weights_is_a_row_with_the_pictures_that_it_has_seen(work):
 
 
 def test_puzzles_are_seen_as_often_and_by_an_encoder_that_can(work):
-    write_pictures(work / "pictures", 20)
+    write_images(work / "pictures", 20)
     (work / "dev.txt").write_text("elsewhere.jpg\n")
 
     given = ("--images", "pictures", "--exclude", "dev.txt", "--pictures-seen", 170, "--dry-run")

@@ -22,9 +22,9 @@ def make_model(folder, name: str, width: int) -> None:
     keras.utils.set_random_seed(width)
     MergeDecoder(width, WORDS, 8, "ptb", units=8).save(folder / f"{name}.keras")
     features = {
-        f"{colour}_{place}": np.random.default_rng(width).normal(size=(1, width)).astype("f4")
+        f"{colour}_{position}": np.random.default_rng(width).normal(size=(1, width)).astype("f4")
         for colour in ("red", "green", "blue")
-        for place in ("left", "right", "top", "bottom")
+        for position in ("left", "right", "top", "bottom")
     }
     (folder / f"{name}.pkl").write_bytes(pickle.dumps(features))
 
@@ -127,9 +127,9 @@ def test_spread_of_seeds_is_the_mean_and_the_deviation_of_the_rows_above(work):
     # BLEU-1 and 4, ROUGE-L and CIDEr-D have four decimals, words a caption one.
     for column, rounding in ((0, 1e-4), (3, 1e-4), (5, 1e-4), (6, 1e-4), (8, 0.1)):
         pair = [float(found[name][column]) for name in ("narrow.keras", "wide.keras")]
-        mean, deviation = (float(found[name][column]) for name in ("mean of 2", "deviation"))
+        mean, std = (float(found[name][column]) for name in ("mean of 2", "deviation"))
         assert mean == pytest.approx(np.mean(pair), abs=rounding)
-        assert deviation == pytest.approx(np.std(pair, ddof=1), abs=rounding)
+        assert std == pytest.approx(np.std(pair, ddof=1), abs=rounding)
     assert found["mean of 2"][4] == "n/a"  # METEOR, without Java
 
 

@@ -31,27 +31,27 @@ def test_captions_a_folder_and_names_what_is_no_picture(pipeline, tmp_path):
 
 @pytest.mark.parametrize(("script", "given"), [("5_test.py", ["--image-path"]), ("infer.py", [])])
 def test_both_scripts_take_the_options_of_both(script, given, pipeline, tmp_path):
-    picture = pipeline.data.images / pipeline.data.names[0]
+    image = pipeline.data.images / pipeline.data.names[0]
     (tmp_path / "checkpoints").mkdir()
     shutil.copy(pipeline.work / "checkpoints/best_model.keras", tmp_path / "checkpoints")
     (tmp_path / "tokenizer.pkl").write_bytes(b"of a run before, and of no use to this model")
     outputs = ("--output", "page.html", "--embed", "copies")
-    printed = succeed(run_script(script, *given, picture, *outputs, cwd=tmp_path))
+    printed = succeed(run_script(script, *given, image, *outputs, cwd=tmp_path))
     assert printed.startswith("model checkpoints/best_model.keras, your own; for the shipped one")
-    assert (tmp_path / "page.html").is_file() and (tmp_path / "copies" / picture.name).is_file()
+    assert (tmp_path / "page.html").is_file() and (tmp_path / "copies" / image.name).is_file()
 
 
 def test_captions_of_a_model_that_has_learned_nothing_say_what_to_do(pipeline, tmp_path):
     words = ["startseq", "endseq", *(f"word{number}" for number in range(100))]
     record = {"encoder": "efficientnet_lite0"}
     MergeDecoder(1280, words, 8, encoder=record, units=4).save(tmp_path / "new.keras")
-    picture = pipeline.data.images / pipeline.data.names[0]
-    printed = succeed(run_script("5_test.py", picture, "--model", "new.keras", cwd=tmp_path))
+    image = pipeline.data.images / pipeline.data.names[0]
+    printed = succeed(run_script("5_test.py", image, "--model", "new.keras", cwd=tmp_path))
     assert "learned too little" in printed and "model-ensemble.keras" in printed
 
 
 @pytest.fixture
-def staying(pipeline, request):
+def watching(pipeline, request):
     """infer.py as a process that stays, with these arguments; `watched` is an empty folder."""
     (pipeline.work / "watched").mkdir(exist_ok=True)
     process = subprocess.Popen(
@@ -65,36 +65,36 @@ def staying(pipeline, request):
     process.communicate()
 
 
-@pytest.mark.parametrize("staying", [["--stdin"]], indirect=True)
-def test_answers_each_name_on_standard_input_until_it_is_stopped(staying, pipeline):
-    picture = str(pipeline.data.images / pipeline.data.names[0])
+@pytest.mark.parametrize("watching", [["--stdin"]], indirect=True)
+def test_answers_each_name_on_standard_input_until_it_is_stopped(watching, pipeline):
+    image = str(pipeline.data.images / pipeline.data.names[0])
     answers = []
-    for name in (picture, "nowhere.jpg", "captions\0", str(pipeline.data.captions), picture):
-        staying.stdin.write(name + "\n")
-        staying.stdin.flush()
-        answers.append(json.loads(staying.stdout.readline()))
-    staying.send_signal(signal.SIGINT)
-    assert staying.wait(timeout=60) == 0
-    assert staying.stderr.read().startswith("model checkpoints/best_model.keras, your own")
+    for name in (image, "nowhere.jpg", "captions\0", str(pipeline.data.captions), image):
+        watching.stdin.write(name + "\n")
+        watching.stdin.flush()
+        answers.append(json.loads(watching.stdout.readline()))
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(timeout=60) == 0
+    assert watching.stderr.read().startswith("model checkpoints/best_model.keras, your own")
     first, *wrong, last = answers
     assert first == last and set(first) == {"file", "caption", "log_probability", "confidence"}
     assert [set(answer) for answer in wrong] == [{"file", "error"}] * 3
     assert "No such file" in wrong[0]["error"] and "not a picture" in wrong[2]["error"]
 
 
-@pytest.mark.parametrize("staying", [["--watch", "watched"]], indirect=True)
-def test_captions_what_lies_and_appears_in_a_folder_until_that_vanishes(staying, pipeline):
+@pytest.mark.parametrize("watching", [["--watch", "watched"]], indirect=True)
+def test_captions_what_lies_and_appears_in_a_folder_until_that_vanishes(watching, pipeline):
     watched = pipeline.work / "watched"
-    picture = pipeline.data.images / pipeline.data.names[0]
-    shutil.copy(picture, watched / "old.jpg")
-    answers = [json.loads(staying.stdout.readline())]
-    shutil.copy(picture, watched / "new.jpg")
-    answers.append(json.loads(staying.stdout.readline()))
+    image = pipeline.data.images / pipeline.data.names[0]
+    shutil.copy(image, watched / "old.jpg")
+    answers = [json.loads(watching.stdout.readline())]
+    shutil.copy(image, watched / "new.jpg")
+    answers.append(json.loads(watching.stdout.readline()))
     assert [one["file"] for one in answers] == ["watched/old.jpg", "watched/new.jpg"]
     assert answers[0]["caption"]
     shutil.rmtree(watched)
-    assert staying.wait(timeout=60) == 2
-    errors = staying.stderr.read().splitlines()
+    assert watching.wait(timeout=60) == 2
+    errors = watching.stderr.read().splitlines()
     assert errors[1].startswith("watching watched, ")
     assert errors[2:] == ["infer.py: watched: is no folder, or not any more"]
 

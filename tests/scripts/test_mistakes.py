@@ -158,8 +158,8 @@ def test_what_is_no_picture_gets_no_caption(pipeline, tmp_path):
     ],
 )
 def test_where_a_model_looked_that_does_not_look_or_in_another_format(pipeline, output, parts):
-    picture = pipeline.data.images / pipeline.data.names[0]
-    given = ("--image-path", picture, "--attention", output)
+    image = pipeline.data.images / pipeline.data.names[0]
+    given = ("--image-path", image, "--attention", output)
     result = run_script("infer.py", *given, cwd=pipeline.work)
     assert_refused(result, *parts)
     assert not (pipeline.work / output).exists()

@@ -140,22 +140,22 @@ def test_captions_are_written_although_a_picture_among_few_is_broken(pipeline, t
 
 
 def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
-    picture = tmp_path / "mine" / "one.jpg"
-    picture.parent.mkdir()
-    shutil.copy(pipeline.data.images / pipeline.data.names[0], picture)
+    image = tmp_path / "mine" / "one.jpg"
+    image.parent.mkdir()
+    shutil.copy(pipeline.data.images / pipeline.data.names[0], image)
     Image.new("RGB", (32, 32)).save(tmp_path / "mine" / "two.gif")
-    before = picture.read_bytes()
-    copies = tmp_path / "copies"
+    before = image.read_bytes()
+    embedding = tmp_path / "copies"
 
-    result = caption(pipeline, picture.parent, "--embed", copies)
+    result = caption(pipeline, image.parent, "--embed", embedding)
 
     # That is as Pillow reads it, and of the GIF the last line says that it has no copy.
-    embedded = Image.open(copies / "one.jpg").getexif()[270]
+    embedded = Image.open(embedding / "one.jpg").getexif()[270]
     assert f"one.jpg: {embedded} (" in result.stdout
     assert_refused(result, "1 of 2 captioned pictures have no copy", "two.gif", "only JPEG")
-    for folder in (copies, picture.parent):  # what is there, the originals among it, stays
-        assert_refused(caption(pipeline, picture.parent, "--embed", folder), "exists")
-    assert picture.read_bytes() == before
+    for folder in (embedding, image.parent):  # what is there, the originals among it, stays
+        assert_refused(caption(pipeline, image.parent, "--embed", folder), "exists")
+    assert image.read_bytes() == before
 
 
 SHIPPED = {  # what the model in Pre-trained/ says of the examples
@@ -228,11 +228,11 @@ def train(pipeline, decoder: str, **where):
 def test_grids_train_a_decoder_that_captions_pictures(pipeline, grids, tmp_path, decoder):
     shutil.copytree(grids, tmp_path, dirs_exist_ok=True)
     succeed(train(pipeline, decoder, cwd=tmp_path))
-    picture = pipeline.data.images / pipeline.data.names[0]
-    lines = succeed(caption(pipeline, picture, cwd=tmp_path)).splitlines()
-    [said] = [line for line in lines if line.startswith(f"{picture}: ")]
-    look = ("infer.py", "--image-path", picture, "--attention", "looks.png")
-    assert said in succeed(run_script(*look, cwd=tmp_path)).splitlines()
+    image = pipeline.data.images / pipeline.data.names[0]
+    lines = succeed(caption(pipeline, image, cwd=tmp_path)).splitlines()
+    [said] = [line for line in lines if line.startswith(f"{image}: ")]
+    snapshot = ("infer.py", "--image-path", image, "--attention", "looks.png")
+    assert said in succeed(run_script(*snapshot, cwd=tmp_path)).splitlines()
     assert Image.open(tmp_path / "looks.png").width >= 2 * 224
 
 
@@ -252,5 +252,5 @@ def test_what_computes_does_so_under_jax(pipeline, grids, tmp_path):
     succeed(train(pipeline, "attention", **here))
     printed = succeed(score(pipeline, "--features", "features.h5", "--beam-width", 2, **here))
     assert "model, beam width 2" in printed
-    picture = pipeline.data.images / pipeline.data.names[0]
-    assert f"{picture}: " in succeed(run_script("5_test.py", picture, **here))
+    image = pipeline.data.images / pipeline.data.names[0]
+    assert f"{image}: " in succeed(run_script("5_test.py", image, **here))

@@ -49,8 +49,8 @@ def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
 
     train = ("--train-split", sets.large.train, sets.small / "train.txt")
     dev = ("--dev-split", sets.large.dev, sets.small / "dev.txt")
-    several = (*train, *dev, "--repeat", 1, 3, "--epochs", 1)
-    trained = run("2_train_IC_model.py", *several, cwd=tmp_path)
+    combined = (*train, *dev, "--repeat", 1, 3, "--epochs", 1)
+    trained = run("2_train_IC_model.py", *combined, cwd=tmp_path)
     assert "not used" not in trained.stdout
     assert "merge: 11 images" in trained.stdout
     assert "/30 [" in trained.stderr  # captions an epoch: 9 x 2, and three times 2 x 2

@@ -8,7 +8,7 @@ from captioning.cli import UserError
 from captioning.decoders.table import decoder_class
 from captioning.encoders.encoder import Encoder
 from captioning.encoders.table import ENCODERS, TABLE, build_network
-from captioning.training.end_to_end import EndToEnd, averaged, thaw
+from captioning.training.end_to_end import EndToEnd, averaged, unfreeze
 from captioning.training.optimizers import AdamW
 
 WORDS = ["startseq", "endseq", *"abcdefgh"]
@@ -26,10 +26,10 @@ def end_to_end_model(grid: bool, captions: int = 2) -> EndToEnd:
     return EndToEnd(network, decoder, captions)
 
 
-def some_batch(pictures: int, captions: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def some_batch(images: int, captions: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     random = np.random.default_rng(3)
-    pixels = random.integers(0, 256, (pictures, 64, 64, 3)).astype(np.uint8)
-    tokens = random.integers(1, 10, (pictures * captions, 6)).astype(np.int32)
+    pixels = random.integers(0, 256, (images, 64, 64, 3)).astype(np.uint8)
+    tokens = random.integers(1, 10, (images * captions, 6)).astype(np.int32)
     return {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
 
 
@@ -52,7 +52,7 @@ def test_the_end_to_end_model_is_the_encoder_and_then_the_decoder(grid):
 def test_only_the_last_stage_of_every_encoder_learns(name):
     network = build_network(name)
 
-    thaw(network, name)
+    unfreeze(network, name)
 
     learning = [layer.trainable for layer in network.layers]
     assert learning == sorted(learning)  # from some layer on to the end
@@ -67,7 +67,7 @@ def test_only_the_last_stage_of_every_encoder_learns(name):
 def test_as_many_stages_learn_as_are_asked_for(stages, first, depths):
     network = build_network("resnet18")
 
-    learning = thaw(network, "resnet18", stages)
+    learning = unfreeze(network, "resnet18", stages)
 
     assert learning.keys() == {weight.path for weight in network.trainable_weights}
     assert next(iter(learning)).startswith(first)
@@ -84,12 +84,12 @@ def test_as_many_stages_learn_as_are_asked_for(stages, first, depths):
 )
 def test_what_has_no_such_stages_is_refused(encoder, stages, message):
     with pytest.raises(UserError, match=message):
-        thaw(build_network("resnet18"), encoder, stages)
+        unfreeze(build_network("resnet18"), encoder, stages)
 
 
 def test_a_step_moves_the_last_stage_and_no_statistics():
     model = end_to_end_model(grid=True)
-    thaw(model.network, "resnet18")
+    unfreeze(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     before = {weight.path: np.array(weight.value) for weight in model.network.weights}
@@ -129,7 +129,7 @@ def test_the_moving_average_is_there_within_the_block_alone():
 @pytest.mark.slow
 def test_steps_lower_the_loss():
     model = end_to_end_model(grid=True)
-    thaw(model.network, "resnet18")
+    unfreeze(model.network, "resnet18")
     model.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     batch = some_batch(4, 2)

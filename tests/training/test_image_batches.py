@@ -35,13 +35,13 @@ def test_an_epoch_has_every_image_once_with_captions_of_its_own(images):
 
     assert [len(inputs["pixels"]) for inputs, _ in found] == [2, 2, 1]
     said = []
-    for inputs, following in found:
-        assert inputs["tokens"].shape == following.shape == (3 * len(inputs["pixels"]), 8)
-        np.testing.assert_array_equal(inputs["tokens"][:, 1:], following[:, :-1])
-        own = following[:, 0].reshape(-1, 3)
+    for inputs, targets in found:
+        assert inputs["tokens"].shape == targets.shape == (3 * len(inputs["pixels"]), 8)
+        np.testing.assert_array_equal(inputs["tokens"][:, 1:], targets[:, :-1])
+        own = targets[:, 0].reshape(-1, 3)
         assert (own == own[:, :1]).all()  # neighbours are of one image
         said += own[:, 0].tolist()
-        lengths = (following.reshape(-1, 3, 8) > 0).sum(axis=2)
+        lengths = (targets.reshape(-1, 3, 8) > 0).sum(axis=2)
         assert all({2, 5} == set(three) for three in lengths.tolist())  # both, one of them twice
     assert sorted(said) == [3, 4, 5, 6, 7]
 
@@ -50,9 +50,9 @@ def test_an_image_of_a_small_data_set_comes_more_often_in_other_views(images):
     found = epoch_of(images, 1, repeats={**dict.fromkeys("uvwx", 1), "y": 8})
 
     said, views = [], set()
-    for inputs, following in found:
-        said += following[::3, 0].tolist()
-        shown = zip(inputs["pixels"], following[::3, 0], strict=True)
+    for inputs, targets in found:
+        said += targets[::3, 0].tolist()
+        shown = zip(inputs["pixels"], targets[::3, 0], strict=True)
         views |= {pixels.tobytes() for pixels, first in shown if first == 7}
     assert sorted(said) == [3, 4, 5, 6, *[7] * 8]
     assert len(views) > 3  # an epoch has the whole and two views of what comes once
@@ -61,9 +61,9 @@ def test_an_image_of_a_small_data_set_comes_more_often_in_other_views(images):
 def test_an_epoch_follows_from_its_number_and_the_seed(images):
     options = {"colour_jitter": True}
     first, again = epoch_of(images, 1, **options), epoch_of(images, 1, **options)
-    for (inputs, following), (inputs_again, following_again) in zip(first, again, strict=True):
+    for (inputs, targets), (inputs_again, targets_again) in zip(first, again, strict=True):
         np.testing.assert_array_equal(inputs["pixels"], inputs_again["pixels"])
-        np.testing.assert_array_equal(following, following_again)
+        np.testing.assert_array_equal(targets, targets_again)
     for other in (epoch_of(images, 2, **options), epoch_of(images, 1, seed=1, **options)):
         assert any(
             not np.array_equal(one[0]["pixels"], two[0]["pixels"])
@@ -74,7 +74,7 @@ def test_an_epoch_follows_from_its_number_and_the_seed(images):
 def test_an_unreadable_image_is_left_out_and_named(images, capsys):
     images["w"].write_bytes(b"no picture")
     found = epoch_of(images, 0)
-    assert {row[0] for _, following in found for row in following} == {3, 4, 6, 7}
+    assert {row[0] for _, targets in found for row in targets} == {3, 4, 6, 7}
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("skipped 1 unreadable images: ") and "w.png" in line
 

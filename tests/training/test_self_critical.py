@@ -10,9 +10,9 @@ from captioning.training.run import Run
 from captioning.training.self_critical import (
     advantages,
     draw,
-    judge,
     scorer,
     train_epoch,
+    validate,
     words_of,
 )
 from tests.decoder_tools import NAMES, features_for, tiny
@@ -72,10 +72,10 @@ def test_rewarded_captions_become_more_probable(tmp_path):
     reward = scorer({"x": ["a b c"], "y": ["d e f"]}, ids)
     model.compile(optimizer=keras.optimizers.Adam(0.02), jit_compile=False)
     run = Run(model, tmp_path, {}, means=("reward",))
-    before = judge(model, features, ids, reward)
+    before = validate(model, features, ids, reward)
     for epoch in range(60):
         train_epoch(run, features, ids, reward, epoch, samples=20, batch_size=2, seed=0)
-    assert judge(model, features, ids, reward) > before + 2
+    assert validate(model, features, ids, reward) > before + 2
 
 
 def test_the_end_word_is_scored():

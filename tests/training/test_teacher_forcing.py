@@ -12,7 +12,7 @@ from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.table import decoder_class
-from captioning.distribution import Share
+from captioning.distribution import World
 from captioning.features.files import write_features
 from captioning.features.reading import Features, read_features
 from captioning.text import build_vocabulary
@@ -70,9 +70,9 @@ def test_an_epoch_has_every_caption_once_and_no_padding(task):
     batches = make_batches(task, seed=1)
     seen = []
     for number in range(len(batches)):
-        inputs, following = batches[number]
-        assert np.array_equal(inputs["tokens"][:, 1:], following[:, :-1])
-        for vector, words in zip(inputs["features"], following, strict=True):
+        inputs, targets = batches[number]
+        assert np.array_equal(inputs["tokens"][:, 1:], targets[:, :-1])
+        for vector, words in zip(inputs["features"], targets, strict=True):
             one = f"{vector[:4].argmax()}-{vector[4:].argmax()}"
             assert 0 not in words
             assert task.vocabulary.decode(words) == task.captions[one][0]
@@ -88,8 +88,8 @@ def test_every_view_of_a_picture_is_drawn_and_what_a_view_lacks_is_taken_from_th
     for epoch in range(30):
         batches.start_epoch(epoch)
         for number in range(len(batches)):
-            inputs, following = batches[number]
-            for vector, words in zip(inputs["features"], following, strict=True):
+            inputs, targets = batches[number]
+            for vector, words in zip(inputs["features"], targets, strict=True):
                 caption = task.vocabulary.decode(words)
                 one = next(one for one in task.ids if task.captions[one] == [caption])
                 whole = np.array_equal(vector, task.features[one])
@@ -106,13 +106,13 @@ def test_unknown_words_are_read_as_no_word_and_not_learned(task):
         task.features, {"0-0": ["dog barks sits"]}, ["0-0"], known,
         batch_size=1, keep_unknown=True,
     )  # fmt: skip
-    inputs, following = batches[0]
+    inputs, targets = batches[0]
 
-    model.compute_loss(inputs, following, model(inputs), training=False)
+    model.compute_loss(inputs, targets, model(inputs), training=False)
 
     scores = keras.ops.log_softmax(model.next_words(inputs))[0]
-    losses = -np.take_along_axis(np.array(scores), following[0][:, None], 1)[following[0] != 0]
-    assert following[0].tolist() == [
+    losses = -np.take_along_axis(np.array(scores), targets[0][:, None], 1)[targets[0] != 0]
+    assert targets[0].tolist() == [
         known.word_index["dog"],
         0,
         known.word_index["sits"],
@@ -122,18 +122,18 @@ def test_unknown_words_are_read_as_no_word_and_not_learned(task):
 
 
 def test_processes_share_a_batch_that_is_filled_up(task):
-    shares = (Share(), Share(0, 2, 4), Share(1, 2, 4))
-    whole, *parts = (make_batches(task, share=share) for share in shares)
+    worlds = (World(), World(0, 2, 4), World(1, 2, 4))
+    whole, *parts = (make_batches(task, world=world) for world in worlds)
     for number in range(len(whole)):
-        inputs, following = whole[number]
+        inputs, targets = whole[number]
         halves = [part[number] for part in parts]
         for name in inputs:
             together = np.concatenate([half[name] for half, _ in halves])
             assert len(together) % 4 == 0
-            assert np.array_equal(together[: len(following)], inputs[name])
+            assert np.array_equal(together[: len(targets)], inputs[name])
         words = np.concatenate([words for _, words in halves])
-        assert np.array_equal(words[: len(following)], following)
-        assert not words[len(following) :].any()
+        assert np.array_equal(words[: len(targets)], targets)
+        assert not words[len(targets) :].any()
 
 
 def test_order_and_views_follow_from_seed_and_epoch(task):
@@ -143,7 +143,7 @@ def test_order_and_views_follow_from_seed_and_epoch(task):
         batches = make_batches(task, seed=seed, views=[view])
         batches.start_epoch(epoch)
         items = [batches[number] for number in range(len(batches))]
-        order = [following.tolist() for _, following in items]
+        order = [targets.tolist() for _, targets in items]
         return [order, [(inputs["features"] == 7).tolist() for inputs, _ in items]]
 
     assert passed(1, 2) == passed(1, 2)
@@ -156,10 +156,10 @@ def test_development_loss_is_the_mean_over_words_not_over_batches(task):
     batches = make_batches(task)
     losses = []
     for number in range(len(batches)):
-        inputs, following = batches[number]
+        inputs, targets = batches[number]
         probabilities = np.array(keras.ops.softmax(model.next_words(inputs)))
         losses += (
-            (-np.log(np.take_along_axis(probabilities, following[..., None], -1))).ravel().tolist()
+            (-np.log(np.take_along_axis(probabilities, targets[..., None], -1))).ravel().tolist()
         )
 
     measured = model.evaluate(batches, verbose=0, return_dict=True)["token_loss"]
@@ -269,6 +269,6 @@ def test_features_that_cannot_be_read_are_named_not_hidden_by_the_backend(task, 
     write_features(path, [(task.ids, task.features.matrix)], {}, rows=16)
     stored = SimpleNamespace(**{**vars(task), "features": read_features(path)})
     with open(path, "r+b") as file:
-        file.truncate(stored.features.matrix.place + 40)
+        file.truncate(stored.features.matrix.position + 40)
     with pytest.raises(UserError, match=r"features.h5: was replaced or cut"):
         run(stored, make_model(task), tmp_path, epochs=1)

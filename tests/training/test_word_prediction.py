@@ -28,12 +28,12 @@ def test_shares_are_those_of_a_loop_over_captions():
 
     shares = word_shares(tokens, 3, weights)
 
-    for picture in range(3):
+    for image in range(3):
         said = np.zeros(7)
-        for caption in tokens[2 * picture : 2 * picture + 2]:
+        for caption in tokens[2 * image : 2 * image + 2]:
             for word in {*caption.tolist()}:
                 said[word] += weights[word]
-        np.testing.assert_allclose(shares[picture], said / said.sum(), rtol=1e-6)
+        np.testing.assert_allclose(shares[image], said / said.sum(), rtol=1e-6)
 
 
 def test_a_picture_of_no_known_word_asks_for_nothing():

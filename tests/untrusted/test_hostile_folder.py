@@ -15,7 +15,7 @@ from captioning.images.names import image_id
 from tests import corpus
 from tests.conftest import ROOT
 
-GOOD, BAD = corpus.good_pictures(), corpus.bad_files()
+GOOD, BAD = corpus.good_images(), corpus.bad_files()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="bytes in names, and /proc, are Linux'"),

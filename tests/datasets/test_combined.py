@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import find_all_pictures, read_with_pictures, results
+from captioning.datasets import find_all_images, read_images_and_captions, results
 from tests import dataset_formats as formats
 
 
@@ -13,13 +13,13 @@ from tests import dataset_formats as formats
 def make(tmp_path):
     """What makes a folder of pictures, and the captions file of them."""
 
-    def make(name: str, *pictures: str, write=formats.write_kaggle_csv, captioned=None):
+    def make(name: str, *images: str, write=formats.write_kaggle_csv, captioned=None):
         folder = tmp_path / name
-        for file in pictures:
+        for file in images:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_text("")
         path = tmp_path / f"{name.replace('/', '-')}.captions"
-        write(path, {file: [f"{file} of {name}"] for file in captioned or pictures})
+        write(path, {file: [f"{file} of {name}"] for file in captioned or images})
         return folder, path
 
     return make
@@ -27,13 +27,13 @@ def make(tmp_path):
 
 def read(*sets: tuple[Path, Path]):
     folders, captions = zip(*sets, strict=True)
-    return read_with_pictures(folders, captions)
+    return read_images_and_captions(folders, captions)
 
 
 def test_each_captions_file_is_read_in_its_own_format_with_the_folder_in_its_place(make):
     one = make("a", "1.jpg", "x/2.jpg", write=formats.write_flickr8k_token)
     two = make("b", "1.jpg", "9.jpg", captioned=["1.jpg", "gone.jpg"])
-    dataset, pictures, ids, left_out = read(one, two)
+    dataset, images, ids, left_out = read(one, two)
     assert dataset.captions == {
         "a/1": ["1.jpg of a"],
         "a/2": ["x/2.jpg of a"],
@@ -42,7 +42,7 @@ def test_each_captions_file_is_read_in_its_own_format_with_the_folder_in_its_pla
     }
     assert dataset.files["a/2"] == "x/2.jpg"
     assert dataset.name == "token file (a.captions), csv (b.captions)"
-    assert pictures == {
+    assert images == {
         "a/1": one[0] / "1.jpg",
         "a/2": one[0] / "x/2.jpg",
         "b/1": two[0] / "1.jpg",
@@ -51,25 +51,25 @@ def test_each_captions_file_is_read_in_its_own_format_with_the_folder_in_its_pla
     assert ids == [["a/1", "a/2"], ["b/1"]]
     assert left_out == []
     wanted = ["a/1", "b/1"]
-    found = find_all_pictures([two[0], one[0], two[0]], wanted)
-    assert found == {one: pictures[one] for one in wanted}
+    found = find_all_images([two[0], one[0], two[0]], wanted)
+    assert found == {one: images[one] for one in wanted}
 
 
 def test_ids_of_a_single_data_set_have_no_folder(make):
     folder, first = make("a", "1.jpg", "2.jpg", captioned=["1.jpg"])
     _, second = make("other", captioned=["2.jpg"])
     for folders in ([folder], [folder, folder]):
-        dataset, pictures, ids, _ = read_with_pictures(folders, [first, second])
+        dataset, images, ids, _ = read_images_and_captions(folders, [first, second])
         assert ids == [["1", "2"]]
         assert set(dataset.captions) == {"1", "2"}
-        assert find_all_pictures(folders, ids[0]) == pictures
+        assert find_all_images(folders, ids[0]) == images
 
 
 def test_folders_of_one_name_are_told_apart_by_the_folders_above(make):
-    dataset, pictures, *_ = read(make("a/images", "1.jpg"), make("b/images", "s/1.jpg"))
-    assert set(dataset.captions) == set(pictures) == {"a/images/1", "b/images/1"}
-    folders = [path.parents[n] for n, path in enumerate(pictures.values())]
-    assert find_all_pictures(folders, pictures) == pictures
+    dataset, images, *_ = read(make("a/images", "1.jpg"), make("b/images", "s/1.jpg"))
+    assert set(dataset.captions) == set(images) == {"a/images/1", "b/images/1"}
+    folders = [path.parents[n] for n, path in enumerate(images.values())]
+    assert find_all_images(folders, images) == images
 
 
 def test_splits_of_several_files_go_by_the_new_ids(make):
@@ -100,11 +100,11 @@ def test_numbers_of_coco_files_that_two_pictures_have_are_left_out(make):
 def test_folders_that_do_not_fit_the_captions(make, tmp_path, folders, message):
     files = [make("a", "1.jpg")[1], make("b", "2.jpg")[1]]
     with pytest.raises(UserError, match=message):
-        read_with_pictures([tmp_path / name for name in folders], files)
+        read_images_and_captions([tmp_path / name for name in folders], files)
 
 
 def test_folders_that_ids_are_not_of_are_refused(make):
     folders = [make(name, "1.jpg")[0] for name in ("a", "b")]
     message = r"a, .*b: none of the captioned pictures; give --images the folders that 1_data"
     with pytest.raises(UserError, match=message):
-        find_all_pictures(folders, ["mine/1", "hers/1"])
+        find_all_images(folders, ["mine/1", "hers/1"])

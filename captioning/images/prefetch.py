@@ -11,7 +11,7 @@ Job, Result = TypeVar("Job"), TypeVar("Result")
 GROUP = 8  # jobs that a thread does in a row: handing over each alone costs some of its time
 
 
-def ahead(
+def prefetch(
     work: Callable[[Job], Result], jobs: Iterable[Job], *, depth: int, workers: int | None = None
 ) -> Iterator[Result]:
     """Yield `work` of each job, in order, done by threads, at most about `depth` ahead.

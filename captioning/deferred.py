@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 
 
-def assembled(build: Callable[[], keras.Model], fill: Callable[[keras.Model], None]):
+def build_and_fill(build: Callable[[], keras.Model], fill: Callable[[keras.Model], None]):
     """The model that `build` makes, its variables made only when `fill` has assigned to them.
 
     Until `fill` returns no variable takes memory, whatever its shape. Those that it leaves out

@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from captioning.cli import UserError
-from captioning.output.copies import plan, with_caption
+from captioning.output.embedding import plan, with_caption
 from tests.conftest import ROOT
 
 CAPTION = "a dog & a café"
@@ -148,9 +148,9 @@ def test_joiners_within_words_stay(copied):
 def test_copies_lie_in_the_sub_folders_of_the_pictures(tmp_path):
     given, out = tmp_path / "in", tmp_path / "out"
     given.mkdir()
-    pictures = [given / "a" / "1.jpg", given / "b" / "1.jpg", tmp_path / "other" / "2.jpg"]
+    images = [given / "a" / "1.jpg", given / "b" / "1.jpg", tmp_path / "other" / "2.jpg"]
 
-    planned = plan(out, [given, pictures[2]], pictures)
+    planned = plan(out, [given, images[2]], images)
 
     assert list(planned.values()) == [out / "a" / "1.jpg", out / "b" / "1.jpg", out / "2.jpg"]
 
@@ -162,9 +162,9 @@ def test_no_copy_leaves_the_folder(tmp_path, monkeypatch):
 
 
 def test_two_pictures_with_one_copy_are_refused_before_anything_is_made(tmp_path):
-    pictures = [tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg"]
+    images = [tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg"]
 
     with pytest.raises(UserError, match="both copies would be"):
-        plan(tmp_path / "out", pictures, pictures)
+        plan(tmp_path / "out", images, images)
 
     assert not (tmp_path / "out").exists()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.datasets.captions import Captions
-from captioning.datasets.reading import find_pictures, join, read_datasets
+from captioning.datasets.reading import find_images, join, read_datasets
 from captioning.images.names import path_id, shortest_ends
 
 
-def read_with_pictures(
+def read_images_and_captions(
     folders: Sequence[str | Path], captions: Sequence[str | Path], dataset: str = "auto"
 ) -> tuple[Captions, dict[str, Path], list[list[str]], list[str]]:
     """Captions files and their pictures: all in one folder, or each in the folder in its place.
@@ -36,23 +36,23 @@ def read_with_pictures(
         files.setdefault(Path(folders[number % len(folders)]), []).append(path)
 
     parts: list[tuple[str, Captions]] = []
-    pictures: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     ids: list[list[str]] = []
     left_out: list[str] = []
     for folder, begin in _beginnings(files).items():
         part = read_datasets(files[folder], dataset)
-        found, others = find_pictures(folder, part.files)
+        found, others = find_images(folder, part.files)
         if found.keys().isdisjoint(part.captions):
             hint = "; are --images and --captions in the same order?" if len(files) > 1 else ""
             raise UserError(f"{folder}: holds none of the pictures that {part.name} names{hint}")
         parts.append((begin, part))
-        pictures |= {begin + image_id: path for image_id, path in found.items()}
+        images |= {begin + image_id: path for image_id, path in found.items()}
         ids.append([begin + image_id for image_id in part.captions if image_id in found])
         left_out += others
-    return join(parts), pictures, ids, left_out
+    return join(parts), images, ids, left_out
 
 
-def find_all_pictures(folders: Sequence[str | Path], ids: Collection[str]) -> dict[str, Path]:
+def find_all_images(folders: Sequence[str | Path], ids: Collection[str]) -> dict[str, Path]:
     """The pictures of ids that `read_with_pictures` gave to those in these folders.
 
     Raises:
@@ -61,8 +61,8 @@ def find_all_pictures(folders: Sequence[str | Path], ids: Collection[str]) -> di
     found: dict[str, Path] = {}
     for folder, begin in _beginnings(map(Path, folders)).items():
         own = {one.removeprefix(begin): one for one in ids if one.startswith(begin)}
-        pictures, _ = find_pictures(folder, {name: name for name in own})
-        found |= {own[name]: path for name, path in pictures.items() if name in own}
+        images, _ = find_images(folder, {name: name for name in own})
+        found |= {own[name]: path for name, path in images.items() if name in own}
     if not found:
         raise UserError(
             f"{', '.join(map(str, folders))}: none of the captioned pictures; give --images the "

@@ -17,7 +17,7 @@ STEADY = 0.6  # seconds that a file stays as it is before it is taken for whole
 State = tuple[int, int, int]  # what changes when a file is written to or replaced
 
 
-def look(folder: Path) -> dict[Path, State]:
+def snapshot(folder: Path) -> dict[Path, State]:
     """The picture files in a folder and its sub-folders, and the state of each.
 
     Raises:
@@ -51,7 +51,7 @@ def appearing(folder: Path, known: dict[Path, State]) -> Iterator[str]:
     since: dict[tuple[Path, State], float] = {}  # when each was first seen as it is
     while True:
         now = time.monotonic()
-        new = {seen for seen in look(folder).items() if known.get(seen[0]) != seen[1]}
+        new = {seen for seen in snapshot(folder).items() if known.get(seen[0]) != seen[1]}
         since = {seen: since.get(seen, now) for seen in sorted(new)}
         for (path, state), first in since.items():
             if now - first >= STEADY:
@@ -70,14 +70,14 @@ def named(stream: BinaryIO) -> Iterator[str]:
 def answer(model, encoder, names: Iterable[str], search) -> None:
     """Print a line of JSON for each name at once: the caption, or what is wrong with the file."""
     from captioning.images.reading import UnreadableImage
-    from captioning.output.caption_pictures import caption_pictures
+    from captioning.output.caption_image_files import caption_image_files
 
     for name in names:
         line = {"file": name}
         if "\0" in name:  # which the system refuses even to look for
             line["error"] = "a name with a null character"
         else:
-            [found] = caption_pictures(model, encoder, [Path(name)], search, few=0)
+            [found] = caption_image_files(model, encoder, [Path(name)], search, few=0)
             if isinstance(found, UnreadableImage):
                 line["error"] = str(found)
             else:

@@ -20,7 +20,7 @@ BATCH = 128  # pictures whose captions are searched for together
 ENCODED = 16  # of them, those that pass the encoder together; most of the memory is its
 
 
-def caption_pictures(
+def caption_image_files(
     model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search, few: int = FEW
 ) -> Iterator[Captioned | UnreadableImage]:
     """Caption pictures in batches; yield a caption or an error for each, a batch's errors last.
@@ -66,7 +66,7 @@ def _encoded(encoder: Encoder, paths: Sequence[Path], few: int, *, grid: bool) -
 def caption_and_print(
     model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search
 ) -> tuple[list[Captioned], list[str]]:
-    """`caption_pictures` for a terminal: print each caption, with its confidence, when found.
+    """`caption_image_files` for a terminal: print each caption, with its confidence, when found.
 
     Returns the captions, and why there is none of the other pictures.
 
@@ -74,7 +74,7 @@ def caption_and_print(
         UserError: there is none at all.
     """
     results, unreadable = [], []
-    for result in caption_pictures(model, encoder, paths, search):
+    for result in caption_image_files(model, encoder, paths, search):
         if isinstance(result, Captioned):
             results.append(result)
             print(f"{printable(result.path)}: {result.caption} ({result.confidence:.2f})")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.images.sources import open_sources
-from jigsaw.picture_sets import SPLITS, assign_splits, convert, digest, open_splits
+from jigsaw.image_sets import SPLITS, assign_splits, convert, digest, open_splits
 from tests.conftest import (
     ROOT,
     assert_refused,
@@ -23,7 +23,7 @@ from tests.conftest import (
     start,
     succeed,
 )
-from tests.pretext_tools import encoded, patterns, write_pictures
+from tests.pretext_tools import encoded, patterns, write_images
 
 SCRIPT = "jigsaw/to_hdf5.py"
 
@@ -43,7 +43,7 @@ def converted(source: Path, output: Path, **changes) -> dict[str, np.ndarray]:
 
 
 def test_each_picture_is_one_row_with_its_name(tmp_path):
-    folder = write_pictures(tmp_path / "pictures", 20, size=16)
+    folder = write_images(tmp_path / "pictures", 20, size=16)
     size = ("--size", 16, "--splits", "0.6,0.25,0.15")
 
     said = succeed(run_script(SCRIPT, "--images", folder, "--output", "a.h5", *size, cwd=tmp_path))
@@ -64,7 +64,7 @@ def test_each_picture_is_one_row_with_its_name(tmp_path):
 
 
 def test_what_is_excluded_is_not_in_the_file(tmp_path):
-    folder = write_pictures(tmp_path / "pictures", 6)
+    folder = write_images(tmp_path / "pictures", 6)
     (tmp_path / "dev.txt").write_text("001.png\n004.png\n")
     given = ("--images", folder, "--exclude", "dev.txt", "--output", "a.hdf5")
 
@@ -75,7 +75,7 @@ def test_what_is_excluded_is_not_in_the_file(tmp_path):
 
 
 def test_names_that_are_no_utf_8_are_spelled_out(tmp_path):
-    folder = write_pictures(tmp_path / "pictures", 3)
+    folder = write_images(tmp_path / "pictures", 3)
     os.rename(folder / "001.png", os.fsencode(folder) + b"/\xff.png")
     found = converted(folder, tmp_path / "all.hdf5")
     names = {name.decode() for split in SPLITS for name in found[f"{split}_names"]}
@@ -107,7 +107,7 @@ def test_crop_is_a_square_along_the_longer_side_that_follows_from_seed_and_name(
 def test_the_crop_does_not_depend_on_the_locale():
     code = (
         "from collections import namedtuple; from PIL import Image;"
-        "from jigsaw.picture_sets import random_square;"
+        "from jigsaw.image_sets import random_square;"
         "row = Image.linear_gradient('L').rotate(90).resize((512, 8));"
         "item = namedtuple('Item', 'member')('sommer/m\\u00e4dchen.jpg');"
         "print(random_square(3)(item)(row, 8).tobytes().hex())"
@@ -120,7 +120,7 @@ def test_the_crop_does_not_depend_on_the_locale():
 
 
 def test_resizing_is_lanczos(tmp_path):
-    write_pictures(tmp_path / "pictures", 1, size=40)
+    write_images(tmp_path / "pictures", 1, size=40)
     found = converted(tmp_path / "pictures", tmp_path / "a.hdf5", splits=(1, 0, 0))["train_img"]
     expected = Image.fromarray(patterns(1, 40)[0]).resize((16, 16), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(found[0], np.asarray(expected))
@@ -160,14 +160,14 @@ def test_mostly_broken_fails(tmp_path):
 
 def test_what_gets_the_real_name_is_whole_and_closed(tmp_path, monkeypatch):
     """A kill at the end of a conversion, too, leaves no half of a file under that name."""
-    write_pictures(tmp_path / "pictures", 10)
+    write_images(tmp_path / "pictures", 10)
     renamed, replace = [], os.replace
 
-    def look(draft: Path, path: Path) -> None:
+    def snapshot(draft: Path, path: Path) -> None:
         renamed.append(contents(draft))  # which HDF5 refuses for a file that is open for writing
         replace(draft, path)
 
-    monkeypatch.setattr(os, "replace", look)
+    monkeypatch.setattr(os, "replace", snapshot)
 
     found = converted(tmp_path / "pictures", tmp_path / "all.hdf5")
 
@@ -207,13 +207,13 @@ def test_a_killed_conversion_leaves_the_file_of_before_and_starts_over(tmp_path)
     ],
 )
 def test_mistakes_end_in_one_line(arguments, parts, tmp_path):
-    write_pictures(tmp_path / "pictures", 2)
+    write_images(tmp_path / "pictures", 2)
     given = ("--images", "pictures", "--output", "all.hdf5")
     assert_refused(run_script(SCRIPT, *given, *arguments, cwd=tmp_path), *parts)
 
 
 def test_help_and_conversion_import_no_tensorflow(tmp_path):
-    write_pictures(tmp_path / "pictures", 2)
+    write_images(tmp_path / "pictures", 2)
     code = (
         "import runpy, sys; sys.argv = [sys.argv[1], '--images', 'pictures', '--output', 'a.hdf5']"
         "\ntry: runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -225,7 +225,7 @@ def test_help_and_conversion_import_no_tensorflow(tmp_path):
 
 
 def test_hdf5_is_a_source_too(tmp_path):
-    write_pictures(tmp_path / "pictures", 10, size=16)
+    write_images(tmp_path / "pictures", 10, size=16)
     first = converted(tmp_path / "pictures", tmp_path / "one.hdf5")
     again = converted(tmp_path / "one.hdf5", tmp_path / "two.hdf5", splits=(1, 0, 0))
     expected = [first[f"{split}_img"] for split in ("test", "train", "val")]
@@ -238,17 +238,17 @@ def test_hdf5_is_a_source_too(tmp_path):
 
 def write_splits(path: Path, *splits: np.ndarray) -> Path:
     with h5py.File(path, "w") as file:
-        for split, pictures in zip(SPLITS, splits, strict=False):
-            file[f"{split}_img"] = pictures
+        for split, images in zip(SPLITS, splits, strict=False):
+            file[f"{split}_img"] = images
     return path
 
 
 def test_a_file_is_open_while_it_is_read_and_closed_after(tmp_path):
-    pictures = patterns(9, 8)
-    write_splits(tmp_path / "a.hdf5", pictures[:4], pictures[4:7], pictures[7:])
+    images = patterns(9, 8)
+    write_splits(tmp_path / "a.hdf5", images[:4], images[4:7], images[7:])
 
     with open_splits(tmp_path / "a.hdf5") as found:
-        np.testing.assert_array_equal(found["val"][:], pictures[4:7])
+        np.testing.assert_array_equal(found["val"][:], images[4:7])
 
     assert not found["val"]  # as h5py says of what is closed
     (tmp_path / "a.hdf5").rename(tmp_path / "b.hdf5")
@@ -281,14 +281,14 @@ def test_reading_refuses_a_file_that_is_cut_short_and_one_that_points_elsewhere(
 
 
 def test_the_digest_tells_other_pictures_and_other_splits():
-    pictures = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3)).astype(np.uint8)
 
     def digest_of(*splits: np.ndarray) -> str:
         return digest(dict(zip(SPLITS, splits, strict=True)))
 
-    first = digest_of(pictures[:200], pictures[200:250], pictures[250:])
+    first = digest_of(images[:200], images[200:250], images[250:])
 
-    assert digest_of(pictures[:200], pictures[200:250], pictures[250:]) == first
-    assert digest_of(pictures[:200], pictures[250:], pictures[200:250]) != first
-    assert digest_of(pictures[100:], pictures[:50], pictures[50:100]) != first
-    assert digest_of(pictures[:0], pictures[:0], pictures[:0]) != first
+    assert digest_of(images[:200], images[200:250], images[250:]) == first
+    assert digest_of(images[:200], images[250:], images[200:250]) != first
+    assert digest_of(images[100:], images[:50], images[50:100]) != first
+    assert digest_of(images[:0], images[:0], images[:0]) != first

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from captioning.cli import UserError
-from captioning.output import staying
+from captioning.output import watching
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def at_each_look(monkeypatch):
         clock[0] += seconds
         events.pop(0)()
 
-    monkeypatch.setattr(staying.time, "sleep", sleep)
-    monkeypatch.setattr(staying.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(watching.time, "sleep", sleep)
+    monkeypatch.setattr(watching.time, "monotonic", lambda: clock[0])
     return events
 
 
@@ -31,17 +31,17 @@ def test_a_picture_that_is_being_written_is_waited_for(tmp_path, at_each_look):
 
     at_each_look += [write] * 5 + [lambda: None] * 10
 
-    assert next(staying.appearing(tmp_path, {})) == str(tmp_path / "new.jpg")
+    assert next(watching.appearing(tmp_path, {})) == str(tmp_path / "new.jpg")
     assert (tmp_path / "new.jpg").read_bytes() == b"part" * 5
 
 
 def test_what_was_there_does_not_count_until_it_changes(tmp_path, at_each_look):
     (tmp_path / "old.jpg").write_bytes(b"old")
-    known = staying.look(tmp_path)
+    known = watching.snapshot(tmp_path)
     at_each_look += [lambda: None] * 9 + [lambda: (tmp_path / "old.jpg").write_bytes(b"newer")]
     at_each_look += [lambda: None] * 9
 
-    assert next(staying.appearing(tmp_path, known)) == str(tmp_path / "old.jpg")
+    assert next(watching.appearing(tmp_path, known)) == str(tmp_path / "old.jpg")
     assert len(at_each_look) < 9
 
 
@@ -51,10 +51,10 @@ def test_a_folder_that_vanishes(tmp_path, at_each_look):
     at_each_look.append(lambda: shutil.rmtree(folder))
 
     with pytest.raises(UserError, match="folder: is no folder, or not any more"):
-        next(staying.appearing(folder, {}))
+        next(watching.appearing(folder, {}))
 
 
 def test_names_are_lines_whatever_bytes_they_have():
     stream = io.BytesIO(b"a b.jpg\r\n\ncaf\xc3\xa9.jpg\n\xff.jpg")
 
-    assert list(staying.named(stream)) == ["a b.jpg", "café.jpg", os.fsdecode(b"\xff.jpg")]
+    assert list(watching.named(stream)) == ["a b.jpg", "café.jpg", os.fsdecode(b"\xff.jpg")]

@@ -29,7 +29,7 @@ _EMPTY_XMP = (
 ).encode()
 
 
-def plan(folder: Path, given: Sequence[str | Path], pictures: Sequence[Path]) -> dict[Path, Path]:
+def plan(folder: Path, given: Sequence[str | Path], images: Sequence[Path]) -> dict[Path, Path]:
     """Where the copy of each picture goes: into `folder`, in sub-folders as in the folder given.
 
     The folder is made if need be. Nothing is overwritten.
@@ -38,19 +38,19 @@ def plan(folder: Path, given: Sequence[str | Path], pictures: Sequence[Path]) ->
         UserError: no files can be made there, a name exists, or two pictures would have the same.
     """
     sources: dict[Path, Path] = {}
-    for picture in dict.fromkeys(pictures):
-        insides = [picture.relative_to(root) for root in given if picture.is_relative_to(root)]
+    for image in dict.fromkeys(images):
+        insides = [image.relative_to(root) for root in given if image.is_relative_to(root)]
         inside = next((path for path in insides if path.parts and ".." not in path.parts), None)
-        copy = folder / (inside or picture.name)
+        copy = folder / (inside or image.name)
         if os.path.lexists(copy):
             raise UserError(
                 f"{printable(copy)}: exists, and --embed overwrites nothing; give another folder"
             )
-        if sources.setdefault(copy, picture) != picture:
-            raise UserError(f"{sources[copy]} and {picture}: both copies would be {copy}")
+        if sources.setdefault(copy, image) != image:
+            raise UserError(f"{sources[copy]} and {image}: both copies would be {copy}")
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder / "copy")
-    return {picture: copy for copy, picture in sources.items()}
+    return {image: copy for copy, image in sources.items()}
 
 
 def write(results: Sequence[Captioned], planned: Mapping[Path, Path]) -> list[str]:
@@ -60,13 +60,13 @@ def write(results: Sequence[Captioned], planned: Mapping[Path, Path]) -> list[st
         OSError: a copy cannot be written, such as on a full disk; those before it are whole.
     """
     failed, captions = [], {captioned.path: captioned.caption for captioned in results}
-    for picture, caption in captions.items():
+    for image, caption in captions.items():
         try:
-            content = with_caption(picture, caption)
+            content = with_caption(image, caption)
         except Exception as error:  # Pillow raises many kinds for a damaged file
-            failed.append(f"{picture}: {error}")
+            failed.append(f"{image}: {error}")
             continue
-        copy = planned[picture]
+        copy = planned[image]
         copy.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(copy) as temporary:
             temporary.write_bytes(content)

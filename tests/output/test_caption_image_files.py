@@ -10,13 +10,13 @@ from captioning.cli import UserError
 from captioning.decoders.search_settings import Search
 from captioning.decoders.table import decoder_class
 from captioning.encoders.loading import load_encoder
-from captioning.output.caption_pictures import caption_pictures
+from captioning.output.caption_image_files import caption_image_files
 
 
 @pytest.mark.slow
 def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("captioning.output.caption_pictures.BATCH", 12)
-    monkeypatch.setattr("captioning.output.caption_pictures.ENCODED", 5)
+    monkeypatch.setattr("captioning.output.caption_image_files.BATCH", 12)
+    monkeypatch.setattr("captioning.output.caption_image_files.ENCODED", 5)
     random = np.random.default_rng(5)
     paths = [tmp_path / f"{number}.png" for number in range(15)]
     for path in paths:
@@ -28,8 +28,10 @@ def test_captions_in_batches_are_those_of_each_picture_alone(tmp_path, monkeypat
     words = ["startseq", "endseq"] + [f"word{number}" for number in range(30)]
     model = decoder_class("attention")(encoder.width, words, 8, positions=49, units=16, width=12)
 
-    together = list(caption_pictures(model, encoder, paths, Search(beam_width=2)))
-    alone = [next(caption_pictures(model, encoder, [path], Search(beam_width=2))) for path in paths]
+    together = list(caption_image_files(model, encoder, paths, Search(beam_width=2)))
+    alone = [
+        next(caption_image_files(model, encoder, [path], Search(beam_width=2))) for path in paths
+    ]
 
     captions = {one.path: one for one in alone if hasattr(one, "caption")}
     found = [one for one in together if hasattr(one, "caption")]

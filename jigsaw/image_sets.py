@@ -74,8 +74,8 @@ def convert(
                 f"{len(unreadable)} of {total} pictures could not be read, "
                 f"the first: {unreadable[0]}"
             )
-        for split, pictures, listed in zip(SPLITS, data, names, strict=True):
-            pictures.resize(len(listed), axis=0)  # without the rows of broken pictures
+        for split, images, listed in zip(SPLITS, data, names, strict=True):
+            images.resize(len(listed), axis=0)  # without the rows of broken pictures
             file.create_dataset(f"{split}_names", data=listed, dtype=h5py.string_dtype())
     return dict(zip(SPLITS, map(len, names), strict=True)), unreadable
 
@@ -91,11 +91,13 @@ def random_square(seed: int) -> Callable[[Item], Callable[[Image.Image, int], Im
     """For each item a random square along the longer side, resized by Lanczos' filter."""
 
     def to_square(item: Item) -> Callable[[Image.Image, int], Image.Image]:
-        place = random.Random(f"{seed} {item.member}".encode("utf-8", "surrogateescape")).random()
+        position = random.Random(
+            f"{seed} {item.member}".encode("utf-8", "surrogateescape")
+        ).random()
 
         def crop(image: Image.Image, size: int) -> Image.Image:
             side = min(image.size)
-            left, top = (round(place * (length - side)) for length in image.size)
+            left, top = (round(position * (length - side)) for length in image.size)
             box = (left, top, left + side, top + side)
             return image.resize((size, size), Image.Resampling.LANCZOS, box)
 
@@ -117,23 +119,23 @@ def open_splits(path: str | Path) -> Iterator[dict[str, h5py.Dataset]]:
     hint = "make it with jigsaw/to_hdf5.py"
     path = existing_file(path, "HDF5 file of pictures", hint)
     with open_hdf5(path) as file:
-        pictures = {split: file.get(f"{split}_img") for split in SPLITS}
-        for split, data in pictures.items():
+        images = {split: file.get(f"{split}_img") for split in SPLITS}
+        for split, data in images.items():
             if not isinstance(data, h5py.Dataset):
                 raise UserError(f"{path}: has no '{split}_img'; {hint}")
-            size = pictures["train"].shape[1:2]
+            size = images["train"].shape[1:2]
             if data.shape[1:] != (*size, *size, 3) or data.dtype != np.uint8:
                 raise UserError(
                     f"{path}: '{split}_img' is {data.dtype} {data.shape}, not uint8 (N, size, "
                     f"size, 3) with one size for all; {hint}"
                 )
-        yield pictures
+        yield images
 
 
-def digest(pictures: Mapping[str, h5py.Dataset]) -> str:
+def digest(images: Mapping[str, h5py.Dataset]) -> str:
     """What tells a file of other pictures, or of other splits, from this one: some rows of each."""
     found = hashlib.sha256()
-    for split, data in pictures.items():
+    for split, data in images.items():
         found.update(f"{split} {data.shape}".encode())
         for row in range(0, len(data), -(-len(data) // DIGESTED) or 1):
             found.update(data[row].tobytes())
