@@ -17,6 +17,7 @@ from keras import ops
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.encoders.encoder import Encoder
+from captioning.encoders.networks.batch_norm import BatchNormalization
 from captioning.encoders.table import TABLE
 from captioning.encoders.weights import save_encoder
 from captioning.features.reading import Features
@@ -43,11 +44,14 @@ class EndToEnd(keras.Model):
         super().__init__()
         self.network, self.decoder, self.captions = network, decoder, captions
         self.token_loss = decoder.token_loss  # Keras does not show the metrics of inner models
+        for layer in network.layers:
+            if isinstance(layer, BatchNormalization):
+                layer.frozen_statistics = True
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False):
         """What the decoder's `call` gives, for `pixels` (B, H, W, 3) and `tokens` (B * n, T)."""
-        outputs = self.network(inputs["pixels"], training=False)
+        outputs = self.network(inputs["pixels"], training=training)
         features = outputs["pooled"]
         if self.decoder.grid:
             features = ops.reshape(outputs["grid"], (-1, *self.decoder.feature_shape))

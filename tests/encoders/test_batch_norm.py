@@ -85,3 +85,25 @@ def test_statistics_are_estimated_by_the_pictures_given():
         np.testing.assert_allclose(ops.convert_to_numpy(layer.moving_variance), variance, rtol=1e-4)
         assert layer.momentum == 0.99
     np.testing.assert_array_equal(ops.convert_to_numpy(conv.kernel), kernel)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_with_frozen_statistics_scale_and_offset_learn_as_keras_layer_in_inference(
+    activations, dtype
+):
+    class Inference(keras.layers.BatchNormalization):
+        def call(self, inputs, training=None, mask=None):
+            return super().call(inputs, training=False, mask=mask)
+
+    weights = []
+    for kind in (BatchNormalization, Inference):
+        norm = new_layer(kind, dtype=dtype)
+        norm.moving_mean.assign([1.0, -1.0, 20.0])
+        norm.frozen_statistics = True
+        below = keras.layers.Dense(3, kernel_initializer="identity", dtype=dtype)
+        model = keras.Sequential([keras.Input(SHAPE[1:]), below, norm])
+        model.compile(optimizer=keras.optimizers.SGD(0.001), loss="mse")
+        model.train_on_batch(activations, np.roll(activations, 1, axis=0) / 10)
+        weights.append(model.get_weights())
+    for found, wanted in zip(*weights, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5 if dtype == "float32" else 0.05)
