@@ -44,7 +44,7 @@ def parse_arguments(description: str) -> Namespace:
         help="a second captioner, to compare: its captions stand beneath those of --model",
     )
     shared(parser, "--tokenizer", "--encoder", "--weights")
-    search_settings.add_arguments(parser, beam_width=3)
+    search_settings.add_arguments(parser, beam_width=None)
     add(
         "--output",
         nargs="+",

@@ -50,11 +50,11 @@ class Search:
     )
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value, limits = getattr(self, one.name), one.metadata
-            if value is not None and not limits["least"] <= value <= limits["most"]:
-                least, most = limits["least"], limits["most"]
-                raise UserError(f"{one.name} {value}: it must be from {least} to {most}")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            least, most = setting.metadata["least"], setting.metadata["most"]
+            if value is not None and not least <= value <= most:
+                raise UserError(f"{setting.name} {value}: it must be from {least} to {most}")
         if self.mbr_samples and self.beam_width == 1:
             raise UserError(
                 "greedy search leaves nothing to choose from; give a beam width of 2 or more"
@@ -74,17 +74,33 @@ class Search:
 
 
 GREEDY = Search()
+FAST = Search(beam_width=3)
+BEST = Search(beam_width=10, mbr_samples=30)  # measured in docs/decoders.md
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int) -> None:
-    """Add an argument a setting; `beam_width` is its default."""
-    for one in fields(Search):
+def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) -> None:
+    """Add an argument a setting.
+
+    Args:
+        beam_width: its default. None: the default is the search `BEST`, and `--fast` a beam of 3.
+    """
+    defaults = {"beam_width": beam_width}
+    if beam_width is None:
+        defaults["mbr_samples"] = None
         parser.add_argument(
-            "--" + one.name.replace("_", "-"),
-            type=number(float if one.type is float else int, least=one.metadata["least"]),
-            default=beam_width if one.name == "beam_width" else one.default,
+            "--fast",
+            action="store_true",
+            help="a plain beam of 3, which takes a fraction of the time; default: minimum Bayes "
+            f"risk with a beam of {BEST.beam_width} and {BEST.mbr_samples} drawn captions, or a "
+            "plain beam if only --beam-width is given",
+        )
+    for setting in fields(Search):
+        parser.add_argument(
+            "--" + setting.name.replace("_", "-"),
+            type=number(float if setting.type is float else int, least=setting.metadata["least"]),
+            default=defaults.get(setting.name, setting.default),
             metavar="N",
-            help=one.metadata["help"],
+            help=setting.metadata["help"],
         )
 
 
@@ -94,4 +110,12 @@ def from_arguments(args: argparse.Namespace) -> Search:
     Raises:
         UserError: a setting that no search can have.
     """
-    return Search(**{one.name: getattr(args, one.name) for one in fields(Search)})
+    settings = {setting.name: getattr(args, setting.name) for setting in fields(Search)}
+    if getattr(args, "fast", False):
+        if settings["beam_width"] or settings["mbr_samples"]:
+            raise UserError("--fast is a plain beam of 3: leave out --beam-width, --mbr-samples")
+        settings |= {"beam_width": FAST.beam_width, "mbr_samples": FAST.mbr_samples}
+    if settings["mbr_samples"] is None:
+        settings["mbr_samples"] = 0 if settings["beam_width"] else BEST.mbr_samples
+    settings["beam_width"] = settings["beam_width"] or BEST.beam_width
+    return Search(**settings)
