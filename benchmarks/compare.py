@@ -29,7 +29,7 @@ from captioning.cli import UserError
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, preprocessing_of, trained_by
 from captioning.evaluation.coco_toolkit import CocoToolkit
-from captioning.files import existing_file, lock, sha256, write_json, write_text
+from captioning.files import atomic_path, existing_file, lock, sha256, write_json, write_text
 from captioning.images.sources import open_sources
 
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
@@ -223,10 +223,8 @@ class Record:
 
 
 def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, args) -> None:
-    """Write what figures there are as `comparison.json`, `.md` (a table) and `.png` (a plot)."""
-    from captioning.training.plots import plot_curves
-
-    found, beside, rows, lines = {}, {}, [], {}
+    """Write what figures there are as `comparison.json`, `.md` (a table) and `.png` (bars)."""
+    found, beside, rows, bars, levels = {}, {}, [], {}, {}
     out = args.output
     for row, steps in plan:
         for path in [Path(file) for file in steps if file.endswith(".json") and record.of(file)[1]]:
@@ -238,7 +236,6 @@ def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, 
     text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}\n\n"
     text = text.format(**about, dtype=args.dtype)
     text += f"| {' | '.join([*ABOUT, 'seeds', *COLUMNS])} |\n{9 * '|---'}|\n"
-    placed = [key for key in found if key[2] is not None]
     for key, seeds in {**found, **beside}.items():
         entry = dict(zip(ABOUT, key, strict=True))
         cells = [*("" if one is None else f"{one}" for one in key), str(len(seeds))]
@@ -249,20 +246,41 @@ def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, 
             cells.append(" ± ".join(format(one, form) for one in entry[name][: len(values)]))
         text += f"| {' | '.join(cells)} |\n"
         rows.append({**entry, "seeds": seeds})
-        # An encoder's two points have one label. What has no place is a level.
-        here = [key] if key in placed else placed
-        line = lines.setdefault(key[0] if key in placed else f"{key[0]} {key[3]}".strip(), {})
-        line |= dict.fromkeys(here, entry["CIDEr-D"][0])
+        if key in found:
+            bars.setdefault(key[0], {})[key[3]] = entry["CIDEr-D"][0]
+        else:
+            levels[key[0]] = entry["CIDEr-D"][0]
     write_json(out / "comparison.json", {**about, "dtype": args.dtype, "rows": rows})
     write_text(out / "comparison.md", text)
-    curves = {
-        f"{label} {', '.join(f'{one:.3f}' for one in dict.fromkeys(line.values()))}":
-        [line.get(key, math.nan) for key in placed] for label, line in lines.items()
-    }  # fmt: skip
-    plot_curves(
-        out / "comparison.png", [key[2] for key in placed], curves, x_label="pictures seen",
-        y_label="CIDEr-D: frozen, fine-tuned",
-    )  # fmt: skip
+    plot_bars(out / "comparison.png", bars, levels)
+
+
+def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, float]) -> None:
+    """CIDEr-D of each encoder as two bars, frozen and fine-tuned; `levels` are dashed lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(1.5 + 1.1 * len(bars), 3.6))
+    for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):
+        places = [encoder + 0.4 * number for encoder in range(len(bars))]
+        heights = [of.get(training, math.nan) for of in bars.values()]
+        drawn = axes.bar(places, heights, 0.38, color=colour, label=training)
+        axes.bar_label(drawn, [f"{height:.2f}" for height in heights], fontsize=8)
+    for name, value in levels.items():
+        axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
+        across = axes.get_yaxis_transform()  # x as a share of the axes
+        axes.text(1.01, value, f"{name}\n{value:.2f}", transform=across, fontsize=8, va="center")
+    names = [name.split("-")[0] if len(name) > 12 else name for name in bars]
+    axes.set_xticks([encoder + 0.2 for encoder in range(len(bars))], names)
+    axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", frameon=False)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)
 
 
 def main() -> None:
