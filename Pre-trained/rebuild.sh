@@ -53,5 +53,5 @@ decoder captioner fine --epochs 7 --label-smoothing 0
 
 # 3. What ships.
 python tools/export_model.py "$out/captioner/checkpoints/best_model.keras" \
-    --output "$out/captioner.keras"
+    --output "$out/model-captioner.keras"
 cp "$weights" "$out"
