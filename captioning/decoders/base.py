@@ -5,8 +5,8 @@ the longest caption and the record of the encoder. It has these ways in:
 
 - `call({"features", "tokens"})`: whole captions (teacher forcing), up to the output layer;
 - `next_words({"features", "tokens"})`: the same through it, logits of every next word;
-- `start(features)`: context and state before the first word. The context has a row an image and
-  stays; the state has a row a caption, and there may be several captions an image;
+- `start(features)`: context and state before the first word. The context has a row per image and
+  stays; the state has a row per caption, and there may be several captions an image;
 - `step(tokens, context, state)`: logits of the next word and the new state, for decoding;
 - `compiled_step(tokens, context, state)`: the same, faster for those who take many;
 - `attention({"features", "tokens"})`: where a grid decoder looks before every next word.
@@ -40,10 +40,10 @@ class Decoder(keras.Model):
             arXiv 1608.05859).
         normalize: whether features lose the mean and the std that `adapt` found in those of
             training. Those of encoders differ in scale by orders, and no learning rate suits all.
-            Models of before take what comes in as it is.
+
     """
 
-    positions: int | None = None  # number L of vectors in a grid; None: one vector an image
+    positions: int | None = None  # number L of vectors in a grid; None: one vector per image
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Decoder(keras.Model):
 
     @property
     def grid(self) -> bool:
-        """Whether the model looks at grids of vectors, not at one vector an image."""
+        """Whether the model looks at grids of vectors, not at one vector per image."""
         return self.positions is not None
 
     @property

@@ -80,10 +80,12 @@ def _log_mean(several: list):
 def join(models: list[Decoder]) -> Ensemble:
     """An ensemble of decoders that have the same vocabulary, encoder and features."""
     settings = [
-        {"kind": type(model).__name__,
-         **{k: v for k, v in model.get_config().items() if k not in _NOT_KEPT}}
+        {
+            "kind": type(model).__name__,
+            **{k: v for k, v in model.get_config().items() if k not in _NOT_KEPT},
+        }
         for model in models
-    ]  # fmt: skip
+    ]
     config = models[0].get_config()
     ensemble = Ensemble(**{name: config[name] for name in _SHARED}, members=settings)
     for member, model in zip(ensemble.members, models, strict=True):

@@ -1,4 +1,4 @@
-"""The original pipeline's decoder: the smallest, which sees one vector a picture."""
+"""The original pipeline's decoder: the smallest, which sees one vector per image."""
 
 from typing import Any
 

@@ -74,7 +74,7 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
         features: (N, D) or (N, L, D), as the model takes them.
     """
     vocabulary, images = model.vocabulary, len(features)
-    found = [Counter() for _ in range(images)]
+    drawn = [Counter() for _ in range(images)]
     context, state = model.start(ops.convert_to_tensor(features))
     even = np.tile((np.arange(count) + 0.5) / count, (vocabulary.max_length, 1))
     positions = np.random.default_rng(0).permuted(even, axis=1)
@@ -91,7 +91,7 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
         words = np.concatenate([words, tokens[:, :, None]], axis=2)
         ends = is_open & (tokens == vocabulary.end)
         for image, caption in np.argwhere(ends):
-            found[image][vocabulary.decode(words[image, caption])] += 1
+            drawn[image][vocabulary.decode(words[image, caption])] += 1
         is_open &= ~ends
         most = int(is_open.sum(axis=1).max())  # that any picture has left
         if most == 0:
@@ -107,11 +107,11 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
         captions = np.take_along_axis(captions, order, axis=1)
         is_open = np.take_along_axis(is_open, order, axis=1)
         rows = fewer
-    return found
+    return drawn
 
 
 def _words_at(positions: np.ndarray, logits, vocabulary: Vocabulary) -> np.ndarray:
-    """The words (N, S) in whose share of the probability `places` (N, S) lie.
+    """The words (N, S) in whose share of the probability `positions` (N, S) lie.
 
     Args:
         logits: (N * S, V), or (N, V) before the first word.

@@ -30,10 +30,10 @@ def generate(
     batch_size: int = 500,
 ) -> list[Hypothesis]:
     """The best caption for each of `features`; see `generate_n_best` for the arguments."""
-    every = generate_n_best(model, features, search, batch_size=batch_size)
-    if not all(every):
+    n_best = generate_n_best(model, features, search, batch_size=batch_size)
+    if not all(n_best):
         raise UserError("the model's weights are not finite, or give numbers that are not")
-    return [found[0] for found in every]
+    return [hypotheses[0] for hypotheses in n_best]
 
 
 def generate_n_best(
@@ -58,24 +58,25 @@ def generate_n_best(
             finite, of which some processors make captions.
     """
     search.check_length(model.vocabulary)
-    found: list[list[Hypothesis]] = []
+    n_best: list[list[Hypothesis]] = []
     images = max(1, min(batch_size, MOST_ROWS // max(search.beam_width, search.mbr_samples)))
     for first in range(0, len(features), images):
         part = features[first : first + images]
         if not np.isfinite(part).all():
             raise UserError("an image's features are not finite; extract them again")
         beams = _beam_search(model, part, search)
-        found += _ranked(model, part, beams, search.mbr_samples) if search.mbr_samples else beams
-    return found
+        n_best += _ranked(model, part, beams, search.mbr_samples) if search.mbr_samples else beams
+    return n_best
 
 
 def _ranked(model: Decoder, features: np.ndarray, beams: list, samples: int) -> list:
     """Each picture's captions by minimum Bayes risk, the best first."""
-    found = []
+    results = []
     for beam, drawn in zip(beams, draw(model, features, samples), strict=True):
-        captions, likely = [one.caption for one in beam], [one.log_probability for one in beam]
-        found.append([beam[n] for n in ranked(captions, likely, drawn, model.vocabulary)])
-    return found
+        captions, log_probabilities = zip(*beam, strict=True)
+        order = ranked(captions, log_probabilities, drawn, model.vocabulary)
+        results.append([beam[number] for number in order])
+    return results
 
 
 def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[list[Hypothesis]]:
@@ -131,7 +132,8 @@ def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[l
             context = tree.map_structure(lambda part: ops.take(part, rows, axis=0), context)  # noqa: B023
         images, words, totals = images[rows], words[rows], totals[rows]
     return [
-        [hypothesis for _, hypothesis in sorted(found, reverse=True)[:width]] for found in finished
+        [hypothesis for _, hypothesis in sorted(scored, reverse=True)[:width]]
+        for scored in finished
     ]
 
 
@@ -176,8 +178,10 @@ def _barred(words: np.ndarray, vocabulary, search: Search) -> np.ndarray:
         short = np.array([True, *(len(word) == 1 for word in vocabulary.words)])[words]
         twice = (words[:, :, None] == words[:, None, :]).sum(axis=2) >= 2
         before = (words[:, :-1] == words[:, -1:]) & ~short[:, -1:]
-        repeats = [np.where(twice & ~short, words, 0),
-                   np.where(before & ~short[:, 1:], words[:, 1:], 0)]  # fmt: skip
+        repeats = [
+            np.where(twice & ~short, words, 0),
+            np.where(before & ~short[:, 1:], words[:, 1:], 0),
+        ]
     elif 0 < search.no_repeat_ngram <= length:
         size = search.no_repeat_ngram
         positions = length - size + 1  # where such a sequence begins that is complete

@@ -12,7 +12,7 @@ class Entry(NamedTuple):
 
     Args:
         model: `module:class`, of a registered subclass of `Decoder`.
-        grid: whether it looks at a grid of vectors, not at one vector a picture.
+        grid: whether it looks at a grid of vectors, not at one vector per image.
         defaults: what stage 2 trains it with unless the user says otherwise. What an argument
             stands for is said in its help; what is here is which decoder wants what.
         own: arguments of stage 2 that this decoder alone has, and what its class calls them.
@@ -25,31 +25,49 @@ class Entry(NamedTuple):
 
 
 _COMMON = {
-    "learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05, "normalize": False,
-}  # fmt: skip
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "warmup": 0.05,
+    "normalize": False,
+}
 _OF_GRIDS = {
-    **_COMMON, "features": "features.h5", "weight_decay": 0.01, "clip_norm": 1.0, "dropout": 0.3,
-    "label_smoothing": 0.1, "tied_embedding": True, "min_count": 5,
-}  # fmt: skip
+    **_COMMON,
+    "features": "features.h5",
+    "weight_decay": 0.01,
+    "clip_norm": 1.0,
+    "dropout": 0.3,
+    "label_smoothing": 0.1,
+    "tied_embedding": True,
+    "min_count": 5,
+}
 TABLE = {
     "merge": Entry(
-        "captioning.decoders.merge:MergeDecoder", False,
+        "captioning.decoders.merge:MergeDecoder",
+        False,
         {
-            **_COMMON, "features": "features.pkl", "weight_decay": 0.0, "clip_norm": 0.0,
-            "dropout": 0.5, "output_dropout": 0.0, "label_smoothing": 0.0,
-            "tied_embedding": False, "min_count": 1,
+            **_COMMON,
+            "features": "features.pkl",
+            "weight_decay": 0.0,
+            "clip_norm": 0.0,
+            "dropout": 0.5,
+            "output_dropout": 0.0,
+            "label_smoothing": 0.0,
+            "tied_embedding": False,
+            "min_count": 1,
         },
     ),
     "attention": Entry(
-        "captioning.decoders.attention:AttentionDecoder", True,
+        "captioning.decoders.attention:AttentionDecoder",
+        True,
         {**_OF_GRIDS, "output_dropout": 0.5, "attention_penalty": 0.3},
         own={"attention_penalty": "penalty"},
     ),
     "transformer": Entry(
-        "captioning.decoders.transformer:TransformerDecoder", True,
+        "captioning.decoders.transformer:TransformerDecoder",
+        True,
         {**_OF_GRIDS, "output_dropout": 0.0, "learning_rate": 5e-4},
     ),
-}  # fmt: skip
+}
 DECODERS = tuple(TABLE)
 
 

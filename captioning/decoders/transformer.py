@@ -46,8 +46,8 @@ class Attention(layers.Layer):
             scores = ops.where(mask, scores, -1e9)
         # Keras warns of a softmax over one number, which is what the first word has.
         weights = ops.softmax(scores) if scores.shape[-1] != 1 else ops.ones_like(scores)
-        found = ops.transpose(ops.matmul(ops.cast(weights, values.dtype), values), (0, 2, 1, 3))
-        rows = self.merge(ops.reshape(found, (-1, self.width)))
+        attended = ops.transpose(ops.matmul(ops.cast(weights, values.dtype), values), (0, 2, 1, 3))
+        rows = self.merge(ops.reshape(attended, (-1, self.width)))
         return ops.reshape(rows, sizes(x)), weights
 
     def _heads(self, layer, x):
@@ -97,16 +97,16 @@ class Block(layers.Layer):
         else:
             keys = ops.concatenate([past[0], keys], axis=3)
             values = ops.concatenate([past[1], values], axis=2)
-        found, _ = self.to_words.attend(normed, keys, values, mask)
-        x = x + self.dropouts[0](found, training=training)
+        attended, _ = self.to_words.attend(normed, keys, values, mask)
+        x = x + self.dropouts[0](attended, training=training)
 
         # All captions of an image look at the one copy of its grid.
         by_image = (ops.shape(grid[0])[0], -1, x.shape[-1])
-        found, weights = self.to_grid.attend(ops.reshape(self.norms[1](x), by_image), *grid)
-        x = x + self.dropouts[1](ops.reshape(found, sizes(x)), training=training)
+        attended, weights = self.to_grid.attend(ops.reshape(self.norms[1](x), by_image), *grid)
+        x = x + self.dropouts[1](ops.reshape(attended, sizes(x)), training=training)
 
-        found = each_row(self.contract, each_row(self.expand, self.norms[2](x)))
-        return x + self.dropouts[2](found, training=training), (keys, values), weights
+        attended = each_row(self.contract, each_row(self.expand, self.norms[2](x)))
+        return x + self.dropouts[2](attended, training=training), (keys, values), weights
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
