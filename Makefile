@@ -4,10 +4,14 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --disable-pip-version-check
 PYTEST := $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo flickr8k test test-fast lint clean
 
 demo: $(VENV)/.installed
 	$(RUN) 5_test.py --model Pre-trained/model-ensemble.keras --beside Pre-trained/simclr/model-without-labels.keras --output captions.html captions.png
+
+# the data set that the scripts take without arguments, into data/: 1.1 GB to fetch
+flickr8k: $(VENV)/.installed
+	$(RUN) -m tools.fetch_flickr8k
 
 test: $(VENV)/.installed-dev
 	$(PYTEST)

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Flickr8k: fetch it, unpack it, and lay it out as the scripts expect it.
+
+    python -m tools.fetch_flickr8k
+
+Until the folder is whole and gets its name, everything lies beside it, in FOLDER.unfinished.
+"""
+
+import os
+import shutil
+import stat
+import sys
+import zipfile
+import zlib
+from pathlib import Path, PureWindowsPath
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from captioning.cli import ArgumentParser, UserError, run
+from captioning.files import lock
+
+FOLDER = "data/flickr8k"
+ADDRESS = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
+IMAGES, TEXT = "Flicker8k_Dataset", "Flickr8k_text"  # the first is spelled so
+ZIPS = {"Flickr8k_text.zip": TEXT, "Flickr8k_Dataset.zip": IMAGES}
+CAPTIONS = "Flickr8k.token.txt"
+SPLITS = [f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "test")]
+NOTICE = """Flickr8k: 1.1 GB to fetch; 2.2 GB of free disk are needed while it is unpacked.
+The photographs are for research and education only: the terms of the University of Illinois."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+
+
+def missing(folder: Path) -> str:
+    """The first file that the folder lacks of the data set, or has empty; "" if it is whole."""
+    texts = [f"{TEXT}/{name}" for name in (CAPTIONS, *SPLITS)]
+    lists = [folder / text for text in texts[1:] if (folder / text).is_file()]
+    named = [name for path in lists for name in path.read_text("utf-8", "replace").split()]
+    for name in (*texts, *(f"{IMAGES}/{name}" for name in named)):
+        if not (folder / name).is_file() or not (folder / name).stat().st_size:
+            return name
+    return ""
+
+
+def contents(folder: Path) -> str:
+    """How many images and captions lie where."""
+    images = {path.name for path in (folder / IMAGES).glob("*.jpg")}
+    lines = (folder / TEXT / CAPTIONS).read_text("utf-8", "replace").splitlines()
+    captions = sum(line.partition("#")[0] in images for line in lines)
+    return f"{len(images):,} images in {folder / IMAGES}, {captions:,} captions in {folder / TEXT}"
+
+
+def fetch(address: str, path: Path) -> None:
+    """Fetch a zip, if it is not there; it gets its name when it is whole."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    print(f"fetching {address}", flush=True)
+    try:
+        # There is no digest to check: where this was written the files could not be reached. A
+        # zip has a checksum of each member, which unpacking checks.
+        downloader = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20)
+        pooch.retrieve(address, None, path.name, path.parent, downloader=downloader)
+    except (OSError, ValueError) as error:  # OSError: requests' errors, too
+        raise UserError(
+            f"{address}: could not be fetched ({error!s:.300}); run the command again, or get the "
+            f"file by other means and put it at {path}"
+        ) from error
+
+
+def members(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
+    """The files of a zip, each with its name without folders; not those that a Mac adds."""
+    found = []
+    for member in archive.infolist():
+        path = PureWindowsPath(member.filename)  # parted at / and \; C: is no name, either
+        if path.anchor or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
+            raise ValueError(f"its member {member.filename:.200} leads out of the folder")
+        hidden = "__MACOSX" in path.parts or path.name.startswith(".")
+        if not (hidden or member.is_dir()):
+            found.append((member, path.name))
+    return found
+
+
+def unpack(path: Path, target: Path) -> None:
+    """Unpack a zip into a new folder. One that is damaged, or leads out of it, is removed."""
+    print(f"unpacking {path.name}", flush=True)
+    target.mkdir(parents=True)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = members(archive)
+            needed = sum(member.file_size for member, _ in files)
+            if (free := shutil.disk_usage(target).free) < needed:
+                raise UserError(
+                    f"{target}: needs {needed / 1e9:.1f} GB of free disk, and there are "
+                    f"{free / 1e9:.1f}; make room and run the command again"
+                )
+            for member, name in files:
+                with archive.open(member) as source, open(target / name, "wb") as file:
+                    shutil.copyfileobj(source, file)
+    except DAMAGED as error:
+        path.unlink()
+        raise UserError(
+            f"{path}: could not be unpacked ({str(error) or 'it is cut short'}) and is removed; "
+            "run the command again to fetch it anew"
+        ) from error
+
+
+def main() -> None:
+    parser = ArgumentParser(__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path(FOLDER), help="the folder to make")
+    parser.add_argument("--base-url", metavar="URL", default=ADDRESS, help="where the zips lie")
+    args = parser.parse_args()
+    work = Path(f"{args.folder}.unfinished")
+    if os.path.lexists(args.folder):
+        if lacking := missing(args.folder):
+            raise UserError(
+                f"{args.folder}: is there, but is not the whole of Flickr8k ({lacking} is missing);"
+                " move it away, or give another --folder"
+            )
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
+        print(f"{args.folder} is there already: {contents(args.folder)}")
+        return
+
+    print(NOTICE, flush=True)
+    work.mkdir(parents=True, exist_ok=True)
+    lock(work)
+    whole = work / "flickr8k"
+    shutil.rmtree(whole, ignore_errors=True)
+    for left in work.glob("tmp*"):  # what pooch was fetching when an earlier run was killed
+        left.unlink()
+    for name, inside in ZIPS.items():
+        if not (work / name).is_file():
+            fetch(f"{args.base_url.rstrip('/')}/{name}", work / name)
+        unpack(work / name, whole / inside)
+    if lacking := missing(whole):
+        shutil.rmtree(work)
+        raise UserError(f"{args.base_url}: is not the whole of Flickr8k ({lacking} is missing)")
+    os.replace(whole, args.folder)
+    shutil.rmtree(work, ignore_errors=True)
+    default = args.folder == Path(FOLDER)
+    link = "" if default else f"ln -s {args.folder.absolute()} {FOLDER} && "
+    print(f"{contents(args.folder)}; next: {link}python 1_data_preprocessor.py")
+
+
+if __name__ == "__main__":
+    run(main)
