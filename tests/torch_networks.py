@@ -224,6 +224,7 @@ RESNET_LAYOUTS = {
 }
 VIT_LAYOUTS = {
     "plain": lambda n: n.state_dict(),
+    "moco v3": lambda n: {"state_dict": prefixed(n, "module.base_encoder.")},
     "dino": lambda n: {
         "student": prefixed(randomise(ViT(), 1), "module.backbone."),
         "teacher": prefixed(n, "backbone.") | {"head.mlp.0.weight": torch.ones(3, 3)},

@@ -34,14 +34,14 @@ def find_captioner() -> Path:
     trained = Path("checkpoints/best_model.keras")
     if trained.is_file():
         return trained
-    found = sorted([*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")])
-    found = [path for path in found if path.name != SHIPPED] or found
-    if len(found) != 1:
+    paths = [*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")]
+    paths = [path for path in paths if path.name != SHIPPED] or paths
+    if len(paths) != 1:
         raise UserError(
-            f"{trained} does not exist, and {PRETRAINED.name}/ holds {len(found)} models; train "
+            f"{trained} does not exist, and {PRETRAINED.name}/ holds {len(paths)} models; train "
             "one with 2_train_IC_model.py, or say which with --model"
         )
-    return found[0]
+    return paths[0]
 
 
 def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> keras.Model:
@@ -60,8 +60,8 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
         if tokenizer is None:
             raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
         return load_original(path, tokenizer)
-    kinds = (Ensemble, *map(decoder_class, DECODERS))
-    known = {f"captioning>{kind.__name__}" for kind in kinds}
+    classes = (Ensemble, *map(decoder_class, DECODERS))
+    known = {f"captioning>{each.__name__}" for each in classes}
     return load_keras_file(path, known=known, what="caption decoder")
 
 
@@ -85,11 +85,7 @@ def load_trained(path: str | Path, output: Path) -> Decoder:
 def check_text_rules(
     model: Decoder, model_path: str | Path, rules: str, descriptions: str | Path
 ) -> None:
-    """Refuse descriptions that were cleaned by other rules than those that the model learned from.
-
-    Raises:
-        UserError: it is so.
-    """
+    """Raise a `UserError` where descriptions were cleaned by other rules than the model's."""
     if model.vocabulary.text_rules != rules:
         raise UserError(
             f"{descriptions}: cleaned by the rules {rules}, but {model_path} was trained on "
@@ -98,20 +94,20 @@ def check_text_rules(
 
 
 def check_features(model: keras.Model, model_path: Path, features: Features, path: Path) -> None:
-    """Refuse features that the model was not trained on, as far as the records tell.
+    """Raise a `UserError` where the model was trained on other features, as far as records tell.
 
-    Raises:
-        UserError: vectors for grids or the other way round, another size, another encoder, or the
-            same encoder with other weights or another preprocessing.
+    That is vectors for grids or the other way round, another size, another encoder, or the same
+    encoder with other weights or another preprocessing.
     """
     check_kind(features, path, grid=model.grid, reader=str(model_path), encoder=model.encoder)
     remedy = f"make the right ones with: {extraction_command(model.encoder, grid=model.grid)}"
     if features.shape != model.feature_shape:
         kind = "grids" if model.grid else "vectors"
-        sizes = (" x ".join(map(str, shape)) for shape in (features.shape, model.feature_shape))
+        size, wanted = (
+            " x ".join(map(str, shape)) for shape in (features.shape, model.feature_shape)
+        )
         raise UserError(
-            f"{path}: its {kind} have {next(sizes)} numbers, but {model_path} takes "
-            f"{next(sizes)}; {remedy}"
+            f"{path}: its {kind} have {size} numbers, but {model_path} takes {wanted}; {remedy}"
         )
     if model.encoder.get("encoder") and not features.info.get("encoder"):
         print(
@@ -119,21 +115,22 @@ def check_features(model: keras.Model, model_path: Path, features: Features, pat
             f"{_described(model.encoder)}; if the captions make no sense, {remedy}",
             file=sys.stderr,
         )
-    try:
-        check_encoder(model.encoder, model_path, features.info, path)
-    except UserError as error:
-        raise UserError(f"{error}; {remedy}") from error
+    check_encoder(model.encoder, model_path, features.info, path, remedy)
 
 
 def check_encoder(
-    trained: Mapping[str, Any], model_path: Path, used: Mapping[str, Any], path: str | Path
+    trained: Mapping[str, Any],
+    model_path: Path,
+    used: Mapping[str, Any],
+    path: str | Path,
+    remedy: str = "extract features with that",
 ) -> None:
-    """Refuse another encoder than the one that the model records, where both are known."""
+    """Raise a `UserError` where two records are of different encoders, if both are known."""
     for key in ("encoder", "weights_sha256", "preprocessing"):
         if trained.get(key) and used.get(key) and trained[key] != used[key]:
             raise UserError(
                 f"{path}: made by {_described(used)}, but {model_path} was trained on "
-                f"{_described(trained)}; extract features with that"
+                f"{_described(trained)}; {remedy}"
             )
 
 
@@ -156,8 +153,8 @@ def encoder_of(
     """The encoder that made the features `model` was trained on.
 
     `name` and `weights` stand in for what the model does not record. A weights file that it
-    records by name is looked for beside the model, in the working folder and in `Pre-trained/`;
-    then, if it is a public checkpoint of our table, in the cache, and if need be it is fetched.
+    records is looked for beside the model, in the working folder and in `Pre-trained/`; then, if
+    it is a public checkpoint of our table, in the cache, and if need be it is fetched.
 
     Raises:
         UserError: the encoder is not known, its weights are not to be found, or are others.
@@ -171,6 +168,7 @@ def encoder_of(
         )
     file = str(record.get("weights") or "")
     seeded = re.fullmatch(r"random, seed (\d+)", file)
+    seed = int(seeded[1]) if seeded else 0
     if weights is None and record.get("weights_sha256") and file != "supervised" and not seeded:
         beside = model_path.with_name(Path(file).name or "no name")  # a stranger's record
         weights = beside if beside.is_file() else find_artifact(beside.name)
@@ -180,11 +178,9 @@ def encoder_of(
                 f"{model_path}: was trained on {name} with {file}, which is neither beside it, "
                 "nor here, nor in Pre-trained/; give --weights"
             )
-    seed = int(seeded[1]) if seeded else 0
     wanted = record.get("preprocessing")
-    encoder = load_encoder(
-        name, weights, seed=seed, dtype=dtype, preprocessing=wanted and str(wanted)
-    )
+    wanted = None if wanted is None else str(wanted)
+    encoder = load_encoder(name, weights, seed=seed, dtype=dtype, preprocessing=wanted)
     check_encoder(record, model_path, encoder.info, weights or name)
     if encoder.width != model.feature_size:
         raise UserError(

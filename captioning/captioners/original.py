@@ -6,6 +6,7 @@ weights of a `MergeDecoder`. Nothing from the file runs.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from captioning.captioners.tokenizer import read_tokenizer
 from captioning.cli import UserError
 from captioning.decoders.merge import MergeDecoder
+from captioning.deferred import build_and_fill
 from captioning.text import LONGEST_CAPTION
 from captioning.untrusted.hdf5 import open_hdf5
 from captioning.untrusted.keras_files import check_finite
@@ -33,6 +35,7 @@ _NETWORK: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "embedding": ("Embedding", {"mask_zero": True}, ["words"]),
     "words": ("InputLayer", {}, []),
 }
+_WITH_WEIGHTS = ("image_dense", "embedding", "lstm", "merge_dense", "output_dense")
 
 
 def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
@@ -44,73 +47,69 @@ def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
     """
     with open_hdf5(path) as file:
         try:
-            weights, max_length = _read(file)
+            layers, max_length = _read_layers(file)
+            groups = {role: file["model_weights"][layers[role]["name"]] for role in _WITH_WEIGHTS}
+            weights = {
+                role: [np.asarray(group[name]) for name in group.attrs["weight_names"]]
+                for role, group in groups.items()
+            }
+            width, units = weights["image_dense"][0].shape
+            rows = len(weights["embedding"][0])
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except Exception as error:  # h5py, json and numpy raise by where in the file they stumble
             raise UserError(
                 f"{path}: not an .h5 file of the original pipeline's merge model"
             ) from error
-    width, units = weights["image_dense"][0].shape
-    rows = len(weights["embedding"][0])
     words = read_tokenizer(tokenizer, max_length, rows).words
     if len(words) + 1 != rows:
         raise UserError(
             f"{tokenizer}: has {len(words)} words, but {path} was trained with {rows - 1}; put "
             "the tokenizer beside it that belongs to it"
         )
-    model = MergeDecoder(width, words, max_length, units=units)
-    for role, arrays in weights.items():
-        getattr(model, role).set_weights(arrays)
+
+    def fill(model: MergeDecoder) -> None:
+        for role, arrays in weights.items():
+            try:
+                getattr(model, role).set_weights(arrays)
+            except ValueError as error:  # their number or shape
+                differs = _differs(layers[role], "has weights of another size")
+                raise UserError(f"{path}: {differs}") from error
+
+    model = build_and_fill(partial(MergeDecoder, width, words, max_length, units=units), fill)
     check_finite(model, path)
     return model
 
 
-def _read(file: h5py.File) -> tuple[dict[str, list[np.ndarray]], int]:
-    """The weights by layer of `MergeDecoder`, which fit each other, and the longest caption."""
+def _read_layers(file: h5py.File) -> tuple[dict[str, dict], int]:
+    """The layers' descriptions by what `MergeDecoder` calls each, and the longest caption."""
     described = json.loads(file.attrs["model_config"])["config"]
-    layers = {layer["name"]: layer for layer in described["layers"]}
+    by_name = {layer["name"]: layer for layer in described["layers"]}
     last = described["output_layers"]
-    found: dict[str, dict] = {}
-    _match(layers, last[0] if isinstance(last[0], str) else last[0][0], "output_dense", found)
-    words = found["words"]["config"]
+    layers: dict[str, dict] = {}
+    _match(by_name, last[0] if isinstance(last[0], str) else last[0][0], "output_dense", layers)
+    words = layers["words"]["config"]
     max_length = (words.get("batch_input_shape") or words["batch_shape"])[1]
     if not 2 <= max_length <= LONGEST_CAPTION:
         raise ValueError
-    weights = {}
-    for role in ("image_dense", "embedding", "lstm", "merge_dense", "output_dense"):
-        group = file["model_weights"][found[role]["name"]]
-        weights[role] = [np.asarray(group[name]) for name in group.attrs["weight_names"]]
-    width, rows = len(weights["image_dense"][0]), len(weights["embedding"][0])
-    units = len(weights["lstm"][1])
-    shapes = {
-        "image_dense": [(width, units), (units,)],
-        "embedding": [(rows, units)],
-        "lstm": [(units, 4 * units), (units, 4 * units), (4 * units,)],
-        "merge_dense": [(units, units), (units,)],
-        "output_dense": [(units, rows), (rows,)],
-    }
-    for role, arrays in weights.items():
-        if [array.shape for array in arrays] != shapes[role]:
-            raise _differs(found[role], "has weights of another size")
-    return weights, max_length
+    return layers, max_length
 
 
-def _match(layers: dict[str, dict], name: str, role: str, found: dict[str, dict]) -> None:
-    """Find what stands in a place of the network, and in those before it; `name` is a layer."""
-    layer = layers.pop(name)  # so that no circle is walked
+def _match(by_name: dict[str, dict], name: str, role: str, layers: dict[str, dict]) -> None:
+    """Put the layer called `name`, which has this role, and all that feed it into `layers`."""
+    layer = by_name.pop(name)  # so that no circle is walked
     feeding = _inputs(layer)
     if layer["class_name"] == "Dropout":
-        return _match(layers, feeding[0], role, found)
-    kind, options, before = _NETWORK[role]
-    if layer["class_name"] != kind or len(feeding) != len(before):
+        return _match(by_name, feeding[0], role, layers)
+    kind, options, roles = _NETWORK[role]
+    if layer["class_name"] != kind or len(feeding) != len(roles):
         raise _differs(layer, f"stands in the place of the {kind} layer")
     for option, value in options.items():
         if layer["config"].get(option, value) != value:
             raise _differs(layer, f"has {option} {layer['config'][option]!r:.40}, not {value!r}")
-    found[role] = layer
-    for one, its_place in zip(feeding, before, strict=True):
-        _match(layers, one, its_place, found)
+    layers[role] = layer
+    for feeding_name, feeding_role in zip(feeding, roles, strict=True):
+        _match(by_name, feeding_name, feeding_role, layers)
 
 
 def _inputs(layer: dict[str, Any]) -> list[str]:

@@ -11,8 +11,6 @@ from captioning.cli import UserError
 from captioning.encoders.weights import half_copy
 from captioning.files import atomic_path
 
-_WEIGHTS = "model.weights.h5"  # inside a .keras file
-
 
 def save_half(model: keras.Model, path: str | Path) -> None:
     """Write a model as `.keras`, its kernels in half precision; Keras loads them as float32.
@@ -24,13 +22,14 @@ def save_half(model: keras.Model, path: str | Path) -> None:
         model.save(temporary)
         with zipfile.ZipFile(temporary) as whole:
             contents = {name: whole.read(name) for name in whole.namelist()}
-        buffer = io.BytesIO()
-        with h5py.File(io.BytesIO(contents[_WEIGHTS])) as full, h5py.File(buffer, "w") as half:
+        weights = io.BytesIO(contents["model.weights.h5"])
+        halved = io.BytesIO()
+        with h5py.File(weights) as source, h5py.File(halved, "w") as target:
             try:
-                half_copy(full, half)
+                half_copy(source, target)
             except UserError as error:
                 raise UserError(f"{path}: not written, because {error}") from error
-        contents[_WEIGHTS] = buffer.getvalue()
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as halved:
+        contents["model.weights.h5"] = halved.getvalue()
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in contents.items():
-                halved.writestr(name, content)
+                archive.writestr(name, content)

@@ -11,13 +11,10 @@ from captioning.untrusted.pickles import load_pickle
 
 def write_tokenizer(path: str | Path, vocabulary: Vocabulary) -> None:
     """Pickle the vocabulary as plain data: `word_index`, `max_length`, `text_rules`."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        plain = {
-            "word_index": vocabulary.word_index,
-            "max_length": vocabulary.max_length,
-            "text_rules": vocabulary.text_rules,
-        }
-        pickle.dump(plain, file, protocol=4)
+    names = ("word_index", "max_length", "text_rules")
+    plain = {name: getattr(vocabulary, name) for name in names}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(pickle.dumps(plain, protocol=4))
 
 
 def read_tokenizer(
@@ -38,19 +35,16 @@ def read_tokenizer(
     if not isinstance(index, dict) or not index:
         raise UserError(f"{path}: holds no word index; make it again with 4_tokenizer.py")
     try:
-        words = sorted(index, key=index.__getitem__)
-        if [index[word] for word in words] != list(range(1, len(words) + 1)):
-            raise ValueError
-        if not all(isinstance(word, str) for word in words):
-            raise ValueError
-    except (TypeError, ValueError) as error:
+        by_number = {number: word for word, number in index.items() if isinstance(word, str)}
+        words = [by_number[number] for number in range(1, len(index) + 1)]
+    except (KeyError, TypeError) as error:  # TypeError: of numbers that are lists, say
         raise UserError(f"{path}: its words are not numbered 1 to {len(index)}") from error
     if outputs is not None and state.get("num_words") == outputs < len(words) + 1:
         words = words[: outputs - 1]
     rules = state.get("text_rules")
-    known = isinstance(rules, str) and rules in TEXT_RULES
-    longest = state.get("max_length", max_length)
+    if not (isinstance(rules, str) and rules in TEXT_RULES):
+        rules = "original"
     try:
-        return Vocabulary(tuple(words), longest, rules if known else "original")
+        return Vocabulary(tuple(words), state.get("max_length", max_length), rules)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

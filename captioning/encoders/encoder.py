@@ -11,14 +11,9 @@ from captioning.images.preprocessing import IMAGE_SIZE, Preprocessing
 
 
 class NotFinite(UserError):
-    """Features that are no numbers; `row` is the picture's place among those that were given."""
+    """Features that are not finite; `row` is the first such image of its batch."""
 
-    def __init__(self, encoder: str, row: int) -> None:
-        super().__init__(
-            f"{encoder} gives features that are not finite, or too large for half precision; are "
-            "these the weights it was trained to?"
-        )
-        self.row = row
+    row: int
 
 
 class Encoder:
@@ -69,8 +64,7 @@ class Encoder:
 
         Returns:
             Vectors (n, D), float32; with `grid`, L = h * w vectors a picture, row by row of the
-            grid, (n, L, D), float16. Stage 5 gets them so, too: rounded as in the file that the
-            decoder was trained on, so that a picture has the same caption by either way.
+            grid, (n, L, D), float16: rounded as in the features file that a decoder trains on.
 
         Raises:
             UserError: the encoder has no grid.
@@ -89,10 +83,15 @@ class Encoder:
             raise UserError(f"{encoder} gives one vector a picture, and no grid")
         features = outputs["grid" if grid else "pooled"]
         if grid:
+            features = features.reshape(len(features), -1, features.shape[-1])
             with np.errstate(over="ignore"):
-                features = features.reshape(len(features), -1, features.shape[-1])
                 features = features.astype(np.float16)
-        for row, numbers in enumerate(features):
-            if not np.isfinite(numbers).all():
-                raise NotFinite(encoder, row)
+        finite = np.isfinite(features)
+        if not finite.all():
+            error = NotFinite(
+                f"{encoder} gives features that are not finite, or too large for half precision; "
+                "are these the weights it was trained to?"
+            )
+            error.row = int(np.argwhere(~finite)[0, 0])
+            raise error
         return features

@@ -11,8 +11,7 @@ def fetch(checkpoint: Checkpoint) -> Path:
     """The checkpoint's file in the user's cache, fetched if it is not there yet.
 
     The cache is the folder `CAPTIONING_CACHE`, by default `captioning` where the system keeps such
-    things. With `CAPTIONING_OFFLINE` set nothing is fetched. Of what is fetched, and only then, the
-    digits of the digest that the table has are checked.
+    things. With `CAPTIONING_OFFLINE` set nothing is fetched. The digest is checked on arrival only.
 
     Raises:
         UserError: it is not there and cannot be fetched, or its digest begins otherwise.
@@ -36,11 +35,10 @@ def fetch(checkpoint: Checkpoint) -> Path:
     folder = cache / f"{checkpoint.name}-{checkpoint.encoder}"
     pooch.get_logger().setLevel("WARNING")
     try:
-        return Path(
-            pooch.retrieve(checkpoint.address, None, checkpoint.file, folder, downloader=download)
-        )
+        pooch.retrieve(checkpoint.address, None, checkpoint.file, folder, downloader=download)
     except (RequestException, ValueError) as error:
         raise UserError(
             f"{checkpoint.name}: could not be fetched ({error!s:.300}); get {checkpoint.address} "
             f"by other means and put it at {folder / checkpoint.file}"
         ) from error
+    return folder / checkpoint.file

@@ -14,8 +14,6 @@ from captioning.images.preprocessing import SCALES
 from captioning.images.puzzles import Puzzle
 from captioning.untrusted.keras_files import load_keras_file
 
-SIZES = ("image_size", "crop_size", "cell_size", "tile_size")
-
 
 @keras.saving.register_keras_serializable(package="jigsaw")
 class JigsawSolver(keras.Model):
@@ -31,8 +29,7 @@ class JigsawSolver(keras.Model):
         precision: "float32" or "bfloat16", of the trunk; the dense layers are in float32.
         dropout: share of the dense layers' outputs that training zeroes.
         seed: of the weights and of dropout.
-        sizes_and_more: `image_size`, `crop_size`, `cell_size` and `tile_size` of the puzzles, see
-            `Puzzle`, and what every Keras model takes.
+        image_size, crop_size, cell_size, tile_size: of the puzzles, see `Puzzle`.
     """
 
     def __init__(
@@ -42,14 +39,20 @@ class JigsawSolver(keras.Model):
         precision: str = "float32",
         dropout: float = 0.5,
         seed: int = 0,
-        **sizes_and_more,
+        *,
+        image_size: int,
+        crop_size: int,
+        cell_size: int,
+        tile_size: int,
+        **kwargs,
     ) -> None:
-        sizes = {name: sizes_and_more.pop(name) for name in SIZES}
-        super().__init__(**sizes_and_more)
-        self.permutations, self.sizes = np.array(permutations, np.uint8), sizes
+        super().__init__(**kwargs)
+        self.permutations = np.array(permutations, np.uint8)
+        self.tile_count, self.tile_size = self.permutations.shape[1], tile_size
+        self.sizes = {"image_size": image_size, "crop_size": crop_size}
+        self.sizes |= {"cell_size": cell_size, "tile_size": tile_size}
         chosen = {"encoder": encoder, "precision": precision, "dropout": dropout, "seed": seed}
-        self.settings = {**chosen, **sizes}
-        self.tile_count, self.tile_size = self.permutations.shape[1], sizes["tile_size"]
+        self.settings = {**chosen, **self.sizes}
         self.trunk = build_network(encoder, dtype=precision, seed=seed)
         # The trunk is made for pixels: tiles, normalised already, are given the mean and deviation
         # that it takes off again.
@@ -121,28 +124,20 @@ def copy_of(solver: JigsawSolver, precision: str | None = None) -> JigsawSolver:
     return copy
 
 
-# ---- whole pictures --------------------------------------------------------------------------
-
-
 def image_network(solver: JigsawSolver) -> keras.Model:
     """Pixels (B, S, S, 3), 0 to 255, to a dictionary of `pooled` (B, 1024).
 
-    The tiles are cut at the centre of their cells and lie in their own order, so that a picture
-    always has the same vector.
+    The tiles are cut at the centre of their cells, each is normalised by itself, and they lie in
+    their own order, so that a picture always has the same vector.
     """
-    side = solver.settings["image_size"]
+    side, size = solver.sizes["image_size"], solver.tile_size
     pixels = keras.Input((side, side, 3), name="pixels")
-    corners = Puzzle(solver.tile_count, **solver.sizes).centre_corners()
-    tiles = _centre_tiles(pixels, corners, solver.tile_size)
-    return keras.Model(pixels, {"pooled": solver.features(tiles)}, name="jigsaw")
-
-
-def _centre_tiles(pixels, corners: np.ndarray, size: int):
-    """The tiles at these corners, each normalised by itself, as part of a network."""
-    tiles = [pixels[:, top : top + size, left : left + size] for top, left in corners.tolist()]
+    corners = Puzzle(solver.tile_count, **solver.sizes).centre_corners().tolist()
+    tiles = [pixels[:, top : top + size, left : left + size] for top, left in corners]
     tiles = ops.cast(ops.stack(tiles, axis=1), "float32")
     tiles = tiles - ops.mean(tiles, axis=(2, 3), keepdims=True)
     std = ops.sqrt(ops.mean(ops.square(tiles), axis=(2, 3), keepdims=True))
     # One pixel that differs by one from all others gives 1 / size; what is less is rounding.
     flat = std < 0.1 / size
-    return ops.where(flat, 0.0, tiles / ops.where(flat, 1.0, std))
+    tiles = ops.where(flat, 0.0, tiles / ops.where(flat, 1.0, std))
+    return keras.Model(pixels, {"pooled": solver.features(tiles)}, name="jigsaw")

@@ -35,13 +35,13 @@ _SUFFIXES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+# Prefix and name of the first layer's weight, and its shape. "0" is a plain sequence's.
 _STEMS = {
-    "resnet": ("conv1.weight", (64, 3, 7, 7)),
-    "vit": ("patch_embed.proj.weight", (384, 3, 16, 16)),
-    "efficientnet": ("_conv_stem.weight", (32, 3, 3, 3)),
+    "resnet": (r"((?:.*\.)?)(conv1|0)\.weight", (64, 3, 7, 7)),
+    "vit": (r"((?:.*\.)?)(patch_embed\.proj)\.weight", (384, 3, 16, 16)),
+    "efficientnet": (r"((?:.*\.)?)(_conv_stem)\.weight", (32, 3, 3, 3)),
 }
-_NUMBERED_STEM = "0.weight"  # of a ResNet as a plain sequence of its children
-_CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{n}": str(n + 3) for n in (1, 2, 3, 4)}}
+_NUMBERED = {"0": "conv1", "1": "bn1", **{str(n + 3): f"layer{n}" for n in (1, 2, 3, 4)}}
 # Of several copies of the network in a file, the one that papers evaluate comes first.
 _PREFERRED = ("teacher.", "encoder_q.", "base_encoder.", "online", "")
 _SECOND = ("encoder_k.", "momentum", "target", "student.", "ema")
@@ -63,75 +63,60 @@ class Fit(NamedTuple):
 def fit(network: keras.Model, tensors: Mapping[str, np.ndarray], family: str) -> Fit:
     """Find the weights of an encoder's network among a checkpoint's `tensors`.
 
-    `family` is `resnet`, `vit` or `efficientnet`.
-
-    `problems` names what is missing, left over or of the wrong shape. A layer that is incomplete
-    is not among `arrays`.
+    `family` is `resnet`, `vit` or `efficientnet`. `problems` names what is missing, left over or of
+    the wrong shape. A layer that is incomplete is not among `arrays`.
 
     Raises:
         UserError: nothing in the checkpoint looks like the network's first layer.
     """
-    prefix, numbered = _find(family, tensors)
-    own = {
-        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-    }
+    prefix, stem = _find_stem(family, tensors)
+    encoder = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+    if stem == "0":
+        children = ((key.partition("."), value) for key, value in encoder.items())
+        encoder = {
+            _NUMBERED.get(child, child) + dot + rest: value
+            for (child, dot, rest), value in children
+        }
     arrays, problems, used = {}, [], set()
     for layer in network.layers:
-        found = []
+        fitting = []
         for weight in layer.weights:
             key = pytorch_key(layer.name, weight.name, family)
-            if numbered:
-                child, dot, rest = key.partition(".")
-                key = _CHILDREN[child] + dot + rest
             used.add(key)
-            if key not in own:
+            if key not in encoder:
                 problems.append(f"{key} is missing")
                 continue
-            array = _to_keras(own[key])
+            array = _to_keras(encoder[key])
             if layer.name.endswith("_depthwise_conv"):
                 array = array.swapaxes(2, 3)
             if array.shape != tuple(weight.shape):
-                problems.append(f"{key} has shape {own[key].shape}")
+                problems.append(f"{key} has shape {encoder[key].shape}")
                 continue
-            found.append(array)
-        if layer.weights and len(found) == len(layer.weights):
-            arrays[layer.name] = found
-    # In a numbered sequence, whatever follows the last stage is a head.
-    extra = [key for key in own if key not in used and not _is_tolerated(key, numbered)]
+            fitting.append(array)
+        if layer.weights and len(fitting) == len(layer.weights):
+            arrays[layer.name] = fitting
+    extra = [key for key in encoder if key not in used and not _TOLERATED.match(key)]
     problems += [f"{key} is left over" for key in extra]
     # MoCo v3's ViT-S has 12 heads of 32 where all others have 6 of 64; no shape tells.
     moco_v3 = family == "vit" and ("base_encoder." in prefix or "momentum_encoder." in prefix)
     return Fit(arrays, problems, 12 if moco_v3 else None)
 
 
-def _is_tolerated(key: str, numbered: bool) -> bool:
-    if numbered and key.partition(".")[0] in _CHILDREN.values():
-        return key.endswith("num_batches_tracked")
-    return _TOLERATED.match(key) is not None
-
-
-def _find(family: str, tensors: Mapping[str, np.ndarray]) -> tuple[str, bool]:
-    """The prefix of the network's keys, and whether its children are numbered."""
-    stem, shape = _STEMS[family]
-    found = []
-    for key, value in tensors.items():
-        if value.shape != shape:
-            continue
-        for ending, numbered in ((stem, False), (_NUMBERED_STEM, True)):
-            # "encoder.conv1.weight" yes, "preconv1.weight" no.
-            named = key == ending or key.endswith("." + ending)
-            if named and not (numbered and family != "resnet"):
-                found.append((key.removesuffix(ending), numbered))
-    if not found:
+def _find_stem(family: str, tensors: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    """The prefix of the network's keys, and the name of its first layer."""
+    pattern, shape = _STEMS[family]
+    matches = (re.fullmatch(pattern, key) for key in tensors if tensors[key].shape == shape)
+    stems = [match.groups() for match in matches if match]
+    if not stems:
         some = ", ".join(list(tensors)[:3]) or "no tensors"
         raise UserError(f"no weights of a {family} in it (it has {some} ...)")
-    return min(found, key=lambda candidate: _rank(candidate[0]))
 
+    def rank(stem: tuple[str, str]) -> tuple[bool, int]:
+        prefix, _ = stem
+        worse = any(word in prefix for word in _SECOND)
+        return worse, next(n for n, word in enumerate(_PREFERRED) if word in prefix)
 
-def _rank(prefix: str) -> tuple[int, int]:
-    worse = any(word in prefix for word in _SECOND)
-    better = next(n for n, word in enumerate(_PREFERRED) if word in prefix)
-    return (worse, better)
+    return min(stems, key=rank)
 
 
 def pytorch_key(layer: str, weight: str, family: str = "resnet") -> str:
@@ -148,22 +133,15 @@ def pytorch_key(layer: str, weight: str, family: str = "resnet") -> str:
     if match := re.fullmatch(r"stage(\d)_block(\d+)_(\d|shortcut)_(conv|norm)", layer):
         stage, block, part, kind = match.groups()
         if part == "shortcut":
-            part_name = "downsample." + ("0" if kind == "conv" else "1")
+            name = "downsample.0" if kind == "conv" else "downsample.1"
         else:
-            part_name = ("conv" if kind == "conv" else "bn") + part
-        return f"layer{stage}.{block}.{part_name}.{suffix}"
+            name = f"conv{part}" if kind == "conv" else f"bn{part}"
+        return f"layer{stage}.{block}.{name}.{suffix}"
     if match := re.fullmatch(r"block(\d+)_(attn|mlp|norm\d)_?(\w*)", layer):
         parts = [part for part in match.groups() if part]
         return ".".join(["blocks", *parts, suffix])
-    return (
-        {
-            "stem_conv": "conv1",
-            "stem_norm": "bn1",
-            "patch_embed_proj": "patch_embed.proj",
-        }.get(layer, layer)
-        + "."
-        + suffix
-    )
+    names = {"stem_conv": "conv1", "stem_norm": "bn1", "patch_embed_proj": "patch_embed.proj"}
+    return f"{names.get(layer, layer)}.{suffix}"
 
 
 def _to_keras(array: np.ndarray) -> np.ndarray:

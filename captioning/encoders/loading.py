@@ -3,7 +3,6 @@
 import hashlib
 import pkgutil
 import sys
-from functools import partial as with_arguments
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +36,14 @@ def load_encoder(
 ) -> Encoder:
     """Build the encoder `name` and load its weights.
 
-    `weights` is a `.weights.h5` file of this project, or a public checkpoint (PyTorch, safetensors
-    or npz) in a layout that `captioning.encoders.layouts` knows, or one of the table of
-    `captioning.encoders.public` or its name, which is fetched if need be. Our own say in their
-    recipe what they want done with pictures, and the table says it; `preprocessing` says it for
-    others, which otherwise get the encoder's usual one. What is done stands in
-    `info["preprocessing"]`. With `partial`, a checkpoint that fits in part is taken as far as it
-    fits, with a warning on stderr. The encoder `jigsaw` is a whole puzzle solver, the `.keras` file
-    of `jigsaw/main.py`.
-
-    Without `weights`, `efficientnet_lite0` takes its supervised ImageNet weights and every other
-    encoder stays random, with a warning on stderr.
+    Args:
+        weights: a `.weights.h5` file of this project, a public checkpoint (PyTorch, safetensors or
+            npz) in a layout that `captioning.encoders.layouts` knows, or one of the table of
+            `captioning.encoders.public` or its name, which is fetched if need be; for the encoder
+            `jigsaw` the `.keras` file of `jigsaw/main.py`. Without, `efficientnet_lite0` takes its
+            supervised ImageNet weights and others stay random, with a warning on stderr.
+        partial: take a checkpoint that fits in part as far as it fits, with a warning on stderr.
+        preprocessing: in place of what a file of ours or the table says, else the encoder's usual.
 
     Raises:
         UserError: no such encoder, file or name, a file that cannot be fetched, weights of another
@@ -78,9 +74,16 @@ def load_encoder(
         wanted = parse(preprocessing, wanted)
     info: dict[str, Any] = {"encoder": name, "dtype": dtype}
     info |= {"image_size": wanted.size, "preprocessing": str(wanted)}
-    build = with_arguments(
-        build_network, name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.std)
-    )
+
+    def build() -> keras.Model:
+        return build_network(name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.std))
+
+    def fill(network: keras.Model) -> None:
+        if path.name.endswith(SUFFIX):
+            _load_own(network, path, recipe)
+        else:
+            _load_checkpoint(network, path, partial)
+
     if path is None:
         print(
             f"WARNING: {name} has RANDOM weights. Random features are a floor, not a result: "
@@ -88,12 +91,10 @@ def load_encoder(
             file=sys.stderr,
         )
         network = build()
-        info |= {"weights": f"random, seed {seed}", "weights_sha256": _digest(network)}
+        values = b"".join(ops.convert_to_numpy(w.value).tobytes() for w in network.weights)
+        digest = hashlib.sha256(values).hexdigest()
+        info |= {"weights": f"random, seed {seed}", "weights_sha256": digest}
     else:
-        if path.name.endswith(SUFFIX):
-            fill = with_arguments(_load_own, path=path, recipe=recipe)
-        else:
-            fill = with_arguments(_load_checkpoint, path=path, partial=partial)
         network = build_and_fill(build, fill)
         check_finite(network, path)
         label = path.name if weights is not None else "supervised"
@@ -105,17 +106,9 @@ def _load_solver(path: str | Path | None, dtype: str) -> Encoder:
     if path is None:
         raise UserError("the encoder jigsaw is trained: give --weights, jigsaw/main.py's .keras")
     solver = load_solver(path, dtype)
-    info = {"encoder": "jigsaw", "dtype": dtype, "image_size": solver.settings["image_size"]}
+    info = {"encoder": "jigsaw", "dtype": dtype, "image_size": solver.sizes["image_size"]}
     info |= {"weights": Path(path).name, "weights_sha256": sha256(path)}
     return Encoder(image_network(solver), info)
-
-
-def _digest(network: keras.Model) -> str:
-    """Of weights that are in no file."""
-    digest = hashlib.sha256()
-    for weight in network.weights:
-        digest.update(ops.convert_to_numpy(weight.value).tobytes())
-    return digest.hexdigest()
 
 
 def _load_own(network: keras.Model, path: Path, recipe: dict[str, Any]) -> None:
@@ -150,16 +143,16 @@ def _load_checkpoint(network: keras.Model, path: Path, partial: bool) -> None:
         raise UserError(f"{path}: {network.name} takes only a {SUFFIX} of a pretext stage")
     tensors = read_checkpoint(path)
     try:
-        found = fit(network, tensors, layout)
+        arrays, problems, heads = fit(network, tensors, layout)
     except UserError as error:
         raise UserError(f"{path}: does not fit {network.name}: {error}") from error
-    if found.problems:
-        count, listed = len(found.problems), "; ".join(found.problems[:5])
-        message = f"{path}: does not fit {network.name} in {count} places: {listed:.500}"
-        if not partial or not found.arrays:
+    if problems:
+        listed = "; ".join(problems[:5])
+        message = f"{path}: does not fit {network.name} in {len(problems)} places: {listed:.500}"
+        if not partial or not arrays:
             raise UserError(message)
         print(f"WARNING: {message}; the rest of it is used", file=sys.stderr)
-    for name, arrays in found.arrays.items():
-        network.get_layer(name).set_weights(arrays)
-    if found.heads:
-        _set_heads(network, found.heads, path)
+    for name, weights in arrays.items():
+        network.get_layer(name).set_weights(weights)
+    if heads:
+        _set_heads(network, heads, path)

@@ -4,7 +4,7 @@ Nothing here imports Keras, so that `1_data_preprocessor.py --weights list` come
 `fetching.py` brings the files.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +45,7 @@ _SIMCLR = (
     f"{_VISSL}/simclr_rn50_%dep_simclr_8node_resnet_16_07_20.%s/model_final_checkpoint_phase%d"
 )
 # Name, encoder, paper, epochs, top-1, digest and address, as in the authors' READMEs and
-# hubconf.py, MoCo v3's CONFIG.md, VISSL's MODEL_ZOO.md and torchvision's resnet.py. Where they
-# publish a digest, they publish its first eight digits; `fetch` checks these and no more.
+# hubconf.py, MoCo v3's CONFIG.md, VISSL's MODEL_ZOO.md and torchvision's resnet.py.
 _ROWS = f"""
 moco_v1        resnet50  1911.05722  200 60.6 md5:b251726a
     {_MOCO}/moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar
@@ -83,25 +82,20 @@ torchvision    resnet18  1512.03385   90 69.8 sha256:f37072fd {_TORCH}/resnet18-
 """  # vissl_jigsaw: of 100 permutations, not the 2,000 that its name says
 
 
-def _table() -> Iterator[Checkpoint]:
-    fields = [None if field == "-" else field for field in _ROWS.split()]
-    for first in range(0, len(fields), 7):
-        name, encoder, paper, epochs, top1, digest, address = fields[first : first + 7]
-        number = int(epochs) if epochs else None
-        yield Checkpoint(name, encoder, paper, number, float(top1), address, digest)
-
-
-TABLE = tuple(_table())
+_FIELDS = [None if field == "-" else field for field in _ROWS.split()]
+TABLE = tuple(
+    Checkpoint(name, encoder, paper, epochs and int(epochs), float(top1), address, digest)
+    for name, encoder, paper, epochs, top1, digest, address in (
+        _FIELDS[first : first + 7] for first in range(0, len(_FIELDS), 7)
+    )
+)
 
 
 def listing() -> str:
     """The table for a terminal."""
     line = "{:14} {:10} {:17} {:>6} {:>6}".format
     lines = [line("name", "encoder", "paper", "epochs", "top-1")]
-    lines += [
-        line(one.name, one.encoder, f"arXiv {one.paper}", one.epochs or "-", one.top1)
-        for one in TABLE
-    ]
+    lines += [line(c.name, c.encoder, f"arXiv {c.paper}", c.epochs or "-", c.top1) for c in TABLE]
     note = "top-1: on ImageNet, of a linear classifier on the features (torchvision: of its own)"
     return "\n".join([*lines, f"preprocessing of all: {PREPROCESSING}", note])
 
@@ -135,4 +129,4 @@ def recorded(info: Mapping[str, Any], encoder: str) -> str | None:
     Only the name is believed: the address that is recorded may be a stranger's.
     """
     wanted = (info.get("weights_name"), encoder, info.get("weights"))
-    return next((o.name for o in TABLE if (o.name, o.encoder, o.file) == wanted), None)
+    return next((c.name for c in TABLE if (c.name, c.encoder, c.file) == wanted), None)

@@ -95,9 +95,8 @@ def build_network(
     from keras import layers
 
     keras.utils.set_random_seed(seed)
-    policy = "mixed_bfloat16" if dtype == "bfloat16" else "float32"
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
     try:
         mean, std = scale or preprocessing_of(name)[2:]
         pixels = keras.Input((None, None, 3), name="pixels")
@@ -110,15 +109,14 @@ def build_network(
                 dtype="float32",
             )
         scaled = scaling(pixels)
-        pooled, grid = None, pkgutil.resolve_name(TABLE[name].network)(scaled)
-        if isinstance(grid, tuple):
-            pooled, grid = grid
+        output = pkgutil.resolve_name(TABLE[name].network)(scaled)
+        vector, grid = output if isinstance(output, tuple) else (None, output)
         # Averaged in float32: a mean of 49 numbers loses bits in bfloat16 for nothing.
         grid = layers.Activation("linear", dtype="float32", name="grid")(grid)
-        if pooled is None:
+        if vector is None:
             pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooled")(grid)
         else:
-            pooled = layers.Activation("linear", dtype="float32", name="pooled")(pooled)
+            pooled = layers.Activation("linear", dtype="float32", name="pooled")(vector)
         return keras.Model(pixels, {"pooled": pooled, "grid": grid}, name=name)
     finally:
         keras.config.set_dtype_policy(before)

@@ -19,8 +19,8 @@ SUFFIX = ".weights.h5"
 def save_encoder(network: keras.Model, path: str | Path, recipe: dict[str, Any]) -> None:
     """Write an encoder's weights as `.weights.h5`, in half precision, with their recipe inside.
 
-    `recipe` is anything that JSON holds. `load_encoder` goes by its entries `encoder` (a name)
-    and `preprocessing`. See `half_copy` for what stays in float32.
+    `recipe` is anything that JSON holds. `load_encoder` goes by its entries `encoder` and
+    `preprocessing`. See `half_copy` for what stays in float32.
 
     Raises:
         UserError: they are not finite; the file of before stays.
@@ -51,17 +51,16 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         return {}
     with open_hdf5(path) as file:
         try:
-            recipe = json.loads(file.attrs.get("recipe", "{}"))
-        except (TypeError, ValueError, RecursionError):
-            return {}
+            recipe = json.loads(file.attrs["recipe"])
+        except (KeyError, TypeError, ValueError, RecursionError):
+            recipe = None
     return recipe if isinstance(recipe, dict) else {}
 
 
 def half_copy(source: h5py.File, target: h5py.File) -> None:
     """Copy weights in HDF5, float32 matrices and kernels as float16.
 
-    Vectors stay as they are: they are small, and a variance may exceed what float16 holds. So does
-    what is beyond it all the same.
+    Vectors stay as they are: they are small. So does what is beyond float16's range.
 
     Raises:
         UserError: a number is not finite.

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder, NotFinite
 from captioning.features.files import write_features
 from captioning.files import atomic_path, write_json
-from captioning.images.reading import UnreadableImage, decode_batches
+from captioning.images.reading import decode_batches
 from captioning.images.views import view as square_of
 
 
@@ -33,8 +33,6 @@ def extract(
 ) -> dict[str, str]:
     """Write the features of `images` (by `image_id`) to `output`.
 
-    Returns the `image_id`s of what was unreadable, with the reasons.
-
     The features are vectors, or with `grid` grids in half precision; see `Encoder.encode`. They are
     of the whole pictures, or of another `view` of them; see `captioning.images.views`.
 
@@ -42,12 +40,15 @@ def extract(
     killed run are kept, if it was of the same pictures (by path, size and time of each) and of the
     same encoder; it is said if not.
 
+    Returns:
+        The `image_id`s of what was unreadable, with the reasons.
+
     Raises:
         UserError: more pictures were unreadable than read.
     """
     info = {**encoder.info, "view": view} if view else encoder.info
     plan = {**info, "grid": grid, "batch_size": batch_size, "pictures_sha256": _digest(images)}
-    wanted, jobs = encoder.preprocessing, sorted(images.items())
+    preprocessing, jobs = encoder.preprocessing, sorted(images.items())
     parts = Path(f"{output}.parts")
     _begin(parts, plan, resume)
     batches = {
@@ -59,10 +60,10 @@ def extract(
     # One stream of pictures over all batches: those that decode them never wait for one.
     stream = decode_batches(
         waiting,
-        wanted.size,
+        preprocessing.size,
         batch_size,
         workers,
-        square_of=lambda path: square_of(view, path.name, wanted.square),
+        square_of=lambda path: square_of(view, path.name, preprocessing.square),
     )
     done, name = len(jobs) - len(waiting), encoder.info["encoder"]
     with tqdm(total=len(jobs), initial=done, unit="image", desc=name) as bar:
@@ -73,7 +74,14 @@ def extract(
                     features = encoder.encode(pixels, min(batch_size, len(jobs)), grid=grid)
                 except NotFinite as error:
                     raise UserError(f"{images[ids[error.row]]}: {error}") from error
-            _write_part(file, ids, features, errors)
+            with atomic_path(file) as temporary:
+                np.savez(
+                    temporary,
+                    ids=np.array(ids, str),
+                    features=features,
+                    lost=np.array([error.key for error in errors], str),
+                    reasons=np.array([str(error) for error in errors], str),
+                )
             bar.update(len(todo[file]))
 
     unreadable = {}
@@ -88,7 +96,9 @@ def extract(
             f"{len(unreadable)} of {len(jobs)} pictures could not be read, "
             f"the first: {next(iter(unreadable.values()))}"
         )
-    write_features(output, _parts(batches), info, rows=len(jobs) - len(unreadable))
+    loaded = map(np.load, batches)
+    rows = ((part["ids"].tolist(), part["features"]) for part in loaded if part["ids"].size)
+    write_features(output, rows, info, rows=len(jobs) - len(unreadable))
     shutil.rmtree(parts)
     return unreadable
 
@@ -118,23 +128,3 @@ def _digest(images: Mapping[str, Path]) -> str:
             line += [str(status.st_size), str(status.st_mtime_ns)]
         digest.update("\0".join([*line, "\n"]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _write_part(
-    file: Path, ids: list[str], features: np.ndarray, errors: list[UnreadableImage]
-) -> None:
-    with atomic_path(file) as temporary:
-        np.savez(
-            temporary,
-            ids=np.array(ids, str),
-            features=features,
-            lost=np.array([error.key for error in errors], str),
-            reasons=np.array([str(error) for error in errors], str),
-        )
-
-
-def _parts(files: Iterable[Path]) -> Iterator[tuple[list[str], np.ndarray]]:
-    for file in files:
-        part = np.load(file)
-        if len(part["ids"]):
-            yield part["ids"].tolist(), part["features"]

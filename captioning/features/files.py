@@ -13,17 +13,12 @@ from captioning.features.stored_rows import StoredRows
 from captioning.files import atomic_path, plain_entries
 from captioning.untrusted.pickles import load_pickles
 
+Parts = Iterable[tuple[Sequence[str], np.ndarray]]  # ids and their rows (n, ...)
 BLOCK = 4096  # vectors that are looked at together
 
 
-def write_features(
-    path: str | Path,
-    parts: Iterable[tuple[Sequence[str], np.ndarray]],
-    info: dict[str, Any],
-    *,
-    rows: int,
-) -> None:
-    """Write features given as parts of (ids, array (n, ...)), which have `rows` rows together.
+def write_features(path: str | Path, parts: Parts, info: dict[str, Any], *, rows: int) -> None:
+    """Write features given in parts, which have `rows` rows together.
 
     `.pkl` is the original pipeline's format, `dict[image_id, float32 (1, D)]`. `.h5` holds the
     datasets `image_id` and `features`, of vectors or grids, written part by part. The record of
@@ -41,27 +36,25 @@ def is_hdf5(path: str | Path) -> bool:
     return Path(path).suffix in (".h5", ".hdf5")
 
 
-def _write_pickle(path: Path, parts, info: dict[str, Any]) -> None:
+def _write_pickle(path: Path, parts: Parts, info: dict[str, Any]) -> None:
     """The record is a second pickle behind the first, which is all that the original reads."""
-    rows = {}
+    vectors = {}
     for ids, matrix in parts:
-        rows.update(zip(ids, matrix.astype(np.float32)[:, None, :], strict=True))
+        vectors.update(zip(ids, matrix.astype(np.float32)[:, None, :], strict=True))
     with open(path, "wb") as file:
-        pickle.dump(rows, file, protocol=4)
+        pickle.dump(vectors, file, protocol=4)
         pickle.dump(info, file, protocol=4)
 
 
-def _write_h5(path: Path, parts, info: dict[str, Any], rows: int) -> None:
+def _write_h5(path: Path, parts: Parts, info: dict[str, Any], rows: int) -> None:
     """One dataset in one piece of the file, so that rows can be read from where they lie."""
     import h5py
 
     with h5py.File(path, "w") as file:
         file.attrs["info"] = json.dumps(info)
         names: list[bytes] = []
-        data = None
         for ids, matrix in parts:
-            if data is None:
-                data = file.create_dataset("features", (rows, *matrix.shape[1:]), matrix.dtype)
+            data = file.require_dataset("features", (rows, *matrix.shape[1:]), matrix.dtype)
             data[len(names) : len(names) + len(ids)] = matrix
             names += [image_id.encode() for image_id in ids]
         # Of one length: the library stumbles over damage in strings that each have their own.
@@ -114,12 +107,12 @@ def _read_h5(path: Path) -> tuple[list[str], np.ndarray | StoredRows, Any]:
                     f"{path}: 'features' is not one vector, or one grid of vectors, for each "
                     "'image_id'"
                 )
-            given = np.float32 if data.ndim == 2 else data.dtype
-            if ids and data.id.get_offset() is not None:
-                position = data.id.get_offset()
-                return ids, StoredRows(path, position, data.shape, data.dtype, given), info
+            dtype = np.float32 if data.ndim == 2 else data.dtype
+            offset = data.id.get_offset()
+            if ids and offset is not None:
+                return ids, StoredRows(path, offset, data.shape, data.dtype, dtype), info
             if data.ndim == 2:  # compressed or in chunks: somebody else's
-                return ids, data[:].astype(given), info
+                return ids, data[:].astype(dtype), info
             raise UserError(
                 f"{path}: its grids are empty, compressed or in chunks, and cannot be read one by "
                 "one; make it with 1_data_preprocessor.py --grid"

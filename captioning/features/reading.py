@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Features(Mapping[str, np.ndarray]):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of an image's features: (D,) for a vector, (L, D) for a grid of L vectors."""
+        """(D,) where an image has a vector, (L, D) where it has a grid of L vectors."""
         return self.matrix.shape[1:]
 
     @property
@@ -58,12 +59,12 @@ class Features(Mapping[str, np.ndarray]):
         return np.array([self.row[image_id] for image_id in image_ids], dtype=np.int32)
 
     def of(self, image_ids: Iterable[str]) -> "Rows":
-        """The features of these images, in this order, read when they are sliced."""
+        """The features of these images, in this order."""
         return Rows(self.matrix, self.rows(image_ids))
 
 
 class Rows:
-    """Some rows of a matrix; a slice of them is an array, which is read from the matrix then."""
+    """Some rows of a matrix, which are read when they are sliced."""
 
     def __init__(self, matrix: Matrix, numbers: np.ndarray) -> None:
         self.matrix, self.numbers = matrix, numbers
@@ -116,9 +117,7 @@ def extraction_command(encoder: Mapping[str, Any], *, grid: bool) -> str:
         options += ["--weights", encoder.get("weights_name") or find_artifact(name) or name]
     if encoder.get("preprocessing"):
         options += ["--preprocessing", encoder["preprocessing"]]
-    return shlex.join(
-        ["python", "1_data_preprocessor.py", "--only", "features", *map(str, options)]
-    )
+    return f"python 1_data_preprocessor.py --only features {shlex.join(map(str, options))}".strip()
 
 
 def shard_path(folder: str | Path, number: int, count: int) -> Path:
@@ -135,15 +134,14 @@ def _read_shards(folder: Path) -> Features:
             f"{first_ten([path.name for path in paths]) or 'none'}; make them with "
             "1_data_preprocessor.py --shard 1/N to N/N"
         )
-    found = [read_file(path) for path in paths]
-    ids = [image_id for part, _, _ in found for image_id in part]
-    _, first, info = found[0]
-    for path, (_, matrix, other) in zip(paths, found, strict=True):
-        if other != info or matrix.shape[1:] != first.shape[1:]:
+    ids_of_shards, matrices, infos = zip(*map(read_file, paths), strict=True)
+    for path, matrix, info in zip(paths, matrices, infos, strict=True):
+        if info != infos[0] or matrix.shape[1:] != matrices[0].shape[1:]:
             raise UserError(f"{path}: was made by another encoder than {paths[0]}")
+    ids = list(chain.from_iterable(ids_of_shards))
     if len(set(ids)) < len(ids):
         raise UserError(f"{folder}: some image is in several shards; extract the features again")
-    return Features(ids, JoinedRows([matrix for _, matrix, _ in found]), info)
+    return Features(ids, JoinedRows(matrices), infos[0])
 
 
 def read_views(paths: Sequence[str | Path], features: Features, main: str | Path) -> list[Features]:
@@ -153,13 +151,13 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
         UserError: a file holds no view, or one of other pictures or by another encoder.
     """
     command = f"{extraction_command(features.info, grid=len(features.shape) == 2)} --view 1"
-    known = {"encoder", "weights_sha256", *{"preprocessing"}.intersection(features.info)}
     views = []
     for path in paths:
         view = read_features(path, command)
-        if view.shape != features.shape or any(
-            view.info.get(name) != features.info.get(name) for name in known
-        ):
+        origin = view.origin
+        if "preprocessing" not in features.info:  # made before it was recorded
+            origin["preprocessing"] = None
+        if origin != features.origin:
             raise UserError(
                 f"{path}: was made by another encoder, or in another way, than {main}; make it "
                 f"with: {command}"
@@ -175,11 +173,7 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
 
 
 def check_replaceable(path: str | Path, view: int) -> None:
-    """Refuse to write a `view` of the pictures where the features of whole ones lie.
-
-    Raises:
-        UserError: it is so.
-    """
+    """Raise a `UserError` where a `view` would be written over the features of whole pictures."""
     if view and Path(path).is_file() and not read_features(path).info.get("view"):
         raise UserError(
             f"{path}: holds features of whole pictures, which a view should not replace; give "
@@ -195,12 +189,10 @@ def check_kind(
     reader: str,
     encoder: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refuse vectors where `reader`, a model or decoder, looks at grids, and the other way round.
+    """Raise a `UserError` for features that `reader`, a model or decoder, does not take.
 
-    A view of the pictures is refused in either case. `encoder` is what a model records of its own.
-
-    Raises:
-        UserError: it is so; the message says which file to make.
+    That is vectors where it looks at grids (`grid`), grids where not, or a view of the pictures.
+    `encoder` is what a model records of its own.
     """
     if features.info.get("view"):
         raise UserError(
@@ -208,10 +200,10 @@ def check_kind(
             "beside those of whole pictures: with --views"
         )
     if grid != (len(features.shape) == 2):
-        found, wanted = "grids of vectors", "takes one vector a picture"
+        holds, wanted = "grids of vectors", "takes one vector a picture"
         if grid:
-            found, wanted = "one vector a picture", "looks at a grid of them"
+            holds, wanted = "one vector a picture", "looks at a grid of them"
         raise UserError(
-            f"{path}: holds {found}, but {reader} {wanted}; make that with: "
+            f"{path}: holds {holds}, but {reader} {wanted}; make that with: "
             f"{extraction_command(encoder or features.info, grid=grid)}"
         )

@@ -15,17 +15,14 @@ class StoredRows:
     The file is mapped into memory anew for each reading: the pages of a map that stays count as
     the program's memory, and files that stay open are few.
 
-    Args:
-        path: the file.
-        place: where in it the array begins, in bytes.
-        shape, stored: of the array, as it lies there.
-        dtype: of the rows that are given out.
+    `offset` is where in the file the array begins, in bytes, `shape` and `stored` (its data type)
+    are as it lies there; `dtype` is that of the rows that are given out.
     """
 
     def __init__(
-        self, path: str | Path, position: int, shape: tuple[int, ...], stored, dtype=None
+        self, path: str | Path, offset: int, shape: tuple[int, ...], stored, dtype=None
     ) -> None:
-        self.path, self.position, self.shape = Path(path), position, tuple(shape)
+        self.path, self.offset, self.shape = Path(path), offset, tuple(shape)
         self.stored, self.dtype = np.dtype(stored), np.dtype(dtype or stored)
         self.ndim = len(self.shape)
         self._file = self._identity()
@@ -34,7 +31,7 @@ class StoredRows:
         return self.shape[0]
 
     def __getitem__(self, which) -> np.ndarray:
-        """The rows with a number, a slice of numbers or an array of them.
+        """Rows by a number, a slice of numbers or an array of them.
 
         Raises:
             UserError: the file is another one now.
@@ -42,7 +39,7 @@ class StoredRows:
         numbers = np.arange(len(self))[which]
         if self._identity() != self._file:
             raise UserError(f"{self.path}: was replaced or cut while it was read; start again")
-        mapped = np.memmap(self.path, self.stored, "r", self.position, self.shape)
+        mapped = np.memmap(self.path, self.stored, "r", self.offset, self.shape)
         rows = mapped[np.ravel(numbers)].astype(self.dtype, copy=False)
         return rows.reshape(*numbers.shape, *self.shape[1:])
 
@@ -64,10 +61,11 @@ class JoinedRows:
         return self.shape[0]
 
     def __getitem__(self, which) -> np.ndarray:
-        """The rows with a number, a slice of numbers or an array of them."""
+        """Rows by a number, a slice of numbers or an array of them."""
         numbers = np.arange(len(self))[which]
         rows = np.empty((*numbers.shape, *self.shape[1:]), self.dtype)
-        homes = np.searchsorted(self.begins, numbers, side="right") - 1
-        for home in np.unique(homes):
-            rows[homes == home] = self.parts[home][numbers[homes == home] - self.begins[home]]
+        part_of = np.searchsorted(self.begins, numbers, side="right") - 1
+        for part in np.unique(part_of):
+            here = part_of == part
+            rows[here] = self.parts[part][numbers[here] - self.begins[part]]
         return rows

@@ -69,31 +69,28 @@ def walk_images(folder: str | os.PathLike, *, skip_closed: bool = False) -> Iter
         skip_closed: leave out sub-folders that may not be read, instead of a `PermissionError`.
     """
     root = Path(folder)
-    waiting, visited = [root], set()
-    names: list[str] = []
-    while waiting:
-        current = waiting.pop()
+    visited = set()
+    others: list[str] = []
+
+    def fail(error: OSError) -> None:
+        closed = isinstance(error, PermissionError) and Path(error.filename) != root
+        if not (closed and skip_closed):
+            raise error
+
+    for current, folders, names in os.walk(root, onerror=fail, followlinks=True):
         status = os.stat(current)
         if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        try:
-            with os.scandir(current) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except PermissionError:
-            if not skip_closed or current == root:
-                raise
-            continue
-        folders = []
-        for entry in entries:
-            if _is_folder(entry):
-                folders += [] if is_hidden(entry.name) else [Path(entry)]
-            elif is_image(entry.name, functools.partial(open_file, entry)):
-                yield Path(entry)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(names):
+            path = Path(current, name)
+            if is_image(name, functools.partial(open_file, path)):
+                yield path
             else:
-                names.append(entry.name)
-        waiting += reversed(folders)
-    tell_heic(root, names)
+                others.append(name)
+    tell_heic(root, others)
 
 
 @functools.cache  # a folder that is watched is walked again and again
@@ -103,21 +100,16 @@ def _tell(message: str) -> None:
 
 def tell_heic(path: str | os.PathLike, names: Iterable[str]) -> None:
     """Say, once, how many HEIC pictures are among the names in a path, unless they are read."""
-    unread = HEIC_SUFFIXES - SUFFIXES
-    heic = [name for name in names if PurePosixPath(name).suffix.lower() in unread]
-    heic = [name for name in heic if not is_hidden(name)]
+    heic = [
+        name
+        for name in names
+        if PurePosixPath(name).suffix.lower() in HEIC_SUFFIXES - SUFFIXES and not is_hidden(name)
+    ]
     if heic:
         _tell(
             f"{printable(path)}: {len(heic)} HEIC pictures are not read, such as "
             f"{printable(heic[0])}; {HEIC_ADVICE}"
         )
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle
-        return False
 
 
 def no_image(path: str | os.PathLike) -> UserError:
@@ -131,12 +123,12 @@ def list_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
     Raises:
         UserError: a path does not exist, or a folder holds no picture.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in map(Path, paths):
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
         inside = list(walk_images(path)) if path.is_dir() else [path]
         if not inside:
             raise no_image(path)
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
-        found += inside
-    return found
+        images += inside
+    return images

@@ -24,7 +24,8 @@ def image_id(name: str) -> str:
     COCO's `COCO_val2014_000000391895.jpg` and `000000391895.jpg` are the picture 391895. White
     space would end the id in `descriptions.txt`, so it becomes `_`.
     """
-    stem = _one_word(without_suffix(name.replace("\\", "/").rsplit("/", 1)[-1]))
+    name = name.replace("\\", "/").rpartition("/")[2]
+    stem = _one_word(name.rpartition(".")[0] if has_suffix(name) else name)
     coco = _COCO_NAME.fullmatch(stem)
     return str(int(coco[1])) if coco else stem
 
@@ -33,15 +34,10 @@ def _one_word(name: str) -> str:
     return re.sub(r"\s+", "_", unicodedata.normalize("NFC", name))
 
 
-def without_suffix(name: str) -> str:
-    """A name less its picture suffix, if it has one and is more than that."""
-    stem, dot, suffix = name.rpartition(".")
-    return stem if stem.strip(".") and f"{dot}{suffix.lower()}" in SUFFIXES else name
-
-
 def has_suffix(name: str) -> bool:
-    """Whether a name ends as a picture's does."""
-    return without_suffix(name) != name
+    """Whether a name ends as a picture's does, and is more than the suffix."""
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem.strip(".")) and f"{dot}{suffix.lower()}" in SUFFIXES
 
 
 def path_id(name: str) -> str:
@@ -61,8 +57,8 @@ def shortest_ends(paths: Iterable[str]) -> dict[str, str]:
     """Of each path the shortest end that no other one has, else the whole path."""
     paths = dict.fromkeys(paths)
     count = Counter(end for path in paths for end in ends(path))
-    own = {path: [end for end in ends(path) if count[end] == 1] for path in paths}
-    return {path: found[-1] if found else path for path, found in own.items()}
+    unique = {path: [end for end in ends(path) if count[end] == 1] for path in paths}
+    return {path: unique[path][-1] if unique[path] else path for path in paths}
 
 
 def distinct_ids(names: Iterable[str], source: object) -> dict[str, str]:
@@ -79,8 +75,8 @@ def distinct_ids(names: Iterable[str], source: object) -> dict[str, str]:
                 f"{source}: '{other}' and '{name}' cannot be told apart, because a picture is "
                 "called by its name without its suffix; rename one of them"
             )
-    own = shortest_ends(spelled)
-    return {name: own[path] for path, name in spelled.items()}
+    ids = shortest_ends(spelled)
+    return {name: ids[path] for path, name in spelled.items()}
 
 
 def resolve_id(path: str, known: Collection[str]) -> str | None:
@@ -94,19 +90,19 @@ def find_ids(paths: Iterable[str], known: Collection[str], source: object) -> di
     Raises:
         UserError: several end in a path of this `source`.
     """
-    found = {path: [path] if path in known else [] for path in paths}
-    lacking = {path for path, meant in found.items() if not meant}
-    for one in known if lacking else ():
-        for end in ends(one):
+    ids: dict[str, list[str]] = {path: [path] if path in known else [] for path in paths}
+    lacking = {path for path in ids if not ids[path]}
+    for image_id in known if lacking else ():
+        for end in ends(image_id):
             if end in lacking:
-                found[end].append(one)
-    for path, meant in found.items():
-        if len(meant) > 1:
+                ids[end].append(image_id)
+    for path, possible in ids.items():
+        if len(possible) > 1:
             raise UserError(
-                f"{source}: '{path}' may be {' or '.join(map(repr, meant[:3]))}; write its folder, "
-                "too, or give evaluate.py --images and --captions of every data set"
+                f"{source}: '{path}' may be {' or '.join(map(repr, possible[:3]))}; write its "
+                "folder, too, or give evaluate.py --images and --captions of every data set"
             )
-    return {path: meant[0] for path, meant in found.items() if meant}
+    return {path: possible[0] for path, possible in ids.items() if possible}
 
 
 class Excluded:

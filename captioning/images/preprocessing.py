@@ -48,16 +48,13 @@ class Preprocessing(NamedTuple):
     std: Channels | None = SCALES["imagenet"][1]
 
     def __str__(self) -> str:
-        square = (
-            f"resize({self.resize})|crop({self.size})" if self.resize else f"squash({self.size})"
-        )
+        size, resize = self.size, self.resize
+        square = f"resize({resize})|crop({size})" if resize else f"squash({size})"
         for name, scale in SCALES.items():
             if scale == (self.mean, self.std):
                 return f"{square}|{name}"
-        mean, std = (
-            ",".join(f"{number:g}" for number in numbers) for numbers in (self.mean, self.std)
-        )
-        return f"{square}|mean({mean})|std({std})"
+        numbers = "{:g},{:g},{:g}".format
+        return f"{square}|mean({numbers(*self.mean)})|std({numbers(*self.std)})"
 
     def resized(self, size: int) -> "Preprocessing":
         """The same of pictures of `size`: as large a part of each, at another scale.
@@ -65,9 +62,8 @@ class Preprocessing(NamedTuple):
         Raises:
             UserError: a size that `parse` would refuse.
         """
-        other = self._replace(
-            size=size, resize=self.resize and round(self.resize * size / self.size)
-        )
+        resize = self.resize and round(self.resize * size / self.size)
+        other = self._replace(size=size, resize=resize)
         parse(str(other), other)
         return other
 
@@ -87,21 +83,20 @@ def parse(text: str, default: Preprocessing) -> Preprocessing:
     Raises:
         UserError: the text is of another form, or its numbers cannot be.
     """
-    found = _PARTS.fullmatch(text)
+    match = _PARTS.fullmatch(text)
     try:
-        size = int(found["squash"] or found["crop"])
-        resize = int(found["resize"]) if found["resize"] else None
+        size = int(match["squash"] or match["crop"])
+        resize = int(match["resize"]) if match["resize"] else None
+        if not 8 <= size <= (resize or size) <= 4096:
+            raise ValueError
         mean, std = default.mean, default.std
-        if found["scale"]:
-            mean, std = SCALES[found["scale"]]
-        elif found["mean"]:
-            mean, std = (tuple(map(float, found[name].split(","))) for name in ("mean", "std"))
-        if mean is not None:  # else each image goes by its own
+        if match["scale"]:
+            mean, std = SCALES[match["scale"]]
+        elif match["mean"]:
+            mean, std = (tuple(map(float, match[name].split(","))) for name in ("mean", "std"))
             finite = all(map(math.isfinite, mean + std))
             if not (len(mean) == len(std) == 3 and finite and min(std) > 0):
                 raise ValueError
-        if not 8 <= size <= (resize or size) <= 4096:
-            raise ValueError
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"preprocessing {text!r:.60}: must be {FORM}") from error
     return Preprocessing(size, resize, mean, std)

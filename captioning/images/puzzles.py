@@ -8,14 +8,11 @@ from captioning.cli import UserError
 
 
 class Puzzle:
-    """Sizes of a puzzle: a crop of the picture is divided into cells, each of which gives a tile.
+    """A crop of the picture is divided into cells, each of which gives a tile.
 
     Args:
         tiles: of a puzzle, whose number is a square: 4, 9, 16, ...
-        image_size: side of the pictures in pixels, and so on:
-        crop_size: divided into cells.
-        cell_size: of which one is as wide as the crop divided by the tiles in a row, or less.
-        tile_size: at most a cell.
+        image_size, crop_size, cell_size, tile_size: sides in pixels, each within the one before.
         channel_shift: how far from the crop colours are taken, at most.
 
     Raises:
@@ -42,10 +39,9 @@ class Puzzle:
             raise UserError(f"a crop of {crop_size} px has no room for {tiles} tiles")
         if tile_size > cell_size:
             raise UserError(f"tiles of {tile_size} px do not fit cells of {cell_size} px")
+        cells = f"{self.grid} cells of {cell_size} px"
         if self.grid * cell_size > crop_size:
-            raise UserError(
-                f"{self.grid} cells of {cell_size} px do not fit the crop of {crop_size} px"
-            )
+            raise UserError(f"{cells} do not fit the crop of {crop_size} px")
         if crop_size + 2 * channel_shift > image_size:
             raise UserError(
                 f"a crop of {crop_size} px and {channel_shift} px on each side, by which colours "

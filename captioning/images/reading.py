@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, PngImagePlugin, UnidentifiedImageError
@@ -29,8 +29,7 @@ if HEIC_SUFFIXES <= SUFFIXES:  # by a package that is not required
     pillow_heif.register_heif_opener()
     _FORMATS.append("HEIF")
 
-# Pillow warns from this many pixels on and refuses twice as many; here the first is refused, too.
-_MOST_PIXELS = Image.MAX_IMAGE_PIXELS
+# From Image.MAX_IMAGE_PIXELS on Pillow warns, and of twice as many it refuses; we refuse the first.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 _LARGE = 1 << 24  # pixels from which on a picture is taken in strips, and one at a time
 _one_large = threading.Lock()
@@ -49,7 +48,7 @@ _TURNS = {  # by EXIF's orientation; 1 is upright
 class _PngStream(PngImagePlugin.PngStream):
     """Passes over texts and colour profiles beyond Pillow's limits, for which it refuses a picture.
 
-    No pixel needs them. Image generators and printers write more than a megabyte of them.
+    Image generators and printers write more than a megabyte of them.
     """
 
     def call(self, cid: bytes, pos: int, length: int) -> bytes:
@@ -84,8 +83,7 @@ def load_rgb(
 ) -> np.ndarray:
     """Read a picture as uint8 RGB (H, W, 3), upright by its EXIF orientation.
 
-    With `size`, the picture becomes a square (size, size, 3) by `to_square`; by default it is
-    squashed, as the original pipeline's `load_img(target_size=...)` does. Of an animation, the
+    With `size`, the picture becomes a square (size, size, 3) by `to_square`. Of an animation, the
     first frame. Where the file's `content` is given, `path` does no more than name it.
 
     Raises:
@@ -123,12 +121,15 @@ def _decode(
                 wrong = jpeg.damage(start + file.read(_LARGEST_JPEG))
                 if wrong:
                     raise UnreadableImage(f"{name}: is damaged ({wrong})")
-            with open_image(file) as image:
-                large = image.width * image.height > _LARGE
+            file.seek(0)
+            with Image.open(file, formats=_FORMATS) as image:
+                pixels = image.width * image.height
+                if pixels > Image.MAX_IMAGE_PIXELS:
+                    raise Image.DecompressionBombError(f"{image.width} x {image.height}")
                 if least is not None:
                     # Lets the JPEG decoder halve large photographs on the way; others stay.
                     image.draft("RGB", (least, least))
-                with _one_large if large else contextlib.nullcontext():
+                with _one_large if pixels > _LARGE else contextlib.nullcontext():
                     rgb = _upright_rgb(image, least)
                 return finish(rgb)
     except UnreadableImage:
@@ -144,30 +145,18 @@ def _decode(
         raise UnreadableImage(f"{name}: is damaged ({error})") from error
 
 
-def open_image(file: BinaryIO) -> Image.Image:
-    """Pillow's image of an open file in one of the formats that are read, not yet decoded.
-
-    Texts and colour profiles that unpack to more than Pillow's limits are left out of it.
-
-    Raises:
-        UnidentifiedImageError: it is in no such format.
-        Image.DecompressionBombError: it has too many pixels.
-    """
-    file.seek(0)
-    image = Image.open(file, formats=_FORMATS)
-    if image.width * image.height > _MOST_PIXELS:
-        raise Image.DecompressionBombError(f"{image.width} x {image.height}")
-    return image
-
-
 def _upright_rgb(image: Image.Image, least: int | None) -> Image.Image:
     """The picture as RGB by its EXIF orientation; a large one may come out shrunk to `least`."""
     image.load()
-    turn, scale = _turn(image), _grey_scale(image)
+    try:  # `ImageOps.exif_transpose` fails if any other tag is damaged
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # of any kind, as it is damaged
+        turn = None
+    scale = _grey_scale(image)
     # Adobe's programs store inks inverted, and say that they wrote the file. Pillow takes every
     # file for one of theirs.
-    inks = image.mode == "CMYK" and image.format in ("JPEG", "MPO")
-    if inks and "adobe" not in image.info:
+    cmyk_jpeg = image.mode == "CMYK" and image.format in ("JPEG", "MPO")
+    if cmyk_jpeg and "adobe" not in image.info:
         image = ImageChops.invert(image)
     if image.width * image.height > _LARGE:
         rgb = _rgb_in_strips(image, scale, least)
@@ -189,17 +178,6 @@ def _rgb_in_strips(image: Image.Image, grey_scale: float | None, least: int | No
         strip = _to_rgb(image.crop((0, top, width, min(top + rows, height))), grey_scale)
         rgb.paste(strip.reduce(factor), (0, top // factor))
     return rgb
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes the picture upright by its EXIF, of which no other part has to be whole.
-
-    `ImageOps.exif_transpose` writes all of it anew, and fails on a tag that has another type.
-    """
-    try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # of any kind, as it is damaged
-        return None
 
 
 def _to_rgb(image: Image.Image, grey_scale: float | None) -> Image.Image:
@@ -236,9 +214,8 @@ def decode_batches(
     """Yield (keys, uint8 pixels (n, size, size, 3), unreadable) for each `batch_size` of images.
 
     An image is a key, such as its `image_id`, and its path. Threads, as many as there are cores or
-    `workers`, decode two batches ahead of the one in use. An unreadable file is left out of its
-    batch and reported with it. `square_of` says by what each picture becomes a square; it is asked
-    in the order of the images.
+    `workers`, decode two batches ahead. `square_of` says by what each picture becomes a square; it
+    is asked in the order of the images.
     """
 
     def load(job: tuple[Key, Path, ToSquare]) -> tuple[Key, np.ndarray | UnreadableImage]:
@@ -253,9 +230,6 @@ def decode_batches(
     stream = prefetch(load, jobs, depth=3 * batch_size, workers=workers)
     while batch := list(islice(stream, batch_size)):
         good = [(key, pixels) for key, pixels in batch if isinstance(pixels, np.ndarray)]
-        pixels = [picture for _, picture in good]
-        yield (
-            [key for key, _ in good],
-            np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8),
-            [error for _, error in batch if isinstance(error, UnreadableImage)],
-        )
+        keys, squares = [key for key, _ in good], [pixels for _, pixels in good]
+        errors = [error for _, error in batch if isinstance(error, UnreadableImage)]
+        yield keys, np.array(squares, np.uint8).reshape(-1, size, size, 3), errors

@@ -73,6 +73,12 @@ def decode(
     `to_square` gives the function that makes an item's picture a square.
     """
 
+    def read(item: Item) -> tuple[Item, bytes | np.ndarray | UnreadableImage]:
+        try:
+            return item, item.read()
+        except Exception as error:  # damaged archives fail in their own ways: CRC, zlib, lzma, HDF5
+            return item, UnreadableImage(f"{item.name}: {error}")
+
     def square(job: tuple[Item, bytes | np.ndarray | UnreadableImage]):
         item, content = job
         try:
@@ -85,16 +91,8 @@ def decode(
         return item, content
 
     # Read in one thread, because a tar gives its members one after the other.
-    jobs = ((item, _content(item)) for item in items)
     depth = 2 * GROUP * (workers or os.cpu_count())
-    return prefetch(square, jobs, depth=depth, workers=workers)
-
-
-def _content(item: Item) -> bytes | np.ndarray | UnreadableImage:
-    try:
-        return item.read()
-    except Exception as error:  # a damaged archive fails in its own ways: CRC, zlib, lzma, HDF5
-        return UnreadableImage(f"{item.name}: {error}")
+    return prefetch(square, map(read, items), depth=depth, workers=workers)
 
 
 # ---- the kinds of source ---------------------------------------------------------------------
@@ -104,20 +102,20 @@ def _kind(path: Path) -> Callable[[Path, Excluded], Iterator[Item]]:
     """What gives the items of a path."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    for is_one, items_of in (
+    for is_kind, items_of in (
         (Path.is_dir, _in_folder),
         (zipfile.is_zipfile, _in_zip),
         (h5py.is_hdf5, _in_hdf5),
         (tarfile.is_tarfile, _in_tar),
     ):
-        if is_one(path):
+        if is_kind(path):
             return items_of
     raise UserError(f"{path}: neither a folder, a zip, a tar nor an HDF5 file of pictures")
 
 
-def _count(path: Path, items_of: Callable, exclude: Excluded) -> int:
+def _count(path: Path, items_of: Callable, excluded: Excluded) -> int:
     try:
-        count = sum(1 for _ in items_of(path, exclude))
+        count = sum(1 for _ in items_of(path, excluded))
     except (*_DAMAGED, NotImplementedError, ValueError, EOFError) as error:
         raise UserError(f"{path}: a damaged archive ({error})") from error
     if count == 0:
@@ -125,32 +123,32 @@ def _count(path: Path, items_of: Callable, exclude: Excluded) -> int:
     return count
 
 
-def _in_folder(path: Path, exclude: Excluded) -> Iterator[Item]:
+def _in_folder(path: Path, excluded: Excluded) -> Iterator[Item]:
     for file in walk_images(path):
-        if str(file) not in exclude:
+        if str(file) not in excluded:
             yield Item(str(file), file.relative_to(path).as_posix(), file.read_bytes)
 
 
-def _in_zip(path: Path, exclude: Excluded) -> Iterator[Item]:
+def _in_zip(path: Path, excluded: Excluded) -> Iterator[Item]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.is_dir():
                 opened = partial(archive.open, info)
-                yield from _member(path, info.filename, info.file_size, opened, exclude)
+                yield from _member(path, info.filename, info.file_size, opened, excluded)
         tell_heic(path, archive.namelist())
 
 
-def _in_tar(path: Path, exclude: Excluded) -> Iterator[Item]:
+def _in_tar(path: Path, excluded: Excluded) -> Iterator[Item]:
     with tarfile.open(path) as archive:
         for info in archive:
             if info.isfile():
                 opened = partial(archive.extractfile, info)
-                yield from _member(path, info.name, info.size, opened, exclude)
+                yield from _member(path, info.name, info.size, opened, excluded)
         tell_heic(path, archive.getnames())
 
 
 def _member(
-    path: Path, name: str, size: int, opened: Callable[[], BinaryIO], exclude: Excluded
+    path: Path, name: str, size: int, opened: Callable[[], BinaryIO], excluded: Excluded
 ) -> Iterator[Item]:
     """The member of an archive, if it is a picture that is wanted."""
 
@@ -159,12 +157,12 @@ def _member(
             raise ValueError("too large for a photograph")
         return opened().read()
 
-    if is_image(name, opened) and name not in exclude:
+    if is_image(name, opened) and name not in excluded:
         yield Item(f"{path}: {name}", name, read)
 
 
-def _in_hdf5(path: Path, exclude: Excluded) -> Iterator[Item]:
-    """All uint8 data sets (N, H, W, 3) of the file, less the pictures named in `exclude`.
+def _in_hdf5(path: Path, excluded: Excluded) -> Iterator[Item]:
+    """All uint8 data sets (N, H, W, 3) of the file, less the pictures that are excluded.
 
     The names of those in `x_img` are in `x_names`, as `jigsaw/to_hdf5.py` writes them.
     """
@@ -175,14 +173,14 @@ def _in_hdf5(path: Path, exclude: Excluded) -> Iterator[Item]:
             data = file[name]
             shape = getattr(data, "shape", ())
             if len(shape) == 4 and shape[3] == 3 and data.dtype == np.uint8:
-                for row in _rows(path, data, exclude):
+                for row in _rows(path, data, excluded):
                     member = f"{name.replace('/', '.')}[{row}]"
                     yield Item(f"{path}: {member}", member, partial(data.__getitem__, row))
 
 
-def _rows(path: Path, data: h5py.Dataset, exclude: Excluded) -> Sequence[int]:
-    """The rows of pictures that are not in `exclude`."""
-    if not exclude:
+def _rows(path: Path, data: h5py.Dataset, excluded: Excluded) -> Sequence[int]:
+    """The rows of pictures that are not excluded."""
+    if not excluded:
         return range(len(data))
     names = data.file.get(f"{data.name.removesuffix('_img')}_names")
     if not isinstance(names, h5py.Dataset) or names.shape != (len(data),):
@@ -191,7 +189,6 @@ def _rows(path: Path, data: h5py.Dataset, exclude: Excluded) -> Sequence[int]:
             "out (--exclude); make it with jigsaw/to_hdf5.py, of the other pictures alone"
         )
     try:
-        listed = names.asstr()[:]
+        return [row for row, name in enumerate(names.asstr()[:]) if name not in excluded]
     except (TypeError, ValueError) as error:  # numbers, or bytes that are no UTF-8
         raise UserError(f"{path}: '{names.name[1:]}' holds no names ({error})") from error
-    return [row for row, name in enumerate(listed) if name not in exclude]

@@ -1,13 +1,12 @@
 """Other views of a picture than the whole of it, for a decoder to train on."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from captioning.images.names import image_id
-from captioning.images.reading import squash
+from captioning.images.reading import ToSquare, squash
 
 LEAST_AREA = 0.6  # of the picture: what its captions name should still be in the view
 
@@ -15,9 +14,9 @@ LEAST_AREA = 0.6  # of the picture: what its captions name should still be in th
 def view(
     number: int,
     name: str,
-    whole: Callable[[Image.Image, int], Image.Image] = squash,
+    whole: ToSquare = squash,
     least_area: float = LEAST_AREA,
-) -> Callable[[Image.Image, int], Image.Image]:
+) -> ToSquare:
     """What makes view `number` of the picture in the file `name`; view 0 is `whole`.
 
     Others are a random part of at least `least_area` of it, squashed to a square, and every second
@@ -39,8 +38,8 @@ def view(
         if height > 1:
             width, height = area, 1.0
         left, top = position * (1 - width, 1 - height)
-        box = (left * image.width, top * image.height,
-               (left + width) * image.width, (top + height) * image.height)  # fmt: skip
+        shares = np.array([left, top, left + width, top + height])
+        box = tuple(shares * [*image.size, *image.size])
         square = image.resize((size, size), Image.Resampling.BILINEAR, box)
         return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else square
 

@@ -25,8 +25,8 @@ from captioning.untrusted.pickles import LEGACY_MAGIC, SafeUnpickler
 
 # All tensors together may be so many times the file, or these bytes: some share their numbers.
 _LARGEST_EXPANSION, _SMALL = 4, 1 << 26
-_STORAGES = ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool", "BFloat16")
-_NUMBERS = ("<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "i1", "u1", "?", bfloat16)
+_STORAGES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": bfloat16, "Long": "<i8"}
+_STORAGES |= {"Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1", "Bool": "?"}
 # What lies beside the tensors in public checkpoints: objects of frameworks, and Python's own
 # containers and codecs, as old pickles spell them.
 _HARMLESS = re.compile(
@@ -53,9 +53,10 @@ class _Inert(dict):
 class _Storage:
     """The flat numbers that one or more tensors look into; filled in after the pickle is read."""
 
-    def __init__(self, dtype: np.dtype, key: str, count: int) -> None:
-        self.dtype, self.key, self.count = dtype, key, count
-        self.values: np.ndarray | None = None
+    values: np.ndarray
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
 
 
 class _Tensor:
@@ -91,11 +92,11 @@ class _TorchUnpickler(SafeUnpickler):
         raise UserError(f"refused, because this checkpoint asks for '{module}.{name}'")
 
     def persistent_load(self, identity: Any) -> _Storage:
-        kind, dtype, key, _location, count, *view = identity
-        known = isinstance(dtype, np.dtype) and isinstance(key, str) and isinstance(count, int)
+        kind, dtype, key, _location, _count, *view = identity
+        known = isinstance(dtype, np.dtype) and isinstance(key, str)
         if kind != "storage" or not known or any(view):
             raise pickle.UnpicklingError("not a tensor storage")
-        return self.storages.setdefault(key, _Storage(dtype, key, count))
+        return self.storages.setdefault(key, _Storage(dtype))
 
 
 def _new_dict(*arguments: list) -> dict:
@@ -113,10 +114,7 @@ _TENSORS = {
     ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
     ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
     ("torch._tensor", "_rebuild_from_type_v2"): lambda _rebuild, _kind, made, *_: _Tensor(*made),
-    **{
-        ("torch", f"{name}Storage"): np.dtype(kind)
-        for name, kind in zip(_STORAGES, _NUMBERS, strict=True)
-    },
+    **{("torch", f"{name}Storage"): np.dtype(kind) for name, kind in _STORAGES.items()},
 }
 
 
@@ -144,23 +142,19 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
 
 def _read(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
     size = path.stat().st_size
+    most = max(_LARGEST_EXPANSION * size, _SMALL)
     if path.suffix == ".safetensors":
         return load_file(path)
     if path.suffix == ".npz":
-        return _read_npz(file, size)
+        return _read_npz(file, most)
     loaded = _read_zip(file, size) if zipfile.is_zipfile(file) else _read_legacy(file, size)
     if not isinstance(loaded, dict):
         raise ValueError("no dictionary of tensors")
     views = {name: tensor.array() for name, tensor in _tensors(loaded, set())}
-    if sum(view.nbytes for view in views.values()) > _most(size):
+    if sum(view.nbytes for view in views.values()) > most:
         raise ValueError("its tensors repeat their numbers without bound")
     # Those that lie in one piece in the file are not copied.
     return {name: np.asarray(view, order="C") for name, view in views.items()}
-
-
-def _most(size: int) -> int:
-    """Bytes that the tensors of a file of `size` bytes may take."""
-    return max(_LARGEST_EXPANSION * size, _SMALL)
 
 
 def _tensors(
@@ -177,11 +171,11 @@ def _tensors(
             yield from _tensors(value, visited, f"{prefix}{key}.")
 
 
-def _read_npz(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+def _read_npz(file: BinaryIO, most: int) -> dict[str, np.ndarray]:
     """The arrays of numbers in an npz; numpy's own reader sets aside what an array claims to be."""
     arrays = {}
     with zipfile.ZipFile(file) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _most(size):
+        if sum(entry.file_size for entry in archive.infolist()) > most:
             raise ValueError("it unpacks to far more than it holds")
         for name in archive.namelist():
             member = io.BytesIO(archive.read(name))

@@ -76,11 +76,10 @@ def check_hdf5(file: h5py.File, *, sizes: bool = True) -> None:
         if data.external or data.is_virtual:
             raise UserError(f"refused, because the numbers of '{name}' lie in other files")
         if not sizes:
-            row, chunk = (math.prod(part) for part in (data.shape[1:], data.chunks or ()))
-            if max(row, chunk) * data.dtype.itemsize > _LARGEST_PIECE:
+            piece = max(math.prod(data.shape[1:]), math.prod(data.chunks or ()))
+            if piece * data.dtype.itemsize > _LARGEST_PIECE:
                 raise UserError(f"refused, because a row of '{name}' is too large")
             continue
-        claimed = math.prod(data.shape or (0,)) * data.dtype.itemsize
-        held = data.id.get_storage_size()
+        claimed, held = data.nbytes, data.id.get_storage_size()
         if claimed > max(_LARGEST_EXPANSION * held, _SMALL):
             raise UserError(f"refused, because '{name}' claims {claimed} bytes and holds {held}")

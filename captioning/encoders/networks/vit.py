@@ -45,16 +45,12 @@ class Tokens(layers.Layer):
     """
 
     def build(self, shape) -> None:
-        """Create the weights, in PyTorch's names."""
         noise = keras.initializers.TruncatedNormal(stddev=0.02)
-        width = shape[-1]
-        self.cls_token = self.add_weight(name="cls_token", shape=(1, 1, width), initializer=noise)
-        self.pos_embed = self.add_weight(
-            name="pos_embed", shape=(1, 1 + NATIVE**2, width), initializer=noise
-        )
+        width, length = shape[-1], 1 + NATIVE**2
+        self.cls_token = self.add_weight((1, 1, width), noise, name="cls_token")
+        self.pos_embed = self.add_weight((1, length, width), noise, name="pos_embed")
 
     def call(self, patches):
-        """Tokens of a batch."""
         count, height, width = ops.shape(patches)[:3]
         size = patches.shape[-1]
         position = ops.cast(self.pos_embed, self.compute_dtype)
@@ -68,7 +64,6 @@ class Tokens(layers.Layer):
         return ops.concatenate([ops.broadcast_to(first, (count, 1, size)), tokens], axis=1)
 
     def compute_output_shape(self, shape):
-        """(B, 1 + h * w, D)."""
         area = None if None in shape[1:3] else 1 + shape[1] * shape[2]
         return (shape[0], area, shape[-1])
 
@@ -82,7 +77,6 @@ class SelfAttention(layers.Layer):
         self.heads = heads
 
     def call(self, qkv):
-        """Scaled dot-product attention, head by head."""
         count, length = ops.shape(qkv)[:2]
         width = qkv.shape[-1] // 3
         parts = ops.reshape(qkv, (count, length, 3, self.heads, width // self.heads))
@@ -91,11 +85,9 @@ class SelfAttention(layers.Layer):
         return ops.reshape(attended, (count, length, width))
 
     def compute_output_shape(self, shape):
-        """(B, T, D)."""
         return (*shape[:-1], shape[-1] // 3)
 
     def get_config(self) -> dict:
-        """The constructor's arguments."""
         return {**super().get_config(), "heads": self.heads}
 
 
@@ -104,10 +96,8 @@ class Grid(layers.Layer):
     """Tokens (B, 1 + h * w, D) laid out as the patches (B, h, w, D) they came from."""
 
     def call(self, inputs):
-        """The grid of a batch, without the class token."""
         tokens, patches = inputs
         return ops.reshape(tokens[:, 1:], ops.shape(patches))
 
     def compute_output_shape(self, shapes):
-        """The patches' shape."""
         return shapes[1]
