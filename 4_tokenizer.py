@@ -41,8 +41,7 @@ def main() -> None:
         sources["features"] = read_features(features)
     wanted = args.train_split or trained_splits(args) or SHARED["--train-split"]["default"]
     splits = read_splits(wanted, descriptions, seed=trained(args, "split_seed", int) or 0)
-    limit = trained(args, "limit", int)
-    used = {split: ids[:limit] for split, ids in select_each(splits, **sources).items()}
+    used = select_each(splits, trained(args, "limit", int), **sources)
 
     # 2. The words of their captions.
     min_count = trained(args, "min_count", int) or 1

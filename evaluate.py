@@ -141,8 +141,7 @@ def main() -> None:
     references = dataset.captions
     splits = datasets.read_splits(args.split, references, seed=args.split_seed)
     split, split_name = datasets.all_ids(splits), datasets.described(args.split)
-    chosen = datasets.select_each(splits, references=references)
-    ids = datasets.all_ids({name: found[: args.limit] for name, found in chosen.items()})
+    ids = datasets.all_ids(datasets.select_each(splits, args.limit, references=references))
     elsewhere = {
         path: read_predictions(path, references, dataset.numbers) for path in args.predictions
     }

@@ -40,16 +40,11 @@ def clean(caption: str, rules: str) -> list[str]:
     if rules == "original":
         words = map(_letters, caption.lower().translate(_KEYBOARD).split())
         return [word for word in words if len(word) > 1]
-    if rules == "ptb":
-        return [word for word in ptb_tokenize(caption) if word not in _BRACKETS]
-    raise ValueError(f"unknown text rules '{rules}', expected one of {TEXT_RULES}")
+    return [word for word in ptb_tokenize(caption) if word not in _BRACKETS]
 
 
 def _letters(word: str) -> str:
-    """A word without punctuation of any script; empty if more than letters and their signs is left.
-
-    Signs stand over and under letters, as vowels do in many scripts.
-    """
+    """A word less punctuation of any script; empty if it has more than letters and their signs."""
     word = word.translate(_NO_PUNCTUATION)
     if word.isalpha():
         return word

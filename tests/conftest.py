@@ -132,6 +132,11 @@ def run_afresh(*arguments, cwd: Path, **environment) -> subprocess.CompletedProc
     )
 
 
+def options(**values) -> list:
+    """`--name value` of each keyword argument, with hyphens."""
+    return [part for k, value in values.items() for part in (f"--{k.replace('_', '-')}", value)]
+
+
 def succeed(result: subprocess.CompletedProcess) -> str:
     """What a run printed, which must have ended well."""
     assert result.returncode == 0, result.stderr

@@ -7,30 +7,22 @@ from captioning.text import Vocabulary, build_vocabulary, clean, clean_all
 @pytest.mark.parametrize(
     "caption, original, ptb",
     [
-        (
-            "A man's dog , in 2 boots , runs .",
-            ["mans", "dog", "in", "boots", "runs"],
-            ["a", "man", "'s", "dog", "in", "2", "boots", "runs"],
-        ),
-        ("A T-shirt (red) !", ["tshirt", "red"], ["a", "t-shirt", "red"]),
-        ("...", [], []),
-        (
-            "A dog’s “red” ball…here",
-            ["dogs", "red", "ball", "here"],
-            ["a", "dog", "'s", "red", "ball", "here"],
-        ),
-        ("दो कुत्ते घास पर हैं।", ["दो", "कुत्ते", "घास", "पर", "हैं"], ["दो", "कुत्ते", "घास", "पर", "हैं", "।"]),
-        ("একটি ছোট ছেলে", ["একটি", "ছোট", "ছেলে"], ["একটি", "ছোট", "ছেলে"]),
-        ("ஒரு சிறுவன் ஓடுகிறான்", ["ஒரு", "சிறுவன்", "ஓடுகிறான்"], ["ஒரு", "சிறுவன்", "ஓடுகிறான்"]),
-        ("เด็กชาย วิ่ง", ["เด็กชาย", "วิ่ง"], ["เด็กชาย", "วิ่ง"]),
-        ("وَلَدٌ صَغِيرٌ، يَجْرِي", ["وَلَدٌ", "صَغِيرٌ", "يَجْرِي"], ["وَلَدٌ", "صَغِيرٌ", "،", "يَجْرِي"]),
-        ("ಒಬ್ಬ ಹುಡುಗ", ["ಒಬ್ಬ", "ಹುಡುಗ"], ["ಒಬ್ಬ", "ಹುಡುಗ"]),  # which the Java toolkit takes to pieces
-        ("", [], []),
+        ("A man's dog , in 2 boots .", "mans dog in boots", "a man 's dog in 2 boots"),
+        ("A T-shirt (red) !", "tshirt red", "a t-shirt red"),
+        ("...", "", ""),
+        ("A dog’s “red” ball…here", "dogs red ball here", "a dog 's red ball here"),
+        ("दो कुत्ते घास पर हैं।", "दो कुत्ते घास पर हैं", "दो कुत्ते घास पर हैं ।"),
+        ("একটি ছোট ছেলে", "একটি ছোট ছেলে", "একটি ছোট ছেলে"),
+        ("ஒரு சிறுவன் ஓடுகிறான்", "ஒரு சிறுவன் ஓடுகிறான்", "ஒரு சிறுவன் ஓடுகிறான்"),
+        ("เด็กชาย วิ่ง", "เด็กชาย วิ่ง", "เด็กชาย วิ่ง"),
+        ("وَلَدٌ صَغِيرٌ، يَجْرِي", "وَلَدٌ صَغِيرٌ يَجْرِي", "وَلَدٌ صَغِيرٌ ، يَجْرِي"),
+        ("ಒಬ್ಬ ಹುಡುಗ", "ಒಬ್ಬ ಹುಡುಗ", "ಒಬ್ಬ ಹುಡುಗ"),  # which the Java toolkit takes to pieces
+        ("", "", ""),
     ],
 )
 def test_cleaning_rules(caption, original, ptb):
-    assert clean(caption, "original") == original
-    assert clean(caption, "ptb") == ptb
+    assert clean(caption, "original") == original.split()
+    assert clean(caption, "ptb") == ptb.split()
 
 
 def test_captions_that_cleaning_empties_are_named():
@@ -71,25 +63,17 @@ def test_vocabulary_numbers_words_as_keras_2_did():
     assert vocabulary.word_index == tokenizer.word_index
 
 
-def test_longest_caption_counts_the_words_that_wrap_it():
-    vocabulary = build_vocabulary({"1": ["one two three", "one"]}, ["1"], "original")
-    assert vocabulary.max_length == 5
-
-
-def test_words_outside_the_vocabulary_are_dropped():
+def test_words_outside_the_vocabulary_are_dropped_or_keep_their_place_as_no_word():
     vocabulary = Vocabulary(("startseq", "endseq", "dog"), 5)
     assert vocabulary.encode("a dog barks") == [1, 3, 2]
-
-
-def test_words_outside_the_vocabulary_may_keep_their_place_as_no_word():
-    vocabulary = Vocabulary(("startseq", "endseq", "dog"), 5)
     assert vocabulary.encode("a dog barks", keep_unknown=True) == [1, 0, 3, 0, 2]
 
 
-def test_rare_words_are_left_out_of_the_vocabulary():
-    descriptions = {"1": ["dog runs", "dog sits"], "2": ["dog sits", "cat"]}
+def test_rare_words_are_left_out_of_the_vocabulary_and_count_in_the_longest_caption():
+    descriptions = {"1": ["dog runs", "dog sits"], "2": ["dog sits down", "cat"]}
     vocabulary = build_vocabulary(descriptions, ["1", "2"], "original", min_count=2)
     assert vocabulary.words == ("startseq", "endseq", "dog", "sits")
+    assert vocabulary.max_length == 5
 
 
 def test_decoding_stops_at_the_end_word():

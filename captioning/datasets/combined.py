@@ -20,10 +20,10 @@ def read_images_and_captions(
 
     Returns:
         Captions and pictures by `image_id`, either without the other, too; the ids that have both,
-        a list for each data set; and the pictures that were left out, as by `find_pictures`.
+        a list for each data set; and the pictures that were left out, as by `find_images`.
 
     Raises:
-        UserError: as `read_datasets` and `find_pictures`; the numbers of folders and files differ;
+        UserError: as `read_datasets` and `find_images`; the numbers of folders and files differ;
             a folder holds none of the pictures.
     """
     if len(folders) not in (1, len(captions)):
@@ -39,42 +39,42 @@ def read_images_and_captions(
     images: dict[str, Path] = {}
     ids: list[list[str]] = []
     left_out: list[str] = []
-    for folder, begin in _beginnings(files).items():
+    for folder, prefix in _prefixes(files).items():
         part = read_datasets(files[folder], dataset)
-        found, others = find_images(folder, part.files)
-        if found.keys().isdisjoint(part.captions):
+        paths, others = find_images(folder, part.files)
+        if paths.keys().isdisjoint(part.captions):
             hint = "; are --images and --captions in the same order?" if len(files) > 1 else ""
             raise UserError(f"{folder}: holds none of the pictures that {part.name} names{hint}")
-        parts.append((begin, part))
-        images |= {begin + image_id: path for image_id, path in found.items()}
-        ids.append([begin + image_id for image_id in part.captions if image_id in found])
+        parts.append((prefix, part))
+        images |= {prefix + image_id: path for image_id, path in paths.items()}
+        ids.append([prefix + image_id for image_id in part.captions if image_id in paths])
         left_out += others
     return join(parts), images, ids, left_out
 
 
 def find_all_images(folders: Sequence[str | Path], ids: Collection[str]) -> dict[str, Path]:
-    """The pictures of ids that `read_with_pictures` gave to those in these folders.
+    """The pictures of ids that `read_images_and_captions` gave to those in these folders.
 
     Raises:
-        UserError: as `find_pictures`; none of the pictures is there.
+        UserError: as `find_images`; none of the pictures is there.
     """
-    found: dict[str, Path] = {}
-    for folder, begin in _beginnings(map(Path, folders)).items():
-        own = {one.removeprefix(begin): one for one in ids if one.startswith(begin)}
-        images, _ = find_images(folder, {name: name for name in own})
-        found |= {own[name]: path for name, path in images.items() if name in own}
-    if not found:
+    images: dict[str, Path] = {}
+    for folder, prefix in _prefixes(map(Path, folders)).items():
+        names = [image_id.removeprefix(prefix) for image_id in ids if image_id.startswith(prefix)]
+        paths, _ = find_images(folder, {name: name for name in names})
+        images |= {prefix + name: paths[name] for name in names if name in paths}
+    if not images:
         raise UserError(
             f"{', '.join(map(str, folders))}: none of the captioned pictures; give --images the "
             "folders that 1_data_preprocessor.py was given"
         )
-    return found
+    return images
 
 
-def _beginnings(folders: Iterable[Path]) -> dict[Path, str]:
+def _prefixes(folders: Iterable[Path]) -> dict[Path, str]:
     """What ids begin with: of several folders, as much of their paths as tells them apart."""
     paths = {
         folder: path_id(f"{os.path.abspath(folder)}/_").removesuffix("/_") for folder in folders
     }
-    own = shortest_ends(paths.values())
-    return {folder: f"{own[path]}/" if len(paths) > 1 else "" for folder, path in paths.items()}
+    end_of = shortest_ends(paths.values())
+    return {folder: f"{end_of[path]}/" if len(paths) > 1 else "" for folder, path in paths.items()}

@@ -39,39 +39,39 @@ def read_datasets(paths: Sequence[str | Path], dataset: str = "auto") -> Caption
     """
     parts = []
     for path in paths:
-        found = read_file(path, "captions file", dataset)
-        if isinstance(found, str) and _JSON.match(found):
+        part = read_file(path, "captions file", dataset)
+        if isinstance(part, str) and _JSON.match(part):
             raise UserError(
                 f"{path}: JSON of an unknown form; COCO's captions_*.json, Karpathy's "
                 "dataset_*.json and lists or lines of {'image': ..., 'caption': ...} are read"
             )
-        if isinstance(found, str):
-            first = found.strip().partition("\n")[0]
+        if isinstance(part, str):
+            first_line = part.strip().partition("\n")[0]
             raise UserError(
                 f"{path}: the first line must name the columns, e.g. image,caption; yours is "
-                f"'{first:.60}'; data/README.md has other formats"
+                f"'{first_line:.60}'; data/README.md has other formats"
             )
-        if not found.captions:
+        if not part.captions:
             raise UserError(f"{path}: holds no caption; a csv needs a column, e.g. image,caption")
-        parts.append(found._replace(name=printable(f"{found.name:.100} ({Path(path).name})")))
-    return join([("", part) for part in parts])
+        name = printable(f"{part.name:.100} ({Path(path).name})")
+        parts.append(("", part._replace(name=name)))
+    return join(parts)
 
 
 def join(parts: Sequence[tuple[str, Captions]]) -> Captions:
-    """Several `Captions` as one; beside each stands what its ids are to begin with."""
+    """Several `Captions` as one; beside each stands the prefix that its ids get."""
     whole = Captions(", ".join(part.name for _, part in parts), {}, {}, {}, {})
-    for begin, part in parts:
-        new = {image_id: begin + image_id for image_id in part.files}
-        if twice := [image_id for image_id in new.values() if image_id in whole.files]:
+    for prefix, part in parts:
+        if twice := [i for i in part.files if prefix + i in whole.files]:
             raise UserError(
-                f"{part.name}: image {twice[0]} is in another captions file as well; if they are "
-                "of different data sets, give --images a folder for each"
+                f"{part.name}: image {prefix}{twice[0]} is in another captions file as well; if "
+                "they are of different data sets, give --images a folder for each"
             )
-        whole.captions.update((new[one], texts) for one, texts in part.captions.items())
-        whole.files.update((new[one], file) for one, file in part.files.items())
-        whole.numbers.update((new[one], number) for one, number in part.numbers.items())
+        whole.captions.update({prefix + i: texts for i, texts in part.captions.items()})
+        whole.files.update({prefix + i: file for i, file in part.files.items()})
+        whole.numbers.update({prefix + i: number for i, number in part.numbers.items()})
         for split, ids in part.splits.items():
-            whole.splits.setdefault(split, []).extend(new[one] for one in ids)
+            whole.splits.setdefault(split, []).extend(prefix + image_id for image_id in ids)
     if len(parts) > 1:
         return whole._replace(numbers=coco.distinct_numbers(whole.numbers, whole.files))
     return whole
@@ -98,7 +98,7 @@ def find_images(folder: str | Path, files: Mapping[str, str]) -> tuple[dict[str,
     for path in walk_images(folder):
         inside = path_id(path.relative_to(folder).as_posix())
         images.setdefault(resolve_id(inside, files) or inside, []).append(path)
-    found: dict[str, Path] = {}
+    chosen: dict[str, Path] = {}
     left_out: list[str] = []
     for image_id, paths in images.items():
         file = files.get(image_id, "")
@@ -109,9 +109,9 @@ def find_images(folder: str | Path, files: Mapping[str, str]) -> tuple[dict[str,
                     f"{first} and {other}: both may be the picture '{image_id}' of the captions; "
                     "remove one, or say which in the captions file, by its folder"
                 )
-        found[image_id] = first
+        chosen[image_id] = first
         left_out += [path.name for path in others]
-    return found, left_out
+    return chosen, left_out
 
 
 def _named(path: Path, file: str) -> int:

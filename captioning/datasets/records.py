@@ -5,6 +5,7 @@ results format only, which calls it `image_id`.
 """
 
 import ast
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,13 +40,13 @@ def parse_json(path: str | Path, text: str) -> Any:
     except (ValueError, RecursionError) as error:
         if not _JSON_LINES.match(text):
             raise UserError(f"{path}: is damaged JSON ({error})") from error
-    found = []
+    records = []
     for number, line in enumerate(text.split("\n"), start=1):
         try:
-            found += [json.loads(line, object_hook=_used)] if line.strip() else []
+            records += [json.loads(line, object_hook=_used)] if line.strip() else []
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: line {number} is damaged JSON ({error})") from error
-    return found
+    return records
 
 
 def _used(entry: dict[str, Any]) -> dict[str, Any]:
@@ -79,27 +80,24 @@ def captions_of(record: Mapping[str, Any], where: str) -> list[str]:
     Raises:
         UserError: one is no text, or looks like a list and is none; it is told `where`.
     """
-    found = next((record[key] for key in CAPTION_KEYS if record.get(key) is not None), [])
-    found = found if isinstance(found, list) else [found]
-    if not all(isinstance(text, str) for text in found):
+    value = next((record[key] for key in CAPTION_KEYS if record.get(key) is not None), [])
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
         raise UserError(f"{where} has captions that are not text")
-    return [_whole(one).strip() for text in found for one in _listed(text, where)]
+    return [_whole(caption).strip() for text in texts for caption in _listed(text, where)]
 
 
 def _listed(text: str, where: str) -> list[str]:
     """The captions in a text: one, or those of a list that pandas, numpy or JSON spelled out."""
     if not text.startswith(("[", "(")):
         return [text]
-    try:
-        found = json.loads(text)
-        if isinstance(found, list) and all(isinstance(one, str) for one in found):
-            return found
-    except (ValueError, RecursionError):
-        if _LIST.fullmatch(text.strip()):  # numpy writes no commas, and two strings would be one
-            try:
-                return [ast.literal_eval(one) for one in re.findall(_STRING, text, re.DOTALL)]
-            except (ValueError, SyntaxError):
-                pass
+    with contextlib.suppress(ValueError, RecursionError):
+        captions = json.loads(text)
+        if isinstance(captions, list) and all(isinstance(caption, str) for caption in captions):
+            return captions
+    if _LIST.fullmatch(text.strip()):  # numpy writes no commas, and two strings would be one
+        with contextlib.suppress(ValueError, SyntaxError):
+            return [ast.literal_eval(string) for string in re.findall(_STRING, text, re.DOTALL)]
     if re.match(r"\[\s*['\"]", text):
         raise UserError(f"{where} has a caption that looks like a list and is none: {text:.60}")
     return [text]
@@ -118,7 +116,7 @@ def of_records(
     """
     by_file: dict[str, list[str]] = {}
     split_of: dict[str, str] = {}
-    number_of: dict[str, str] = {}
+    odd_number = ""
     for where, record in records:
         file = image_of(record, other_keys)
         if not file:
@@ -126,14 +124,11 @@ def of_records(
         by_file.setdefault(file, []).extend(captions_of(record, where))
         if isinstance(record.get("split"), str):
             split_of[file] = record["split"].strip()
-        if type(record.get("image_id")) in (int, str):
-            number_of[file] = str(record["image_id"])
-    # Pictures may be named by numbers, too, in the file or in the folder: say what is gone by.
-    for file, number in number_of.items():
-        if number != file and number != Path(file).stem:
-            print(
-                f"{path}: pictures are those of the file names, whatever their image_id: '{file}' "
-                f"has {number}"
-            )
-            break
+        number = record.get("image_id")
+        if type(number) in (int, str) and str(number) not in (file, Path(file).stem):
+            odd_number = odd_number or f"'{file}' has {number}"
+    if odd_number:  # pictures may be named by numbers, too, in the file or in the folder
+        print(
+            f"{path}: pictures are those of the file names, whatever their image_id: {odd_number}"
+        )
     return collect(path, name, by_file, split_of)

@@ -33,17 +33,16 @@ def select(wanted: Iterable[str], *, split: str | Path, **sources: Collection[st
     Raises:
         UserError: there is none: the split belongs to other data.
     """
-    wanted = list(wanted)
-    ids = wanted
+    ids = wanted = list(wanted)
     for name, source in sources.items():
-        left = [image_id for image_id in ids if image_id in source]
-        if not left:
+        kept = [image_id for image_id in ids if image_id in source]
+        if not kept:
             example = f"it names '{ids[0]:.60}', they '{next(iter(source), ''):.60}'"
             raise UserError(
                 f"{split}: none of the images that this split names is in the {name}: {example}; "
                 "do they belong to the same data set?"
             )
-        ids = left
+        ids = kept
     used = set(ids)
     report_skipped(
         f"of the {len(wanted)} images of {split}, which are not in the {' or the '.join(sources)}",
@@ -53,10 +52,10 @@ def select(wanted: Iterable[str], *, split: str | Path, **sources: Collection[st
 
 
 def select_each(
-    splits: Mapping[str, Iterable[str]], **sources: Collection[str]
+    splits: Mapping[str, Iterable[str]], limit: int | None = None, **sources: Collection[str]
 ) -> dict[str, list[str]]:
-    """`select` for each of several splits."""
-    return {split: select(wanted, split=split, **sources) for split, wanted in splits.items()}
+    """`select` for each of several splits, and of that the first `limit`."""
+    return {split: select(ids, split=split, **sources)[:limit] for split, ids in splits.items()}
 
 
 def select_for_training(
@@ -92,11 +91,7 @@ def select_for_training(
             "nor --dev-split names, such as a test split"
         )
     chosen, validating = (
-        {
-            split: ids[:limit]
-            for split, ids in select_each(splits, **sources, descriptions=descriptions).items()
-        }
-        for splits in named
+        select_each(splits, limit, **sources, descriptions=descriptions) for splits in named
     )
     repeats: dict[str, int] = {}
     for split, count in zip(train, repeat or [1] * len(train), strict=True):

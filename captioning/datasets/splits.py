@@ -9,7 +9,7 @@ from captioning.cli import UserError
 from captioning.datasets.reading import read_file
 from captioning.images.names import find_ids, has_suffix, path_id, resolve_id
 
-ACCEPTED = (
+_ACCEPTED = (
     "a split is a text file of one name a line, a csv with a column of names such as 'image', "
     "COCO's captions JSON, FILE.json:test of Karpathy's, or CAPTIONS_FILE:train (:dev, :test), "
     "drawn"
@@ -20,7 +20,7 @@ _DRAWN = ("train", "dev", "test")
 def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> list[str]:
     """The pictures of a split, without repeats.
 
-    `split` is what `ACCEPTED` says, or `train`, `dev` or `test`, if no file is called so: drawn
+    `split` is what `_ACCEPTED` says, or `train`, `dev` or `test`, if no file is called so: drawn
     from `ids` (80, 10 and 10%). What is drawn follows from `seed` and the id alone, so that it
     stays the same whichever other images there are. Names are given as the `ids` that they mean;
     others with all folders that the file has before them.
@@ -30,17 +30,17 @@ def read_split(split: str | Path, ids: Iterable[str] = (), *, seed: int = 0) -> 
     """
     known = dict.fromkeys(ids)
     if is_drawn(split) and known:
-        found = [image_id for image_id in known if _drawn(image_id, seed) == split]
+        image_ids = [image_id for image_id in known if _drawn(image_id, seed) == split]
     else:
         path, _, part = str(split).rpartition(":")
         if Path(split).is_file() or not (part and Path(path).is_file()):
             path, part = str(split), ""
-        named = [resolve_id(name, known) or name for name in _named(path, part, seed)]
-        ids_of = find_ids(named, known, split)
-        found = list(dict.fromkeys(ids_of.get(name, name) for name in named))
-    if not found:
+        names = [resolve_id(name, known) or name for name in _names(path, part, seed)]
+        id_of = find_ids(names, known, split)
+        image_ids = list(dict.fromkeys(id_of.get(name, name) for name in names))
+    if not image_ids:
         raise UserError(f"{split}: the split names no image")
-    return found
+    return image_ids
 
 
 def is_drawn(split: str | Path) -> bool:
@@ -48,23 +48,22 @@ def is_drawn(split: str | Path) -> bool:
     return str(split) in _DRAWN and not Path(split).is_file()
 
 
-def _named(path: str, part: str, seed: int) -> Iterable[str]:
+def _names(path: str, part: str, seed: int) -> Iterable[str]:
     """The `path_id`s that a split file has, or the ids that a captions file gives its pictures."""
-    found = read_file(path, "split file")
-    if isinstance(found, str):
+    content = read_file(path, "split file")
+    if isinstance(content, str):
         if part:
             raise UserError(f"{path}: names one split; leave out ':{part}'")
-        return _of_lines(path, found)
-    if not found.splits and not part:
-        return found.files
-    if not found.splits and part in _DRAWN:
-        return [image_id for image_id in found.files if _drawn(image_id, seed) == part]
-    if part not in found.splits:
-        offered = ", ".join(f"{path}:{name}" for name in list(found.splits)[:10])
-        raise UserError(
-            f"{path}: say which of its splits; there are {offered or 'train, dev, test'}"
-        )
-    return found.splits[part]
+        return _of_lines(path, content)
+    splits = content.splits
+    if not splits and not part:
+        return content.files
+    if not splits and part in _DRAWN:
+        return [image_id for image_id in content.files if _drawn(image_id, seed) == part]
+    if part not in splits:
+        offered = ", ".join(f"{path}:{name}" for name in list(splits)[:10]) or "train, dev, test"
+        raise UserError(f"{path}: say which of its splits; there are {offered}")
+    return splits[part]
 
 
 def _of_lines(path: str, text: str) -> Iterator[str]:
@@ -75,7 +74,7 @@ def _of_lines(path: str, text: str) -> Iterator[str]:
         *others, _ = re.split(r"[\s,;]+", name)
         marks = re.search(r'[\t,;"{}<>]', name)
         if any(map(has_suffix, others)) or (marks and not has_suffix(name)):
-            raise UserError(f"{path}: line {number} is not one name of a picture; {ACCEPTED}")
+            raise UserError(f"{path}: line {number} is not one name of a picture; {_ACCEPTED}")
         if name:
             yield path_id(name)
 

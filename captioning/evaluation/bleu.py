@@ -29,12 +29,10 @@ def bleu(
     """
     from nltk.translate.bleu_score import corpus_bleu
 
-    order = list(hypotheses)
-    all_references = [references[image_id] for image_id in order]
-    all_hypotheses = [hypotheses[image_id] for image_id in order]
+    all_references = [references[image_id] for image_id in hypotheses]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nltk advises smoothing where an n-gram never matches
-        return corpus_bleu(all_references, all_hypotheses, weights=_WEIGHTS[protocol])
+        return corpus_bleu(all_references, list(hypotheses.values()), weights=_WEIGHTS[protocol])
 
 
 def tokenize(caption: str, protocol: str) -> list[str]:
@@ -45,15 +43,13 @@ def tokenize(caption: str, protocol: str) -> list[str]:
     """
     if protocol == "original":
         return [START, *clean(caption, "original"), END]
-    if protocol == "coco":
-        return ptb_tokenize(caption)
-    raise ValueError(f"unknown protocol '{protocol}', expected one of {PROTOCOLS}")
+    return ptb_tokenize(caption)
 
 
 def tokenize_all(
     captions: Mapping[str, Sequence[str]], protocol: str
 ) -> dict[str, list[list[str]]]:
-    """`tokenise` for every caption of every image."""
+    """`tokenize` for every caption of every image."""
     return {
         image_id: [tokenize(text, protocol) for text in texts]
         for image_id, texts in captions.items()
@@ -82,11 +78,10 @@ def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def statistics(captions: Sequence[str]) -> dict[str, float]:
-    """How varied captions are, by their words between spaces.
+    """How varied captions are: how many are different, words a caption, share of repeating ones.
 
-    `distinct`: how many different captions. `mean_length`: words a caption. `repeating`: the
-    share of captions that have a word three times or a pair of words twice, words of one letter
-    aside: "in a red shirt in a field" is good English.
+    A caption is `repeating` that has a word three times or a pair of words twice, words of one
+    letter aside: "in a red shirt in a field" is good English.
     """
 
     def repeats(words: list[str]) -> bool:
@@ -97,6 +92,6 @@ def statistics(captions: Sequence[str]) -> dict[str, float]:
     words = [caption.split() for caption in captions]
     return {
         "distinct": len(set(captions)),
-        "mean_length": sum(map(len, words)) / max(1, len(words)),
-        "repeating": sum(map(repeats, words)) / max(1, len(words)),
+        "mean_length": sum(map(len, words)) / len(words),
+        "repeating": sum(map(repeats, words)) / len(words),
     }

@@ -14,21 +14,21 @@ SIGMA = 6.0  # words by which lengths may differ, about
 
 
 class Vector(NamedTuple):
-    """A caption: the weights of its n-grams, their norm for each n, its length in bigrams."""
+    """A caption as `similarity` takes it: the weights of its n-grams, and their norm for each n."""
 
     weights: dict[tuple[str, ...], float]
     norms: list[float]
-    length: int
+    bigrams: int
 
 
 def vector(ngrams: Counter, rarity: Callable[[tuple[str, ...]], float]) -> Vector:
-    """A caption's n-grams as `similarity` takes them; `rarity` says what one of them weighs."""
+    """The vector of a caption's n-grams, each of which weighs as much as it is rare."""
     weights = {ngram: n * rarity(ngram) for ngram, n in ngrams.items()}
     squares = [0.0] * LONGEST
     for ngram, weight in weights.items():
         squares[len(ngram) - 1] += weight**2
-    length = sum(n for ngram, n in ngrams.items() if len(ngram) == 2)
-    return Vector(weights, [math.sqrt(square) for square in squares], length)
+    bigrams = sum(n for ngram, n in ngrams.items() if len(ngram) == 2)
+    return Vector(weights, list(map(math.sqrt, squares)), bigrams)
 
 
 def similarity(caption: Vector, reference: Vector) -> float:
@@ -36,15 +36,14 @@ def similarity(caption: Vector, reference: Vector) -> float:
     products = [0.0] * LONGEST
     # Clipped at the reference's weight: saying a word twice gains nothing.
     for ngram, weight in caption.weights.items():
-        theirs = reference.weights.get(ngram)
-        if theirs:
-            products[len(ngram) - 1] += min(weight, theirs) * theirs
+        theirs = reference.weights.get(ngram, 0.0)
+        products[len(ngram) - 1] += min(weight, theirs) * theirs
     cosine = sum(
         product / (ours * theirs)
         for product, ours, theirs in zip(products, caption.norms, reference.norms, strict=True)
         if ours and theirs
     )
-    too_long = caption.length - reference.length
+    too_long = caption.bigrams - reference.bigrams
     return 10 * cosine * math.exp(-(too_long**2) / (2 * SIGMA**2)) / LONGEST
 
 
@@ -58,11 +57,7 @@ def count_ngrams(words: Sequence[str]) -> Counter:
 
 
 class CiderD:
-    """References by image, and how rare their n-grams are among the images.
-
-    Args:
-        references: tokenised captions of every image.
-    """
+    """Tokenised references by image, and how rare their n-grams are among the images."""
 
     def __init__(self, references: Mapping[str, Sequence[Sequence[str]]]) -> None:
         images_with = Counter()

@@ -11,10 +11,9 @@ user's locale, and write into the package's folder, so the programs are run here
 
 import importlib.metadata
 import importlib.util
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +25,16 @@ FIGURES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D
 
 
 class Scores(NamedTuple):
-    """What one set of captions got."""
+    """What one set of captions got.
 
-    # By `FIGURES`; None: METEOR where Java is not to be had, CIDEr-D of a single image.
+    Attributes:
+        figures: by `FIGURES`, then by `metrics.METRICS`; None: METEOR without Java, CIDEr-D of a
+            single image.
+        cider: of each image's caption; their mean is the figure.
+    """
+
     figures: dict[str, float | None]
-    others: dict[str, float]  # by `metrics.METRICS`
-    cider: dict[str, float | None]  # of each image's caption; their mean is the figure
+    cider: dict[str, float | None]
 
 
 class JavaFailed(Exception):
@@ -104,15 +107,13 @@ class CocoToolkit:
         bleu, _ = Bleu(4).compute_score(references, captions, verbose=0)
         rouge, _ = Rouge().compute_score(references, captions)
         cider, each = Cider().compute_score(references, captions)  # with CIDEr-D's sigma, clipping
-        cider, each = float(cider), [float(one) for one in each]
+        cider, each = float(cider), list(map(float, each))
         if len(captions) == 1:  # then each n-gram is in every image, and says nothing of it
             cider, each = None, [None]
-        found = [*map(float, bleu), meteor, float(rouge), cider]
-        return Scores(
-            dict(zip(FIGURES, found, strict=True)),
-            {key: metric.value(references, captions) for key, metric in METRICS.items()},
-            dict(zip(captions, each, strict=True)),
-        )
+        values = [*map(float, bleu), meteor, float(rouge), cider]
+        figures = dict(zip(FIGURES, values, strict=True))
+        figures |= {key: metric.value(references, captions) for key, metric in METRICS.items()}
+        return Scores(figures, dict(zip(captions, each, strict=True)))
 
     def _tokenize(self, corpus: Texts) -> Texts:
         """A corpus as Stanford CoreNLP 3.4.1 tokenises it, lower case, without punctuation.
@@ -124,13 +125,12 @@ class CocoToolkit:
         jar = self.folder / "tokenizer" / STANFORD_CORENLP_3_4_1_JAR
         program = "edu.stanford.nlp.process.PTBTokenizer -preserveLines -lowerCase"
         lines = [text for texts in corpus.values() for text in texts]
-        answers = iter(self._run_java(["-cp", str(jar), *program.split()], lines, len(lines)))
-
-        def next_caption() -> str:
-            words = next(answers).rstrip().split(" ")
-            return " ".join(word for word in words if word not in PUNCTUATIONS)
-
-        return {name: [next_caption() for _ in texts] for name, texts in corpus.items()}
+        answers = self._run_java(["-cp", str(jar), *program.split()], lines, len(lines))
+        tokens = (
+            " ".join(word for word in answer.rstrip().split(" ") if word not in PUNCTUATIONS)
+            for answer in answers
+        )
+        return {image_id: list(islice(tokens, len(texts))) for image_id, texts in corpus.items()}
 
     def _meteor(self, pairs: Sequence[tuple[Texts, Texts]]) -> list[float | None]:
         """METEOR 1.5 (Denkowski and Lavie, 2014) of each pair, as the toolkit runs it.
@@ -151,11 +151,8 @@ class CocoToolkit:
         ]
         sizes = [len(candidates) for _, candidates in pairs]
         try:
-            counts = self._run_java(arguments, [*captions, ""], len(captions) + 1)
-            rows = [
-                " ||| ".join(["EVAL", *counts[end - size : end]])
-                for size, end in zip(sizes, accumulate(sizes), strict=True)
-            ]
+            counts = iter(self._run_java(arguments, [*captions, ""], len(captions) + 1))
+            rows = [" ||| ".join(["EVAL", *islice(counts, size)]) for size in sizes]
             # It answers each with the score of every caption, then that of the row.
             ends = list(accumulate(size + 1 for size in sizes))
             scores = self._run_java(arguments, [*rows, ""], ends[-1] + 1)
@@ -165,21 +162,16 @@ class CocoToolkit:
             return [None] * len(pairs)
 
     def _run_java(self, arguments: Sequence[str], lines: Sequence[str], answers: int) -> list[str]:
-        """The lines, so many, that a Java program answers `lines` with."""
+        """What a Java program answers `lines` with, which must be `answers` lines."""
         # Else it reads and writes in the user's locale: text up to Java 17, and numbers always.
         options = ["-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
-        java = shutil.which("java")
-        if java is None:
-            raise JavaFailed("needs Java")
-        command, text = [java, *options, *arguments], "\n".join(lines).encode()
+        command, text = ["java", *options, *arguments], "\n".join(lines).encode()
         try:
-            ended = subprocess.run(
-                command, input=text, capture_output=True, timeout=self.patience, check=False
-            )
+            ended = subprocess.run(command, input=text, capture_output=True, timeout=self.patience)
         except subprocess.TimeoutExpired as error:
             raise JavaFailed(f"Java gave no answer in {self.patience:g} s") from error
         except OSError as error:
-            raise JavaFailed(f"Java cannot be started: {error.strerror}") from error
+            raise JavaFailed("needs Java") from error
         answered = ended.stdout.decode(errors="replace").split("\n")
         if ended.returncode != 0 or len(answered) != answers:
             errors = ended.stderr.decode(errors="replace").splitlines()

@@ -30,7 +30,7 @@ def baselines(
     images there is none. The human caption is the first reference of each image, scored against
     the others; if an image has a single reference there is none.
     """
-    found = []
+    rows = []
     inside = set(split)
     outside = {image_id: texts for image_id, texts in references.items() if image_id not in inside}
     tokens = tokenize_all(outside, "coco")
@@ -38,12 +38,12 @@ def baselines(
     if any(worded.values()):
         constant = " ".join(constant_caption(worded))
         captions = dict.fromkeys(ids, constant)
-        found.append(Candidate("constant caption", captions, references, {"caption": constant}))
+        rows.append(Candidate("constant caption", captions, references, {"caption": constant}))
     if all(len(references[image_id]) > 1 for image_id in ids):
         first = {image_id: references[image_id][0] for image_id in ids}
         others = {image_id: references[image_id][1:] for image_id in ids}
-        found.append(Candidate("human caption", first, others, {}))
-    return found
+        rows.append(Candidate("human caption", first, others, {}))
+    return rows
 
 
 def headings() -> list[str]:
@@ -51,30 +51,22 @@ def headings() -> list[str]:
     return [*FIGURES, *(metric.heading for metric in METRICS.values())]
 
 
-def cells(scores: Scores) -> list[str]:
+def cells(figures: Mapping[str, float | None], count_form: str = "d") -> list[str]:
     """The values of a row as the table has them under `headings`."""
-    figures = [scores.figures[name] for name in FIGURES]
+    forms = dict.fromkeys(FIGURES, ".4f") | {key: one.form for key, one in METRICS.items()}
     return [
-        *("n/a" if figure is None else f"{figure:.4f}" for figure in figures),
-        *(format(scores.others[key], metric.form) for key, metric in METRICS.items()),
+        "n/a" if figures[key] is None else format(figures[key], form.replace("d", count_form))
+        for key, form in forms.items()
     ]
 
 
 def spread(several: Sequence[Scores]) -> dict[str, list[str]]:
-    """Two more rows of a table: mean and standard deviation (of a sample) of models' figures.
-
-    They are for models of one kind that were trained from several seeds.
-    """
-    columns = [[scores.figures[name] for scores in several] for name in FIGURES]
-    columns += [[scores.others[key] for scores in several] for key in METRICS]
-    forms = [".4f"] * len(FIGURES)
-    forms += [metric.form.replace("d", ".1f") for metric in METRICS.values()]
+    """Two more rows of a table: mean and standard deviation (of a sample) of models' figures."""
 
     def row(summary) -> list[str]:
-        return [
-            "n/a" if None in column else format(summary(column), form)
-            for column, form in zip(columns, forms, strict=True)
-        ]
+        columns = {key: [scores.figures[key] for scores in several] for key in several[0].figures}
+        figures = {key: None if None in c else summary(c) for key, c in columns.items()}
+        return cells(figures, count_form=".1f")
 
     count = len(several)
     return {f"mean of {count}": row(statistics.mean), "deviation": row(statistics.stdev)}
@@ -84,13 +76,10 @@ def table(
     rows: Sequence[tuple[Candidate, Scores]], more: Mapping[str, Sequence[str]] | None = None
 ) -> str:
     """The table for the terminal, a line a row, `more` last; a name too long stands beneath."""
-    names = [one_line(row.name) for row, _ in rows]
-    long = {name: f"({n})" for n, name in enumerate(names, 1) if len(name) > LONGEST_NAME}
+    named = [(one_line(row.name), scores.figures) for row, scores in rows]
+    long = {name: f"({n})" for n, (name, _) in enumerate(named, 1) if len(name) > LONGEST_NAME}
     lines = [["", *headings()]]
-    lines += [
-        [long.get(name, name), *cells(scores)]
-        for name, (_, scores) in zip(names, rows, strict=True)
-    ]
+    lines += [[long.get(name, name), *cells(figures)] for name, figures in named]
     lines += [[name, *values] for name, values in (more or {}).items()]
     first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
     printed = [
@@ -102,4 +91,4 @@ def table(
 
 def record(row: Candidate, scores: Scores) -> dict[str, Any]:
     """A row as `--output` has it: name, origin, figures."""
-    return {"name": row.name, **row.origin, **scores.figures, **scores.others}
+    return {"name": row.name, **row.origin, **scores.figures}

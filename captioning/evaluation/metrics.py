@@ -11,10 +11,9 @@ class Metric(NamedTuple):
     """A column of the table that `evaluate.py` prints, and a key of what it writes as JSON.
 
     Args:
-        heading: of the column.
-        form: how a value is printed, as `format` takes it.
-        value: from references and captions to a number. Of captions, each image has one. Both
-            are in the toolkit's tokens, with single spaces between.
+        form: how a value is printed, as `format` takes it; `d`: it is a count.
+        value: from references and captions, one an image, to a number; both are in the toolkit's
+            tokens, with single spaces between.
     """
 
     heading: str
@@ -33,13 +32,13 @@ def distinct(references: Texts, captions: Texts) -> int:
 
 def mean_length(references: Texts, captions: Texts) -> float:
     """Words a caption."""
-    return sum(map(len, _words(captions))) / max(1, len(captions))
+    return sum(map(len, _words(captions))) / len(captions)
 
 
 def repeated_bigram(references: Texts, captions: Texts) -> float:
     """The share of captions that have any pair of words twice."""
-    found = [len(set(pairwise(words))) < len(words) - 1 for words in _words(captions)]
-    return sum(found) / max(1, len(captions))
+    repeated = [len(set(pairwise(words))) < len(words) - 1 for words in _words(captions)]
+    return sum(repeated) / len(captions)
 
 
 def vocabulary(references: Texts, captions: Texts) -> int:

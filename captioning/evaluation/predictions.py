@@ -8,7 +8,7 @@ from captioning.cli import UserError
 from captioning.datasets import read_text
 from captioning.datasets.records import captions_of, image_of, parse_json
 from captioning.files import existing_file
-from captioning.images.names import find_ids, image_id, path_id, resolve_id
+from captioning.images.names import find_ids, path_id, resolve_id
 
 
 def read_predictions(
@@ -34,30 +34,27 @@ def read_predictions(
         raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")
     read = [_read(entry, f"{path}: entry {row}") for row, entry in enumerate(entries, start=1)]
 
-    numbered = {number: name for name, number in numbers.items()}
-    # Numbers that are one picture's by the data set and another one's by its name.
-    ambiguous = {n for n, name in numbered.items() if str(n) in known and name != str(n)}
-    # Of several data sets ids begin with a folder, which the entries need not name.
-    paths = {path_id(str(given)) for given, is_file, _ in read if is_file or given not in numbered}
-    longer = find_ids((one for one in paths if resolve_id(one, known) is None), known, path)
-    captions: dict[str, str] = {}
-    unknown = []
-    for number, (given, is_file, caption) in enumerate(read, start=1):
-        if given in ambiguous and not is_file:
+    numbered = {number: image_id for image_id, number in numbers.items()}
+    names = []
+    for name, _ in read:
+        image_id = numbered.get(name)
+        if image_id and image_id != str(name) and str(name) in known:
             raise UserError(
-                f"{path}: image {given} may be the picture of that name or the one of that number, "
+                f"{path}: image {name} may be the picture of that name or the one of that number, "
                 "which is another in --captions: names and numbers are at odds; give each entry "
                 "the picture's file as 'file'"
             )
-        path_ = path_id(str(given))
-        name = None if is_file else numbered.get(given)
-        name = name or resolve_id(path_, known) or longer.get(path_) or image_id(str(given))
-        if name in captions:
-            raise UserError(f"{path}: image {given} has two captions; the second is entry {number}")
-        if name not in known:
-            unknown.append(name)
-        captions[name] = caption
-    if unknown:
+        spelled = path_id(str(name))
+        names.append(image_id or resolve_id(spelled, known) or spelled)
+    # Of several data sets ids begin with a folder, which the entries need not name.
+    id_of = find_ids(dict.fromkeys(names), known, path)
+    captions: dict[str, str] = {}
+    for row, (name, (_, caption)) in enumerate(zip(names, read, strict=True), start=1):
+        image_id = id_of.get(name, name)
+        if image_id in captions:
+            raise UserError(f"{path}: image {name} has two captions; the second is entry {row}")
+        captions[image_id] = caption
+    if unknown := [image_id for image_id in captions if image_id not in known]:
         named = ", ".join(unknown[:3]) + (" ..." if len(unknown) > 3 else "")
         raise UserError(
             f"{path}: {len(unknown)} of {len(captions)} images have no references: {named}; "
@@ -66,14 +63,13 @@ def read_predictions(
     return captions
 
 
-def _read(entry: Any, where: str) -> tuple[int | str, bool, str]:
-    """What an entry calls its picture, whether that is a file, and its caption."""
+def _read(entry: Any, where: str) -> tuple[int | str, str]:
+    """What an entry calls its picture, by its number only if it names no file, and its caption."""
     entry = entry if isinstance(entry, dict) else {}
-    file, texts = image_of(entry), captions_of(entry, where)
-    given = file or entry.get("image_id")
-    if type(given) not in (int, str) or len(texts) != 1:
+    name, texts = image_of(entry) or entry.get("image_id"), captions_of(entry, where)
+    if type(name) not in (int, str) or len(texts) != 1:
         raise UserError(f"{where} is not {{'image_id': ..., 'caption': 'text'}}")
-    return given, bool(file), texts[0]
+    return name, texts[0]
 
 
 def choose(ids: Sequence[str], captions: Mapping[str, str], path: str | Path) -> dict[str, str]:
@@ -82,10 +78,10 @@ def choose(ids: Sequence[str], captions: Mapping[str, str], path: str | Path) ->
     Raises:
         UserError: some have none, so that the figures would be of other images than they say.
     """
-    missing = [name for name in ids if name not in captions]
+    missing = [image_id for image_id in ids if image_id not in captions]
     if missing:
         raise UserError(
             f"{path}: has no caption for {len(missing)} of the {len(ids)} images to score, such as "
             f"{missing[0]}; give the --split that the predictions are for"
         )
-    return {name: captions[name] for name in ids}
+    return {image_id: captions[image_id] for image_id in ids}

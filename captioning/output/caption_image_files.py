@@ -34,41 +34,34 @@ def caption_image_files(
         while batch := coming.result():
             coming = thread.submit(next, batches, None)
             read, features, unreadable = batch
-            hypotheses = generate(model, features, search) if read else []
-            for path, found in zip(read, hypotheses, strict=True):
-                yield Captioned(path, *found)
+            for path, hypothesis in zip(read, generate(model, features, search), strict=True):
+                yield Captioned(path, *hypothesis)
             yield from unreadable
 
 
 def _encoded(encoder: Encoder, paths: Sequence[Path], few: int, *, grid: bool) -> Iterator[tuple]:
     """Batches of pictures that could be read, their features, and the errors of the others."""
-    size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
-    square = encoder.preprocessing.square
-    for read, pixels, unreadable in decode_batches(
-        [(path, path) for path in paths],
-        encoder.preprocessing.size,
-        size,
-        square_of=lambda path: square,
-    ):
-        if not read:
-            features = None
-        elif len(paths) <= few:
+    size, square = encoder.preprocessing.size, encoder.preprocessing.square
+    batch_size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
+    images = [(path, path) for path in paths]
+    batches = decode_batches(images, size, batch_size, square_of=lambda path: square)
+    for read, pixels, unreadable in batches:
+        features = []
+        if read and len(paths) <= few:
             features = encoder.encode_few(pixels, grid=grid)
-        else:
-            parts = [
-                encoder.encode(pixels[first : first + encoded], encoded, grid=grid)
-                for first in range(0, len(pixels), encoded)
-            ]
-            features = np.concatenate(parts)
+        elif read:
+            parts = np.split(pixels, range(encoded, len(pixels), encoded))
+            features = np.concatenate([encoder.encode(part, encoded, grid=grid) for part in parts])
         yield read, features, unreadable
 
 
 def caption_and_print(
     model: keras.Model, encoder: Encoder, paths: Sequence[Path], search: Search
 ) -> tuple[list[Captioned], list[str]]:
-    """`caption_image_files` for a terminal: print each caption, with its confidence, when found.
+    """Caption pictures, printing each caption with its confidence when it is found.
 
-    Returns the captions, and why there is none of the other pictures.
+    Returns:
+        The captions, and why there is none of the other pictures.
 
     Raises:
         UserError: there is none at all.
@@ -95,14 +88,12 @@ def check_all_captioned(
     """
     messages = [f"skipped: {message}" for message in unreadable]
     messages += [f"no copy: {message}" for message in uncopied]
+    if not messages:
+        return
     for message in messages[:-1]:
         print(printable(message), file=sys.stderr)
+    summary = f"{len(uncopied)} of {len(results)} captioned pictures have no copy"
     if unreadable:
-        raise UserError(
-            f"{len(unreadable)} of {len(results) + len(unreadable)} pictures failed; the others "
-            f"have their captions; {messages[-1]}"
-        )
-    if uncopied:
-        raise UserError(
-            f"{len(uncopied)} of {len(results)} captioned pictures have no copy; {messages[-1]}"
-        )
+        count = len(results) + len(unreadable)
+        summary = f"{len(unreadable)} of {count} pictures failed; the others have their captions"
+    raise UserError(f"{summary}; {messages[-1]}")

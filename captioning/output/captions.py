@@ -36,7 +36,7 @@ class Captioned(NamedTuple):
 
     @property
     def confidence(self) -> float:
-        """The geometric mean probability a word; see `captioning.evaluation.confidence`."""
+        """The geometric mean probability a word."""
         return confidence(self.caption, self.log_probability)
 
     @property
@@ -46,7 +46,7 @@ class Captioned(NamedTuple):
 
 
 def check_output(path: Path, images: Sequence[Path]) -> None:
-    """Say before any work what `write_captions` would refuse after it.
+    """Refuse a path that `write_captions` could not write the captions of these images to.
 
     Raises:
         UserError: a format that it does not know, pictures that JSON could not tell apart, more of
@@ -57,20 +57,17 @@ def check_output(path: Path, images: Sequence[Path]) -> None:
         raise UserError(f"{path}: unknown format; {hint}end the name in {', '.join(_WRITERS)}")
     if path.suffix == ".json":
         distinct_ids(map(str, images), path)
-    if path.suffix == ".png" and len(images) > MOST_ON_SHEET:
-        raise UserError(
-            f"{path}: a contact sheet holds {MOST_ON_SHEET} pictures, not {len(images)}; "
-            "write an .html page"
-        )
     if path.suffix == ".png":
+        if len(images) > MOST_ON_SHEET:
+            raise UserError(
+                f"{path}: a contact sheet holds {MOST_ON_SHEET} pictures, not {len(images)}; "
+                "write an .html page"
+            )
         check_sheet(path)
 
 
 def write_captions(path: Path, results: Sequence[Captioned]) -> None:
-    """Write captions as JSON, CSV, an HTML page or a PNG contact sheet, by the file's suffix.
-
-    On page and sheet a picture that has gone since it was captioned is a grey one.
-    """
+    """Write captions as JSON, CSV, an HTML page or a PNG contact sheet, by the file's suffix."""
     _WRITERS[path.suffix](path, results)
 
 
@@ -91,13 +88,12 @@ def _write_json(path: Path, results: Sequence[Captioned]) -> None:
 
 
 def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
-    names = results[0].beside
-    rows = [("file", "caption", "log_probability", *names, "confidence")]
+    content = io.StringIO()
+    rows = csv.writer(content, lineterminator="\n")
+    rows.writerow(["file", "caption", "log_probability", *results[0].beside, "confidence"])
     for captioned in results:
         values = (captioned.caption, f"{captioned.log_probability:.4f}", *captioned.beside.values())
-        rows.append((str(captioned.path), *values, f"{captioned.confidence:.2f}"))
-    content = io.StringIO()
-    csv.writer(content, lineterminator="\n").writerows(rows)
+        rows.writerow([captioned.path, *values, f"{captioned.confidence:.2f}"])
     write_text(path, content.getvalue())
 
 

@@ -40,7 +40,7 @@ def write_page(
     page.write_page(path, title, _intro(settings, rows, shown), cards)
 
 
-def grade(score: float | None) -> str:
+def _grade(score: float | None) -> str:
     """`good`, `fair` or `poor`: the colour of a caption; `none` of one without a score."""
     if score is None:
         return "none"
@@ -53,7 +53,7 @@ def _card(image_id: str, image: Path | None, shown: Rows) -> str:
         score = scores.cider[image_id]
         by = f" <small>{number}</small>" if len(shown) > 1 else ""
         captions.append(
-            f'<p class="{grade(score)}"><b>{"n/a" if score is None else f"{score:.2f}"}</b> '
+            f'<p class="{_grade(score)}"><b>{"n/a" if score is None else f"{score:.2f}"}</b> '
             f"<bdi>{text(candidate.captions[image_id]) or '<i>(empty)</i>'}</bdi>{by}</p>"
         )
     references = "".join(
@@ -68,13 +68,13 @@ def _intro(settings: str, rows: Rows, shown: Rows) -> str:
     header = "".join(f'<th scope="col">{name}</th>' for name in headings())
     body = "\n".join(
         f'<tr><th scope="row">{text(row.name)}</th>'
-        + "".join(f"<td>{cell}</td>" for cell in cells(scores))
+        + "".join(f"<td>{cell}</td>" for cell in cells(scores.figures))
         + "</tr>"
         for row, scores in rows
     )
     sorting = []
     for number, (candidate, scores) in enumerate(shown):
-        grades = [grade(score) for score in scores.cider.values()]
+        grades = [_grade(score) for score in scores.cider.values()]
         counts = ", ".join(
             f'<span class="{name}">{grades.count(name)} {name}</span>'
             for name in ("good", "fair", "poor")

@@ -29,7 +29,7 @@ def check_looks(model: keras.Model, model_path: str | Path) -> None:
 
 
 def attend(model: keras.Model, encoder: Encoder, path: str | Path, caption: str) -> np.ndarray:
-    """How the model weighed the grid's vectors for each word of a picture's `caption`.
+    """How a model of grids weighed the grid's vectors for each word of a picture's `caption`.
 
     For the Transformer that is the mean over the heads of its last block.
 
@@ -37,9 +37,8 @@ def attend(model: keras.Model, encoder: Encoder, path: str | Path, caption: str)
         A map (h, w) for each word, which sums to 1.
 
     Raises:
-        UserError: the model looks at no grid, or the file gives no picture (`UnreadableImage`).
+        UnreadableImage: the file gives no picture.
     """
-    check_looks(model, "this model")
     pixels = load_rgb(path, encoder.preprocessing.size, encoder.preprocessing.square)
     features = encoder.encode_few(pixels[None], grid=True)
     tokens = np.array([model.vocabulary.encode(caption)])

@@ -42,7 +42,7 @@ def appearing(folder: Path, known: dict[Path, State]) -> Iterator[str]:
     Half a file is not read: its size and time have to stay as they are for `STEADY` seconds.
 
     Args:
-        known: the pictures that do not count, as `look` found them.
+        known: the pictures that do not count, as `snapshot` gives them.
 
     Raises:
         UserError: the folder is gone.
@@ -51,8 +51,8 @@ def appearing(folder: Path, known: dict[Path, State]) -> Iterator[str]:
     since: dict[tuple[Path, State], float] = {}  # when each was first seen as it is
     while True:
         now = time.monotonic()
-        new = {seen for seen in snapshot(folder).items() if known.get(seen[0]) != seen[1]}
-        since = {seen: since.get(seen, now) for seen in sorted(new)}
+        new = snapshot(folder).items() - known.items()
+        since = {file: since.get(file, now) for file in sorted(new)}
         for (path, state), first in since.items():
             if now - first >= STEADY:
                 known[path] = state
@@ -73,14 +73,11 @@ def answer(model, encoder, names: Iterable[str], search) -> None:
     from captioning.output.caption_image_files import caption_image_files
 
     for name in names:
+        [result] = caption_image_files(model, encoder, [Path(name)], search, few=0)
         line = {"file": name}
-        if "\0" in name:  # which the system refuses even to look for
-            line["error"] = "a name with a null character"
+        if isinstance(result, UnreadableImage):
+            line["error"] = str(result)
         else:
-            [found] = caption_image_files(model, encoder, [Path(name)], search, few=0)
-            if isinstance(found, UnreadableImage):
-                line["error"] = str(found)
-            else:
-                line |= {"caption": found.caption, "log_probability": found.log_probability}
-                line["confidence"] = found.confidence
+            line |= {"caption": result.caption, "log_probability": result.log_probability}
+            line["confidence"] = result.confidence
         print(json.dumps(line), flush=True)

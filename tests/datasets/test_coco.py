@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from captioning.datasets import read_captions
 from tests import dataset_formats as formats
-from tests.conftest import run_script
+from tests.conftest import run_script, succeed
 
 FIRST_ID = 391_895
 
@@ -22,10 +21,8 @@ def coco(pipeline, tmp_path) -> SimpleNamespace:
     dev = pipeline.data.dev.read_text().split()
     numbers = {name: FIRST_ID + n for n, name in enumerate(sorted(pipeline.data.names))}
     annotations = {}
-    for year, chosen in (
-        ("train2014", [name for name in pipeline.data.names if name not in dev]),
-        ("val2014", dev),
-    ):
+    train = [name for name in pipeline.data.names if name not in dev]
+    for year, chosen in (("train2014", train), ("val2014", dev)):
         (tmp_path / "coco" / year).mkdir(parents=True)
         called = {name: f"COCO_{year}_{numbers[name]:012d}.jpg" for name in chosen}
         for name, other in called.items():
@@ -41,16 +38,11 @@ def coco(pipeline, tmp_path) -> SimpleNamespace:
     return SimpleNamespace(images=tmp_path / "coco", train=train, val=val, names=names)
 
 
-def run(script: str, *arguments, cwd: Path) -> str:
-    result = run_script(script, *arguments, cwd=cwd)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.mark.slow
 def test_coco_gives_what_flickr8k_gives_but_for_the_ids(pipeline, coco, tmp_path):
     data = ("--images", coco.images, "--captions", coco.train, coco.val, "--text-rules", "ptb")
-    printed = run("1_data_preprocessor.py", *data, "--batch-size", 6, cwd=tmp_path)
+    extract = ("1_data_preprocessor.py", *data, "--batch-size", 6)
+    printed = succeed(run_script(*extract, cwd=tmp_path))
     assert "MS COCO (captions_train2014.json), MS COCO (captions_val2014.json): 12 im" in printed
     features, others = (
         pickle.loads((folder / "features.pkl").read_bytes()) for folder in (tmp_path, pipeline.work)
@@ -64,13 +56,14 @@ def test_coco_gives_what_flickr8k_gives_but_for_the_ids(pipeline, coco, tmp_path
     pairs = (line.split(" ", 1) for line in lines)
     assert sorted(f"{coco.names[one]} {words}" for one, words in pairs) == sorted(expected)
 
-    run("4_tokenizer.py", "--train-split", coco.train, cwd=tmp_path)
+    succeed(run_script("4_tokenizer.py", "--train-split", coco.train, cwd=tmp_path))
     tokenizers = [(folder / "tokenizer.pkl").read_bytes() for folder in (tmp_path, pipeline.work)]
     assert tokenizers[0] == tokenizers[1]
 
     arguments = ("--protocol", "coco", "--captions", coco.train, coco.val, "--output", "found.json")
     model = pipeline.work / "checkpoints" / "best_model.keras"
-    run("3_BLEU.py", "--model", model, "--split", coco.val, *arguments, cwd=tmp_path)
+    score = ("3_BLEU.py", "--model", model, "--split", coco.val, *arguments)
+    succeed(run_script(*score, cwd=tmp_path))
     found = json.loads((tmp_path / "found.json").read_text())
     wanted = [image["id"] for image in json.loads(coco.val.read_text())["images"]]
     assert [one["image_id"] for one in found] == wanted

@@ -26,28 +26,19 @@ def make(tmp_path):
 
 
 def read(*sets: tuple[Path, Path]):
-    folders, captions = zip(*sets, strict=True)
-    return read_images_and_captions(folders, captions)
+    return read_images_and_captions(*zip(*sets, strict=True))
 
 
 def test_each_captions_file_is_read_in_its_own_format_with_the_folder_in_its_place(make):
     one = make("a", "1.jpg", "x/2.jpg", write=formats.write_flickr8k_token)
     two = make("b", "1.jpg", "9.jpg", captioned=["1.jpg", "gone.jpg"])
     dataset, images, ids, left_out = read(one, two)
-    assert dataset.captions == {
-        "a/1": ["1.jpg of a"],
-        "a/2": ["x/2.jpg of a"],
-        "b/1": ["1.jpg of b"],
-        "b/gone": ["gone.jpg of b"],
-    }
-    assert dataset.files["a/2"] == "x/2.jpg"
+    files = {"a/1": "1.jpg", "a/2": "x/2.jpg", "b/1": "1.jpg", "b/gone": "gone.jpg"}
+    assert dataset.files == files
+    assert dataset.captions == {i: [f"{file} of {i[0]}"] for i, file in files.items()}
     assert dataset.name == "token file (a.captions), csv (b.captions)"
-    assert images == {
-        "a/1": one[0] / "1.jpg",
-        "a/2": one[0] / "x/2.jpg",
-        "b/1": two[0] / "1.jpg",
-        "b/9": two[0] / "9.jpg",
-    }
+    names = {"a/1": "a/1.jpg", "a/2": "a/x/2.jpg", "b/1": "b/1.jpg", "b/9": "b/9.jpg"}
+    assert images == {image_id: one[0].parent / name for image_id, name in names.items()}
     assert ids == [["a/1", "a/2"], ["b/1"]]
     assert left_out == []
     wanted = ["a/1", "b/1"]

@@ -45,9 +45,8 @@ def test_pictures_are_found_in_the_folders_that_data_sets_have(tmp_path):
     first, second = "train2014/COCO_train2014_000000000009.jpg", "val2017/000000000139.jpg"
     touch(tmp_path, first, second, "others/x.jpg")
     found, left_out = find_images(tmp_path, {"9": first, "139": "000000000139.jpg"})
-    assert found == {
-        "9": tmp_path / first, "139": tmp_path / second, "others/x": tmp_path / "others/x.jpg"
-    }  # fmt: skip
+    names = {"9": first, "139": second, "others/x": "others/x.jpg"}
+    assert found == {image_id: tmp_path / name for image_id, name in names.items()}
     assert left_out == []
 
 
@@ -69,16 +68,14 @@ def test_of_two_pictures_with_one_id_the_named_one_is_taken(tmp_path, files, exp
 
 def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
     names = ["cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg"]
-    (tmp_path / "c.csv").write_text(
-        "image,caption\ncats/1.jpg,a cat\ndogs/1.jpg,a dog\ndogs/2.jpg,two\n"
-    )
+    ids = ["cats/1", "dogs/1", "2"]
+    lines = [f"{name},{image_id}\n" for name, image_id in zip(names, ids, strict=True)]
+    (tmp_path / "c.csv").write_text("image,caption\n" + "".join(lines))
     touch(tmp_path / "p", *names)
     dataset = read_datasets([tmp_path / "c.csv"])
-    assert dataset.captions == {"cats/1": ["a cat"], "dogs/1": ["a dog"], "2": ["two"]}
-    found, left_out = find_images(tmp_path / "p", dataset.files)
-    ids = ("cats/1", "dogs/1", "2")
-    assert found == {one: tmp_path / "p" / name for one, name in zip(ids, names, strict=True)}
-    assert left_out == []
+    assert dataset.captions == {image_id: [image_id] for image_id in ids}
+    found = [tmp_path / "p" / name for name in names]
+    assert find_images(tmp_path / "p", dataset.files) == (dict(zip(ids, found, strict=True)), [])
 
 
 def test_a_name_that_may_be_either_of_two_pictures_is_refused(tmp_path):

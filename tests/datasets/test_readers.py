@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
@@ -23,8 +24,9 @@ def write_coco(path, captions) -> None:
     formats.write_coco(path, captions, NUMBERS)
 
 
-def write_karpathy(path, captions) -> None:
-    formats.write_karpathy(path, captions, SPLITS)
+def written(tmp_path, text: str):
+    (tmp_path / "captions").write_text(text)
+    return tmp_path / "captions"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def write_karpathy(path, captions) -> None:
         (formats.write_flickr30k_csv, "table", "csv"),
         (write_coco, "coco", "MS COCO"),
         (formats.write_coco_results, "coco", "JSON"),
-        (write_karpathy, "coco", "Karpathy's splits of flickr8k"),
+        (partial(formats.write_karpathy, splits=SPLITS), "coco", "Karpathy's splits of flickr8k"),
     ],
 )
 def test_captions_of_every_format(tmp_path, write, dataset, name):
@@ -52,17 +54,15 @@ def test_captions_of_every_format(tmp_path, write, dataset, name):
     "text", ["", "\n\n", "hello\n", "<html>", "[1]", "a.jpg\tx", "photo,words"]
 )
 def test_a_table_without_a_header_is_told_what_the_first_line_is_to_be(tmp_path, text):
-    (tmp_path / "captions.txt").write_text(text)
     message = f"the first line must name the columns, e.g. image,caption; yours is '{text.strip()}'"
     with pytest.raises(UserError, match=re.escape(message)):
-        read_captions(tmp_path / "captions.txt")
+        read_captions(written(tmp_path, text))
 
 
 @pytest.mark.parametrize("text", ['{"images": []}', "{}", '{"images": [1]}', '[{"x": 1}]'])
 def test_json_of_an_unknown_form_is_told_the_known_ones(tmp_path, text):
-    (tmp_path / "captions.json").write_text(text)
     with pytest.raises(UserError, match=r"unknown form; COCO's captions_\*.json, Karpathy's"):
-        read_captions(tmp_path / "captions.json")
+        read_captions(written(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_a_reader_that_is_none_is_refused(tmp_path):
 
 def test_flickr8k_names_with_a_second_number(tmp_path):
     """A caption that has no picture, and is not another picture's."""
-    (tmp_path / "x").write_text("2_b.jpg#0\tA dog\n2_b.jpg.1#0\tA cat\n")
-    assert read_captions(tmp_path / "x") == {"2_b": ["A dog"], "2_b.jpg.1": ["A cat"]}
+    path = written(tmp_path, "2_b.jpg#0\tA dog\n2_b.jpg.1#0\tA cat\n")
+    assert read_captions(path) == {"2_b": ["A dog"], "2_b.jpg.1": ["A cat"]}
 
 
 def test_kaggle_csv_with_quotes_commas_and_byte_order_mark(tmp_path):
@@ -114,22 +114,16 @@ def test_kaggle_csv_with_quotes_commas_and_byte_order_mark(tmp_path):
     ],
 )
 def test_csv_goes_by_its_header(tmp_path, text, expected):
-    (tmp_path / "c.csv").write_text(text)
-    assert read_captions(tmp_path / "c.csv") == {"a": expected}
+    assert read_captions(written(tmp_path, text)) == {"a": expected}
 
 
 @pytest.mark.parametrize("bar", ["| ", ",", "|"])
 def test_flickr30k_csv_with_bars_or_commas_and_the_row_that_lacks_one(tmp_path, bar):
-    lines = [
-        ["image_name", "comment_number", "comment"],
-        ["1.jpg", "0", "4 dogs run ."],
-        ["2199200615.jpg", "3", "A dog runs ."],
-    ]
-    broken = [["2199200615.jpg", "4   A dog runs across the grass ."]] if "|" in bar else []
-    (tmp_path / "r.csv").write_text("".join(bar.join(line) + "\n" for line in lines + broken))
-    found = read_captions(tmp_path / "r.csv")
+    text = "image_name|comment_number|comment\n1.jpg|0|4 dogs run .\n2.jpg|3|A dog runs .\n"
+    broken = "2.jpg|4   A dog runs across the grass .\n" if "|" in bar else ""
+    found = read_captions(written(tmp_path, (text + broken).replace("|", bar)))
     last = ["A dog runs across the grass ."] if broken else []
-    assert found == {"1": ["4 dogs run ."], "2199200615": ["A dog runs .", *last]}
+    assert found == {"1": ["4 dogs run ."], "2": ["A dog runs .", *last]}
 
 
 @pytest.mark.parametrize(
@@ -145,9 +139,8 @@ def test_flickr30k_csv_with_bars_or_commas_and_the_row_that_lacks_one(tmp_path, 
     ],
 )
 def test_a_broken_line_is_named(tmp_path, text, message):
-    (tmp_path / "c.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_captions(tmp_path / "c.csv")
+        read_captions(written(tmp_path, text))
 
 
 # ---- JSON ------------------------------------------------------------------------------------
@@ -187,17 +180,15 @@ def test_coco_file_that_contradicts_itself_is_refused(tmp_path, changes, reason)
 
 
 def test_json_that_is_cut_off_is_refused(tmp_path):
-    write_coco(tmp_path / "val.json", CAPTIONS)
-    (tmp_path / "val.json").write_text((tmp_path / "val.json").read_text()[:-20])
-    with pytest.raises(UserError, match=r"val\.json: is damaged JSON"):
-        read_captions(tmp_path / "val.json")
+    with pytest.raises(UserError, match=r"captions: is damaged JSON"):
+        read_captions(written(tmp_path, '{"images": [{"file_name": "a.jpg"'))
 
 
 def test_half_characters_of_json_become_text(tmp_path):
     formats.write_coco(tmp_path / "val.json", {"a.jpg": ["A dog \ud83d ."]}, {"a.jpg": 1})
     assert read_captions(tmp_path / "val.json") == {"a": ["A dog ? ."]}
-    (tmp_path / "list.json").write_text(json.dumps([{"image": "a", "caption": ["A \ud83d"]}]))
-    assert read_captions(tmp_path / "list.json") == {"a": ["A ?"]}
+    records = written(tmp_path, json.dumps([{"image": "a", "caption": ["A \ud83d"]}]))
+    assert read_captions(records) == {"a": ["A ?"]}
 
 
 def test_results_are_numbered_as_the_coco_server_wants():

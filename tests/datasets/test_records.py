@@ -10,10 +10,10 @@ from captioning.datasets import read_captions, read_split
 DOG, CAT = "A dog runs", "The cat's asleep"
 
 
-def written(tmp_path, content, name="captions.json"):
-    text = content if isinstance(content, str) else json.dumps(content)
-    (tmp_path / name).write_text(text)
-    return tmp_path / name
+def written(tmp_path, content):
+    path = tmp_path / "captions.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
 
 
 # ---- which picture ---------------------------------------------------------------------------
@@ -22,10 +22,7 @@ def written(tmp_path, content, name="captions.json"):
 @pytest.mark.parametrize(
     "content",
     [
-        [
-            {"image": "4.jpg", "image_id": 1, "caption": DOG},
-            {"image": "1.jpg", "image_id": 2, "caption": CAT},
-        ],
+        [{"image": "4.jpg", "image_id": 1, "text": DOG}, {"image": "1.jpg", "text": CAT}],
         [{"file_name": "4.jpg", "id": 1, "text": DOG}, {"img": "x/1.jpg", "caption": CAT}],
         [{"image_id": 1, "filepath": "4.jpg", "caption": DOG}, {"image_id": 1, "caption": CAT}],
         f"image_id,img,caption\n1,4.jpg,{DOG}\n2,1.jpg,{CAT}\n",
@@ -50,10 +47,8 @@ def test_a_number_beside_a_file_name_is_told(tmp_path, capsys, records, told):
 
 
 def test_pictures_of_one_name_are_told_apart_by_the_key_that_has_the_folder(tmp_path):
-    path = written(
-        tmp_path, f"filename,path,caption\n1.jpg,cats/1.jpg,{CAT}\n1.jpg,dogs/1.jpg,{DOG}\n"
-    )
-    assert read_captions(path) == {"cats/1": [CAT], "dogs/1": [DOG]}
+    text = f"filename,path,caption\n1.jpg,cats/1.jpg,{CAT}\n1.jpg,dogs/1.jpg,{DOG}\n"
+    assert read_captions(written(tmp_path, text)) == {"cats/1": [CAT], "dogs/1": [DOG]}
 
 
 def test_notes_beside_a_caption_are_no_captions(tmp_path):
@@ -122,17 +117,15 @@ def test_a_caption_that_is_no_text_is_refused(tmp_path, caption):
 
 
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\n\n"])
-@pytest.mark.parametrize("key", ["text", "caption"])
-def test_json_lines_are_captions_and_a_split(tmp_path, separator, key):
-    records = [{"file_name": "train/1.png", key: DOG}, {"file_name": "2.png", key: CAT}]
-    content = separator.join(map(json.dumps, records))
-    path = written(tmp_path, content, "metadata.jsonl")
+def test_json_lines_are_captions_and_a_split(tmp_path, separator):
+    records = [{"file_name": "train/1.png", "text": DOG}, {"file_name": "2.png", "caption": CAT}]
+    path = written(tmp_path, separator.join(map(json.dumps, records)))
     assert read_captions(path) == {"1": [DOG], "2": [CAT]}
     assert read_split(path) == ["1", "2"]
 
 
 def test_json_lines_may_be_one_line_and_have_splits_and_no_captions(tmp_path):
-    path = written(tmp_path, {"file_name": "1.png", "text": DOG}, "metadata.jsonl")
+    path = written(tmp_path, {"file_name": "1.png", "text": DOG})
     assert read_captions(path) == {"1": [DOG]}
     path = written(tmp_path, '{"image": "1.png", "split": "dev"}\n{"image": "2.png"}\n')
     assert read_split(f"{path}:dev") == ["1"]

@@ -6,13 +6,7 @@ from captioning.cli import UserError
 from captioning.datasets import read_split
 from tests import dataset_formats as formats
 
-CAPTIONS = {"1_a.jpg": ["A dog ."], "2_b.jpg": ["A cat .", "A cat , too"], "3_c.jpg": ["A cow ."]}
 SPLITS = {"1_a.jpg": "train", "2_b.jpg": "val", "3_c.jpg": "restval"}
-DRAWN = [
-    ("dev", 0, "3 29 30 31 48 52 57"),
-    ("test", 0, "11 19 23 27 28 32 37 47"),
-    ("dev", 7, "5 11 13 29 38"),
-]
 
 
 # ---- files -----------------------------------------------------------------------------------
@@ -40,10 +34,17 @@ def test_a_split_is_read_for_what_it_is(tmp_path, content, ids):
     assert found == (["f/a", "f/b", "f/c"] if "f/a" in ids else ["a", "b", "c"])
 
 
-def test_splits_of_a_karpathy_file_with_restval_in_train(tmp_path):
-    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
-    assert read_split(f"{tmp_path}/dataset.json:train") == ["1_a", "3_c"]
-    assert read_split(f"{tmp_path}/dataset.json:val") == ["2_b"]
+@pytest.fixture
+def karpathy(tmp_path):
+    """A file of Karpathy's."""
+    captions = {name: ["A dog ."] for name in SPLITS}
+    formats.write_karpathy(tmp_path / "dataset.json", captions, SPLITS)
+    return tmp_path / "dataset.json"
+
+
+def test_splits_of_a_karpathy_file_with_restval_in_train(karpathy):
+    assert read_split(f"{karpathy}:train") == ["1_a", "3_c"]
+    assert read_split(f"{karpathy}:val") == ["2_b"]
 
 
 @pytest.mark.parametrize(
@@ -56,10 +57,9 @@ def test_a_csv_may_have_a_column_of_splits(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["", ":restval", ":dev"])
-def test_of_several_splits_in_a_file_one_must_be_named(tmp_path, name):
-    formats.write_karpathy(tmp_path / "dataset.json", CAPTIONS, SPLITS)
+def test_of_several_splits_in_a_file_one_must_be_named(karpathy, name):
     with pytest.raises(UserError, match=r"there are \S*dataset\.json:train, \S*dataset\.json:val"):
-        read_split(f"{tmp_path}/dataset.json{name}")
+        read_split(f"{karpathy}{name}")
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,8 @@ def test_of_several_splits_in_a_file_one_must_be_named(tmp_path, name):
 )
 def test_a_split_of_another_form_is_refused_with_what_is_accepted(tmp_path, content, line):
     (tmp_path / "s").write_text(content)
-    with pytest.raises(
-        UserError, match=f"/s: line {line} is not one name of a picture; a split is"
-    ):
+    message = f"/s: line {line} is not one name of a picture; a split is"
+    with pytest.raises(UserError, match=message):
         read_split(tmp_path / "s")
 
 
@@ -142,7 +141,14 @@ def test_drawn_splits_share_out_all_images_eight_to_one_to_one():
     assert (len(train), len(dev), len(test)) == pytest.approx((4000, 500, 500), abs=60)
 
 
-@pytest.mark.parametrize(("split", "seed", "drawn"), DRAWN)
+@pytest.mark.parametrize(
+    ("split", "seed", "drawn"),
+    [
+        ("dev", 0, "3 29 30 31 48 52 57"),
+        ("test", 0, "11 19 23 27 28 32 37 47"),
+        ("dev", 7, "5 11 13 29 38"),
+    ],
+)
 def test_the_same_images_are_drawn_for_ever_whichever_others_there_are(split, seed, drawn):
     """A model is scored on what it never trained on, whatever version trained it."""
     assert read_split(split, map(str, range(60)), seed=seed) == drawn.split()
@@ -157,13 +163,9 @@ def test_a_file_called_train_comes_before_a_drawn_split(tmp_path, monkeypatch):
 
 
 def test_a_captions_file_without_splits_of_its_own_is_divided(tmp_path):
-    captions = {f"{number}.jpg": ["A dog ."] for number in range(200)}
-    formats.write_kaggle_csv(tmp_path / "own.csv", captions)
-    train, dev, test = (
-        read_split(f"{tmp_path}/own.csv:{name}", seed=3) for name in ("train", "dev", "test")
-    )
     ids = [str(number) for number in range(200)]
-    assert sorted([*train, *dev, *test], key=int) == ids
-    assert dev == read_split("dev", ids, seed=3)
-    of_several = [f"own/{one}" for one in ids]
+    formats.write_kaggle_csv(tmp_path / "own.csv", {f"{i}.jpg": ["A dog ."] for i in ids})
+    dev = read_split("dev", ids, seed=3)
+    assert read_split(f"{tmp_path}/own.csv:dev", seed=3) == dev
+    of_several = [f"own/{i}" for i in ids]
     assert read_split(f"{tmp_path}/own.csv:dev", of_several, seed=3) == [f"own/{i}" for i in dev]

@@ -5,10 +5,16 @@ from captioning.evaluation.figures import Candidate, baselines, record, table
 from captioning.evaluation.metrics import METRICS, Metric
 
 
-def row(name: str = "model"):
+def row(name: str = "model", captions=("a dog",), cider=(0.2,), reference="a hound"):
+    """A row of the table, whose images are called a, b, ...."""
     figures = {**dict.fromkeys(FIGURES, 0.25), "METEOR": None}
-    variety = {"distinct": 3, "mean_length": 5.25, "repeated_bigram": 0.5, "vocabulary": 9}
-    return Candidate(name, {"a": "a dog"}, {"a": []}, {}), Scores(figures, variety, {"a": 0.2})
+    figures |= {"distinct": 3, "mean_length": 5.25, "repeated_bigram": 0.5, "vocabulary": 9}
+    captions, cider = (
+        dict(zip("abc", captions, strict=False)),
+        dict(zip("abc", cider, strict=False)),
+    )
+    references = {image_id: [f"reference of {image_id}", reference] for image_id in captions}
+    return Candidate(name, captions, references, {}), Scores(figures, cider)
 
 
 def test_table_shows_figures_variety_and_what_is_missing():
@@ -22,7 +28,7 @@ def test_table_shows_figures_variety_and_what_is_missing():
 def test_each_metric_is_a_column_and_a_key_of_the_record(monkeypatch):
     monkeypatch.setitem(METRICS, "new_one", Metric("new", "d", lambda references, captions: 2))
     candidate, scores = row()
-    scores.others["new_one"] = 2
+    scores.figures["new_one"] = 2
 
     head, line = table([(candidate, scores)]).splitlines()
 

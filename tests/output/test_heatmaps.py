@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.cli import UserError
 from captioning.decoders.search import generate
 from captioning.decoders.search_settings import Search
 from captioning.images.preprocessing import Preprocessing
 from captioning.output.captions import Captioned
 from captioning.output.heatmaps import attend, draw, lit
 from captioning.output.sheets import GAP, LINE
-from tests.decoder_tools import features_for, tiny
-
-WORDS = ["startseq", "endseq", *"abcdefgh"]
+from tests.decoder_tools import LETTERS, features_for, tiny
 
 
 @pytest.fixture
@@ -25,14 +22,13 @@ def photograph(tmp_path):
 
 def encoder_giving(features) -> SimpleNamespace:
     """An encoder that sees the same in every picture."""
-    return SimpleNamespace(
-        preprocessing=Preprocessing(32), encode_few=lambda pixels, grid: features
-    )  # fmt: skip
+    seeing = {"preprocessing": Preprocessing(32), "encode_few": lambda pixels, grid: features}
+    return SimpleNamespace(**seeing)
 
 
 @pytest.mark.parametrize("name", ["attention", "transformer"])
 def test_every_word_has_the_weights_that_the_model_chose_it_by(name, photograph):
-    model = tiny(name, WORDS, 7)
+    model = tiny(name, LETTERS, 7)
     features = features_for(model, 1)
     caption = generate(model, features, Search(beam_width=3))[0].caption
 
@@ -53,12 +49,6 @@ def test_every_word_has_the_weights_that_the_model_chose_it_by(name, photograph)
         assert weights.sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_model_of_vectors_looks_nowhere(photograph):
-    model = tiny("merge", WORDS, 7)
-    with pytest.raises(UserError, match="--decoder attention or transformer"):
-        attend(model, encoder_giving(features_for(model, 1)), photograph, "a b")
-
-
 def test_the_picture_is_bright_where_the_weight_is(photograph):
     weights = np.zeros((2, 2))
     weights[1, 0] = 1.0
@@ -69,7 +59,7 @@ def test_the_picture_is_bright_where_the_weight_is(photograph):
 
 
 def test_one_png_has_a_cell_a_word_of_every_picture(photograph, tmp_path):
-    model = tiny("attention", WORDS, 12)
+    model = tiny("attention", LETTERS, 12)
     encoder = encoder_giving(features_for(model, 1))
     gone = Captioned(tmp_path / "gone.jpg", "a b", -1.0)  # whose cell is grey, and the only one
     results = [Captioned(photograph, caption, -1.0) for caption in ("a b c d e f g h", "a")]

