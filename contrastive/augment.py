@@ -1,10 +1,8 @@
 """Random views of whole batches of pictures, on the device: crop, flip, colours, blur, solarise.
 
-Which method draws from which ranges is in `presets.TABLE`. Every operation but the last clip and
-the solarisation is linear in the pixels, so a view is three small matrix products: rows resampled,
-columns resampled, colours mixed. The random numbers of a picture only choose its three matrices.
-That is what makes it cheap: on two cores it costs a few per cent of the network's time, and the
-pictures stay uint8 until here.
+Every operation but the last clip and the solarisation is linear in the pixels, so a view is three
+small matrix products: rows resampled, columns resampled, colours mixed. The random numbers of a
+picture only choose its three matrices, which costs a few per cent of the network's time.
 
 Three deviations from the papers' code follow. A crop that would be wider or higher than the picture
 is cut off there, where torchvision draws again: the largest cover a little less than was drawn.
@@ -32,10 +30,6 @@ class Augmentation(keras.layers.Layer):
     In: uint8 pixels (B, S, S, 3). Out: float32 pixels (B, size, size, 3), 0 to 255. Every picture
     draws its own numbers, anew at every call, from the layer's own generator, whose state is
     saved with the model.
-
-    Args:
-        view: what is drawn.
-        seed: of the generator.
     """
 
     def __init__(self, view: View, seed: int = 0) -> None:
@@ -51,8 +45,7 @@ class Augmentation(keras.layers.Layer):
         blur = self._blur_matrix(count)
         rows = blur @ resampling_matrix(top, height, side, size)
         columns = blur @ resampling_matrix(left, width, side, size, mirrored)
-        # The colour axis rides along with the rows, then with the columns: two batched products
-        # of (size, S) by (S, anything), which is what processors and GPUs do best.
+        # The colour axis rides along with the rows, then with the columns: two batched products.
         views = ops.reshape(ops.cast(images, "float32"), (count, side, side * 3))
         views = ops.reshape(rows @ views, (count, size, side, 3))
         views = ops.reshape(ops.transpose(views, (0, 2, 1, 3)), (count, side, size * 3))

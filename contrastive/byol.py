@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from contrastive.losses import byol_loss
-from contrastive.pretext import Pretext, ema_copy, mlp, update_ema
+from contrastive.pretext import Pretext, ema_copy, mlp, project, update_ema
 
 HIDDEN, PROJECTION = 4096, 256  # width of the heads, and length of what is predicted
 
@@ -40,12 +40,10 @@ class BYOL(Pretext):
             update_ema(self.target_encoder, self.encoder, momentum)
             update_ema(self.target_head, self.head, momentum)
             self.step.assign(self.step + 1)
-        pixels = ops.concatenate(views, axis=0)
-        projected = self.head(self.encoder(pixels, training=training)["pooled"], training=training)
+        both, swapped = ops.concatenate(views, axis=0), ops.concatenate(views[::-1], axis=0)
+        projected = project(self.encoder, self.head, both, training)
         predictions = self.predictor(projected, training=training)
-        others = ops.concatenate(views[::-1], axis=0)
-        pooled = self.target_encoder(others, training=training)["pooled"]
-        targets = self.target_head(pooled, training=training)
+        targets = project(self.target_encoder, self.target_head, swapped, training)
         return {"predictions": predictions, "targets": ops.stop_gradient(targets)}
 
     def loss_of(self, embedded: dict[str, Any]):

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,9 +45,8 @@ def load_images(
     """Decode all pictures of `paths` (folders, zips, tars, HDF5 files) to squares of `size`.
 
     They stay in memory up to `memory_limit` GiB. Above it they go to the file `spill`, if one is
-    given, which is then mapped: training streams from it, and the system caches what fits. A record
-    is kept beside it, and with `reuse` nothing is decoded that is there already, of the same
-    unchanged paths.
+    given, which is then mapped. A record is kept beside it, and with `reuse` nothing is decoded
+    that is there already, of the same unchanged paths.
 
     A broken picture is left out and named in `unreadable`. `limit` takes the first so many, and
     `exclude` leaves out those that it names.
@@ -62,8 +61,8 @@ def load_images(
     shape = (len(source_of), size, size, 3)
     spills = spill is not None and math.prod(shape) > memory_limit * 2**30
     if spills:
-        times = [[str(Path(path).absolute()), os.stat(path).st_mtime_ns] for path in paths]
-        wanted = {"paths": times, "shape": [*shape], "exclude": sorted(exclude)}
+        paths = [[str(Path(path).absolute()), os.stat(path).st_mtime_ns] for path in paths]
+        wanted = {"paths": paths, "shape": [*shape], "exclude": sorted(exclude)}
         if reuse and (saved := _saved(spill, wanted)):
             return saved
         record_of(spill).unlink(missing_ok=True)
@@ -87,10 +86,8 @@ def load_images(
             digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
             sources.append(source)
         if len(unreadable) > len(sources):
-            raise UserError(
-                f"{len(unreadable)} of {shape[0]} pictures could not be read, the first: "
-                f"{unreadable[0]}"
-            )
+            broken = f"{len(unreadable)} of {shape[0]} pictures could not be read"
+            raise UserError(f"{broken}, the first: {unreadable[0]}")
     if spills:
         record = [wanted, sources, unreadable, digest.hexdigest()]
         write_text(record_of(spill), json.dumps(record))
@@ -99,34 +96,34 @@ def load_images(
 
 
 def record_of(spill: Path) -> Path:
-    """The file that says what is in `spill`, and is written when that is complete."""
+    """Of what is in `spill`, written when that is complete."""
     return spill.with_suffix(".json")
 
 
 def _saved(spill: Path, wanted: dict[str, Any]) -> Pictures | None:
     """The pictures that `spill` holds, if they are those that are wanted."""
     try:
-        made_of, sources, unreadable, digest = json.loads(record_of(spill).read_text("utf-8"))
+        origin, sources, unreadable, digest = json.loads(record_of(spill).read_text("utf-8"))
         pixels = np.memmap(spill, np.uint8, "r", shape=(len(sources), *wanted["shape"][1:]))
     except (OSError, ValueError, TypeError):  # none, or damaged
         return None
-    return Pictures(pixels, np.array(sources), unreadable, digest) if made_of == wanted else None
+    return Pictures(pixels, np.array(sources), unreadable, digest) if origin == wanted else None
 
 
-def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """The rows (count,) of an epoch in their order, which follows from the seed and its number.
+def epoch_order(rows: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The rows (N,) of an epoch in their order, which follows from the seed and its number.
 
-    Each once; with `weights` (count,) a row comes so many times as often as one of weight 1, on
+    Each once; with `weights` (N,) a row comes so many times as often as one of weight 1, on
     average over the epochs, and in each as often as that rounded down or up.
     """
     random = np.random.default_rng((seed, epoch))
-    order = random.permutation(count)
+    order = random.permutation(rows)
     if weights is None:
         return order
     # Systematic sampling: rows lie side by side, as wide as their weights, under an even comb.
     ends = np.cumsum(weights[order])
-    teeth = (np.arange(count) + random.uniform()) * (ends[-1] / count)
-    drawn = np.searchsorted(ends, teeth, side="right").clip(max=count - 1)
+    teeth = (np.arange(rows) + random.uniform()) * (ends[-1] / rows)
+    drawn = np.searchsorted(ends, teeth, side="right").clip(max=rows - 1)
     return random.permutation(order[drawn])
 
 
@@ -146,14 +143,11 @@ def batches(
     own part of every batch.
     """
     part, parts = portion
-    steps = len(pixels) // batch_size
-    order, ordered = None, -1
-    while True:
-        epoch, batch = divmod(step, steps)
-        if epoch != ordered:
-            order, ordered = epoch_order(len(pixels), seed, epoch, weights), epoch
-        # Sorted, because a mapped file is read faster from front to back.
-        chosen = np.sort(order[batch * batch_size : (batch + 1) * batch_size])
-        mine = chosen[part * batch_size // parts : (part + 1) * batch_size // parts]
-        yield (pixels[mine],)
-        step += 1
+    first_epoch, first_batch = divmod(step, len(pixels) // batch_size)
+    for epoch in count(first_epoch):
+        order = epoch_order(len(pixels), seed, epoch, weights)
+        for batch in range(first_batch, len(pixels) // batch_size):
+            # Sorted, because a mapped file is read faster from front to back.
+            rows = np.sort(order[batch * batch_size : (batch + 1) * batch_size])
+            yield (pixels[rows[part * batch_size // parts : (part + 1) * batch_size // parts]],)
+        first_batch = 0

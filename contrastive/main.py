@@ -12,6 +12,7 @@ from captioning.arguments import (
     fraction,
     natural,
     not_negative,
+    number,
     positive_float,
     positive_int,
     shared,
@@ -45,12 +46,10 @@ def parse_arguments():
     what = "length of the run, instead of --epochs; may be changed with --resume"
     add("--pictures-seen", what, type=positive_int, metavar="N")
     what = "images a step, over all devices; default: 256, or less where there are fewer images"
-    shared(parser, "--batch-size", help=what)
+    shared(parser, "--batch-size", type=number(int, least=2), help=what)
     what = "factor of the colour jitter; default: the paper's"
     add("--jitter-strength", what, type=not_negative)
-    what = (
-        "simclr: this many more views, small crops of half the side (multi-crop, arXiv 2006.09882)"
-    )
+    what = "simclr: so many more views, small crops of half the side (multi-crop, arXiv 2006.09882)"
     add("--small-crops", what, type=natural, default=0, metavar="N")
     what = "simclr: the decoupled loss (arXiv 2110.06848), which is made for small batches"
     add("--decoupled", what, action="store_true")
@@ -80,18 +79,12 @@ def parse_arguments():
     args = parser.parse_args()
     if bool(args.probe_images) != bool(args.probe_captions):
         parser.error("--probe-images and --probe-captions go together")
-    if args.batch_size == 1:
-        parser.error("--batch-size 1: an image is told from the others of its batch; give more")
-    for flag, value in (("--small-crops", args.small_crops), ("--decoupled", args.decoupled)):
-        if value and args.method != "simclr":
-            parser.error(f"{flag}: is for simclr, not for {args.method}; leave it out")
+    if args.method != "simclr" and (args.small_crops or args.decoupled):
+        parser.error(f"--small-crops and --decoupled are for simclr, not for {args.method}")
     names = [Path(path).name for path in args.images]
     args.source_weights = dict(args.source_weights)
     if unknown := sorted(args.source_weights.keys() - names):
         parser.error(f"--source-weights: '{unknown[0]}' is none of --images: {', '.join(names)}")
-    args.images = [path for path in args.images if args.source_weights.get(Path(path).name, 1)]
-    if not args.images:
-        parser.error("--source-weights: leaves none of --images; give one a weight above 0")
     return args
 
 
@@ -100,7 +93,7 @@ def source_weight(text: str) -> tuple[str, float]:
     name, equals, weight = text.rpartition("=")
     if not equals:
         raise ArgumentTypeError(f"'{text}' is not NAME=W, such as coco-128.zip=2")
-    return name, not_negative(weight)
+    return name, positive_float(weight)
 
 
 def main() -> None:
@@ -134,14 +127,9 @@ def main() -> None:
     # 1. Pictures as uint8 squares.
     exclude = {name for file in args.exclude for name in read_split(file)}
     spill = output / f"pictures{world.rank or ''}.raw"
+    storing = {"memory_limit": args.memory_limit, "spill": spill, "reuse": args.resume}
     pictures = load_images(
-        args.images,
-        args.stored_size,
-        limit=args.limit,
-        exclude=exclude,
-        memory_limit=args.memory_limit,
-        spill=spill,
-        reuse=args.resume,
+        args.images, args.stored_size, limit=args.limit, exclude=exclude, **storing
     )
     for message in pictures.unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
@@ -155,9 +143,7 @@ def main() -> None:
     if batch_size > count:
         raise UserError(f"--batch-size {batch_size} is larger than the {count} pictures; lower it")
     if batch_size % world.devices:
-        raise UserError(
-            f"--batch-size {batch_size}: give a multiple of {world.devices}, one part a device"
-        )
+        raise UserError(f"--batch-size {batch_size}: give a multiple of {world.devices} devices")
 
     # 2. The method around the encoder.
     steps = args.epochs * (count // batch_size)
@@ -168,13 +154,13 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in chosen.items()))
     recipe = {}
     if args.weights:
-        begun = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
-        encoder, preprocessing = begun.network, begun.preprocessing
-        begun_from = begun.info["weights_sha256"]
+        initial = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
+        encoder, preprocessing = initial.network, initial.preprocessing
+        weights_sha256 = initial.info["weights_sha256"]
         recipe["pictures_seen_before"] = read_recipe(args.weights).get("pictures_seen", 0)
     else:
         encoder = build_network(args.encoder, dtype=args.dtype, seed=args.seed)
-        preprocessing, begun_from = preprocessing_of(args.encoder), None
+        preprocessing, weights_sha256 = preprocessing_of(args.encoder), None
         if args.encoder.startswith("resnet"):
             zero_last_scales(encoder)
     views = presets.views_for(
@@ -186,11 +172,11 @@ def main() -> None:
         probe = caption_probe(args.probe_images, captions, args.feature_size, exclude)
 
     # 3. Train, from the start or from where a run was stopped.
-    own = "encoder stored_size image_size source_weights small_crops jitter_strength dtype seed"
+    names = "encoder stored_size image_size source_weights small_crops jitter_strength dtype seed"
     settings = {
         **chosen,
-        **{name: getattr(args, name) for name in own.split()},
-        "weights_sha256": begun_from,
+        **{name: getattr(args, name) for name in names.split()},
+        "weights_sha256": weights_sha256,
         "pictures": count,
         "pictures_sha256": pictures.digest,
         "batch_size": batch_size,
@@ -224,8 +210,8 @@ def main() -> None:
         spill.unlink(missing_ok=True)
         record_of(spill).unlink(missing_ok=True)
     if this_run.history:
-        path = this_run.weights_path
-        print(f"{path}: for 1_data_preprocessor.py --encoder {args.encoder} --weights")
+        usage = f"1_data_preprocessor.py --encoder {args.encoder} --weights"
+        print(f"{this_run.weights_path}: for {usage}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from contrastive.losses import info_nce, l2_normalize
-from contrastive.pretext import PROJECTION, Pretext, ema_copy, mlp, update_ema
+from contrastive.pretext import PROJECTION, Pretext, ema_copy, mlp, project, update_ema
 
 MOST_GROUPS, LEAST_GROUP = 8, 16  # as many as the official run has GPUs, of so many pictures
 
@@ -18,9 +18,8 @@ class MoCo(Pretext):
     In every step the momentum encoder follows the encoder, makes the keys, and these replace the
     oldest ones in the queue. A batch is normalised in random groups, drawn anew in every step, for
     queries and keys each. By statistics of the whole batch a key would be told from the queue's by
-    the company it came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs). And a batch
-    comes sorted by source: queries in groups of neighbours would be normalised within one source,
-    and their keys across all. See `Pretext` for the other arguments.
+    the company it came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs). Queries are
+    shuffled, too, because a batch comes sorted by source. See `Pretext` for the other arguments.
 
     Args:
         temperature: of InfoNCE.
@@ -64,7 +63,7 @@ class MoCo(Pretext):
     def _project(self, encoder, head, views, training: bool):
         """Projections of the views, in training a random group of them at a time."""
         if not training:
-            return head(encoder(views, training=False)["pooled"], training=False)
+            return project(encoder, head, views, training)
         order = keras.random.shuffle(ops.arange(ops.shape(views)[0]), seed=self.shuffler)
         groups = ops.reshape(ops.take(views, order, axis=0), (self.groups, -1, *views.shape[1:]))
         vectors = [encoder(groups[n], training=True)["pooled"] for n in range(self.groups)]
@@ -84,7 +83,6 @@ class MoCo(Pretext):
 
 def groups_of(batch_size: int) -> int:
     """Into how many equal groups a batch falls: the most whose groups are large enough, else 2."""
-    for groups in range(MOST_GROUPS, 1, -1):
-        if batch_size % groups == 0 and batch_size // groups >= LEAST_GROUP:
-            return groups
-    return 2 if batch_size % 2 == 0 else 1
+    divisors = [n for n in range(2, MOST_GROUPS + 1) if batch_size % n == 0]
+    large = [n for n in divisors if batch_size // n >= LEAST_GROUP]
+    return max(large, default=2 if 2 in divisors else 1)

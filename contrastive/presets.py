@@ -65,14 +65,14 @@ class Entry(NamedTuple):
     Args:
         model: `module:class`, of a subclass of `Pretext`.
         views: the first and the second.
-        optimizer: the paper's; its rate and decay are in `settings_for`.
+        optimizer: the paper's.
         arguments: which of a run's settings the class takes.
     """
 
     model: str
     views: tuple[View, View]
-    optimizer: str = "lars"
-    arguments: tuple[str, ...] = ()
+    optimizer: str
+    arguments: tuple[str, ...]
 
 
 TABLE = {
@@ -99,7 +99,8 @@ OPTIMIZERS = {
     "adamw": "captioning.training.optimizers:AdamW",
 }
 # Small crops beside two large ones: SwAV (arXiv 2006.09882, section 3.2 and appendix A.1).
-LARGE_AREA, SMALL_AREA = (0.14, 1.0), (0.05, 0.14)
+LARGE_AREA = {"min_area": 0.14, "max_area": 1.0}
+SMALL_AREA = {"min_area": 0.05, "max_area": 0.14}
 # BYOL by epochs: learning rate of a batch of 256, decay, momentum of the target network.
 _BYOL_RUNS = {
     40: (0.45, 1e-6, 0.97),
@@ -131,16 +132,13 @@ def settings_for(
     linear = batch_size / 256
     nearest = min(_BYOL_RUNS, key=lambda length: abs(math.log(epochs / length)))
     byol_rate, byol_decay, byol_momentum = _BYOL_RUNS[nearest]
-    if optimizer == "adamw":
-        rate, decay = 1e-3 * math.sqrt(linear), 1e-2
-    elif optimizer == "sgd":
-        rate, decay = 0.03 * linear, 1e-4
-    elif method == "simclr":
-        rate, decay = 0.075 * math.sqrt(batch_size), 1e-6
-    elif method == "byol":
-        rate, decay = byol_rate * linear, byol_decay
-    else:
-        rate, decay = 0.3 * linear, 1e-6
+    lars = {"byol": (byol_rate * linear, byol_decay), "moco": (0.3 * linear, 1e-6)}
+    lars["simclr"] = 0.075 * math.sqrt(batch_size), 1e-6
+    rate, decay = {
+        "adamw": (1e-3 * math.sqrt(linear), 1e-2),
+        "sgd": (0.03 * linear, 1e-4),
+        "lars": lars[method],
+    }[optimizer]
     defaults = {
         "learning_rate": rate,
         "weight_decay": decay,
@@ -149,10 +147,13 @@ def settings_for(
         "queue_size": max(1, min(65536, images // 4) // batch_size) * batch_size,
         "decoupled": False,
     }
-    settings = {"method": method, "optimizer": optimizer}
-    for name in ("learning_rate", "weight_decay", *TABLE[method].arguments):
-        if name in defaults:
-            settings[name] = defaults[name] if given.get(name) is None else given[name]
+    names = {"learning_rate", "weight_decay", *TABLE[method].arguments}
+    chosen = {
+        name: default if given.get(name) is None else given[name]
+        for name, default in defaults.items()
+        if name in names
+    }
+    settings = {"method": method, "optimizer": optimizer, **chosen}
     if settings.get("queue_size", 0) % batch_size:
         raise UserError(
             f"--queue-size {settings['queue_size']} is not a multiple of --batch-size {batch_size}"
@@ -176,10 +177,8 @@ def views_for(
         views.append(view._replace(size=image_size, **jitter))
     if not small_crops:
         return views
-    (least, most), (least_small, most_small) = LARGE_AREA, SMALL_AREA
-    small = views[0]._replace(size=image_size // 2, min_area=least_small, max_area=most_small)
-    large = [view._replace(min_area=least, max_area=most) for view in views]
-    return large + [small] * small_crops
+    small = views[0]._replace(size=image_size // 2, **SMALL_AREA)
+    return [view._replace(**LARGE_AREA) for view in views] + [small] * small_crops
 
 
 def build_method(settings: Mapping[str, Any], encoder, views: Sequence[View]):

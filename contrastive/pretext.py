@@ -38,7 +38,7 @@ class Pretext(keras.Model):
         self.built = True
 
     def call(self, images, training: bool = False):
-        """What the loss needs of uint8 `pictures` (B, S, S, 3)."""
+        """What the loss needs of uint8 images (B, S, S, 3)."""
         return self.embed([augment(images) for augment in self.augmentations], training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -58,6 +58,11 @@ class Pretext(keras.Model):
     def watch_spread(self, vectors) -> None:
         """Log how far apart `vectors` (B, D) lie, which shows a collapse."""
         self.spread.update_state(spread(ops.stop_gradient(vectors)))
+
+
+def project(encoder: keras.Model, head: keras.Model, images, training: bool):
+    """The head's vectors (B, D) of images (B, H, W, 3)."""
+    return head(encoder(images, training=training)["pooled"], training=training)
 
 
 def mlp(inputs: int, hidden: int, outputs: int, *, norms: int, name: str) -> keras.Sequential:

@@ -28,10 +28,7 @@ class CaptionProbe:
     among the training pictures. The share is measured on held-out pictures, over all words
     together: 0 is what the training pictures' mean explains, and it can be negative.
 
-    Args:
-        pixels: uint8 (N, S, S, 3).
-        captions: of each.
-        fitted: the first so many are fitted, the others held out.
+    Of the images in `pixels`, uint8 (N, S, S, 3), the first `fitted` are fitted.
     """
 
     def __init__(self, pixels: np.ndarray, captions: Sequence[Sequence[str]], fitted: int) -> None:
@@ -90,8 +87,8 @@ def caption_probe(
         UserError: fewer than 40 pictures of the folder have captions, or none are held out.
     """
     images, _ = find_images(folder, {image_id: image_id for image_id in captions})
-    owner = {path: image_id for image_id, path in images.items() if captions.get(image_id)}
-    paths = sorted(owner)
+    id_of = {path: image_id for image_id, path in images.items() if captions.get(image_id)}
+    paths = sorted(id_of)
     excluded = Excluded(held_out)
     out = [path for path in paths if str(path) in excluded] if held_out else paths[::4]
     rest = sorted(set(paths) - set(out))
@@ -102,12 +99,11 @@ def caption_probe(
             "needs at least 40, of both kinds"
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
-    read, squares = [], []
-    for good, pixels, _ in decode_batches([(p, p) for p in rest + out], size, BATCH):
-        read += good
-        squares.append(pixels)
+    batches = [*decode_batches([(path, path) for path in rest + out], size, BATCH)]
+    read = [path for good, _, _ in batches for path in good]
+    pixels = np.concatenate([pixels for _, pixels, _ in batches])
     fitted = len(set(read) & set(rest))
-    return CaptionProbe(np.concatenate(squares), [captions[owner[path]] for path in read], fitted)
+    return CaptionProbe(pixels, [captions[id_of[path]] for path in read], fitted)
 
 
 def word_shares(captions: Sequence[Sequence[str]], fitted: int) -> np.ndarray:

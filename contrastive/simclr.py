@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 from contrastive.losses import nt_xent
-from contrastive.pretext import PROJECTION, Pretext, mlp
+from contrastive.pretext import PROJECTION, Pretext, mlp, project
 
 
 class SimCLR(Pretext):
@@ -33,8 +33,7 @@ class SimCLR(Pretext):
         return embedded
 
     def _project(self, views, training: bool):
-        pixels = ops.concatenate(views, axis=0)
-        projected = self.head(self.encoder(pixels, training=training)["pooled"], training=training)
+        projected = project(self.encoder, self.head, ops.concatenate(views, axis=0), training)
         return ops.reshape(projected, (len(views), -1, PROJECTION))
 
     def loss_of(self, embedded: dict[str, Any]):

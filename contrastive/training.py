@@ -16,10 +16,8 @@ from contrastive.augment import Augmentation
 from contrastive.presets import View
 
 COLUMNS = "pictures_seen loss spread probe learning_rate pictures_per_second seconds".split()
-# What a resumed run may set anew: no variable depends on it, and a loss that diverged asks for it.
-# The rate falls along a cosine over `steps`, whose end may be moved while the run is under way.
-# BYOL's momentum goes by the length, where none is given. Small views first, then larger ones, see
-# more pictures in the same time than large ones alone. The last pictures are remembered best.
+# What a resumed run may set anew, because no variable depends on it: after a loss that diverged, to
+# move the end of the cosine, or for larger views. BYOL's momentum goes by the length by default.
 MAY_CHANGE = (
     "learning_rate weight_decay temperature momentum steps image_size source_weights".split()
 )
@@ -113,21 +111,18 @@ class PretextRun(Run):
         self.end_row(row)
         if self.writes:
             probe = f", probe {row['probe']:.4f}" if row["probe"] != "" else ""
-            what = f"loss {row['loss']:.4f}, spread {row['spread']:.3f}{probe}"
-            tqdm.write(f"{row['pictures_seen']} pictures seen: {what}")
+            numbers = f"loss {row['loss']:.4f}, spread {row['spread']:.3f}{probe}"
+            tqdm.write(f"{row['pictures_seen']} pictures seen: {numbers}")
 
     def save_results(self) -> None:
         """Write the history's plot and the encoder with its recipe."""
         if not self.writes or not self.history:
             return
-        plot_curves(
-            self.output / "history.png",
-            [row["pictures_seen"] for row in self.history],
-            {"loss": [row["loss"] for row in self.history]},
-            x_label="pictures seen",
-            y_label="pretext loss",
-            right={"probe": [row["probe"] for row in self.history]},
-        )
+        names = ("pictures_seen", "loss", "probe")
+        seen, loss, probe = ([row[name] for row in self.history] for name in names)
+        labels = {"x_label": "pictures seen", "y_label": "pretext loss"}
+        path = self.output / "history.png"
+        plot_curves(path, seen, {"loss": loss}, right={"probe": probe}, **labels)
         # A row in the making counts where a run has stopped in it.
         rows = [*self.history, self.part] if self.part["steps"] else self.history
         before = self.recipe.get("pictures_seen_before", 0)

@@ -14,7 +14,7 @@ class DataGenerator(keras.utils.PyDataset):
     and leaves out pictures that fill no batch; without, the last batch may be smaller.
 
     Args:
-        pictures: uint8 (N, S, S, 3) of the creator's size, in memory or in an open HDF5 file.
+        images: uint8 (N, S, S, 3) of the creator's size, in memory or in an open HDF5 file.
         creator: cuts the puzzles.
         batch_size: puzzles.
         limit: number of pictures to use, drawn at random.
@@ -49,10 +49,8 @@ class DataGenerator(keras.utils.PyDataset):
             self.order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.rows), self.batch_size)
-        if rest and not self.shuffle:
-            whole += 1
-        return whole - self.first
+        rows = len(self.rows) if self.shuffle else len(self.rows) + self.batch_size - 1
+        return rows // self.batch_size - self.first
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         tiles, numbers = self.cut(number)
@@ -64,6 +62,6 @@ class DataGenerator(keras.utils.PyDataset):
         first = number * self.batch_size
         # Sorted, because a file is read faster from front to back.
         rows = np.sort(self.order[first : first + self.batch_size])
-        # h5py takes 100 times as long for pictures[rows].
+        # h5py takes 100 times as long for images[rows].
         batch = np.stack([self.images[row] for row in rows])
         return self.creator.cut(batch, np.random.default_rng((self.seed, self.epoch, number)))

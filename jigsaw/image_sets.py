@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from captioning.cli import UserError
 from captioning.files import atomic_path, existing_file
-from captioning.images.reading import UnreadableImage
+from captioning.images.reading import ToSquare, UnreadableImage
 from captioning.images.sources import Item, Source, decode
 from captioning.untrusted.hdf5 import open_hdf5
 
@@ -70,10 +70,8 @@ def convert(
             # A name that is not UTF-8, of a file from elsewhere, has its odd bytes spelled out.
             names[split].append(item.member.encode("utf-8", "backslashreplace"))
         if 2 * len(unreadable) > total:
-            raise UserError(
-                f"{len(unreadable)} of {total} pictures could not be read, "
-                f"the first: {unreadable[0]}"
-            )
+            broken = f"{len(unreadable)} of {total} pictures could not be read"
+            raise UserError(f"{broken}, the first: {unreadable[0]}")
         for split, images, listed in zip(SPLITS, data, names, strict=True):
             images.resize(len(listed), axis=0)  # without the rows of broken pictures
             file.create_dataset(f"{split}_names", data=listed, dtype=h5py.string_dtype())
@@ -87,13 +85,12 @@ def assign_splits(total: int, shares: Sequence[float], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(split_of)
 
 
-def random_square(seed: int) -> Callable[[Item], Callable[[Image.Image, int], Image.Image]]:
+def random_square(seed: int) -> Callable[[Item], ToSquare]:
     """For each item a random square along the longer side, resized by Lanczos' filter."""
 
-    def to_square(item: Item) -> Callable[[Image.Image, int], Image.Image]:
-        position = random.Random(
-            f"{seed} {item.member}".encode("utf-8", "surrogateescape")
-        ).random()
+    def to_square(item: Item) -> ToSquare:
+        name = f"{seed} {item.member}".encode("utf-8", "surrogateescape")
+        position = random.Random(name).random()
 
         def crop(image: Image.Image, size: int) -> Image.Image:
             side = min(image.size)
@@ -125,18 +122,16 @@ def open_splits(path: str | Path) -> Iterator[dict[str, h5py.Dataset]]:
                 raise UserError(f"{path}: has no '{split}_img'; {hint}")
             size = images["train"].shape[1:2]
             if data.shape[1:] != (*size, *size, 3) or data.dtype != np.uint8:
-                raise UserError(
-                    f"{path}: '{split}_img' is {data.dtype} {data.shape}, not uint8 (N, size, "
-                    f"size, 3) with one size for all; {hint}"
-                )
+                kind = f"{data.dtype} {data.shape}, not uint8 (N, size, size, 3) with one size"
+                raise UserError(f"{path}: '{split}_img' is {kind} for all; {hint}")
         yield images
 
 
 def digest(images: Mapping[str, h5py.Dataset]) -> str:
     """What tells a file of other pictures, or of other splits, from this one: some rows of each."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for split, data in images.items():
-        found.update(f"{split} {data.shape}".encode())
+        sha256.update(f"{split} {data.shape}".encode())
         for row in range(0, len(data), -(-len(data) // DIGESTED) or 1):
-            found.update(data[row].tobytes())
-    return found.hexdigest()
+            sha256.update(data[row].tobytes())
+    return sha256.hexdigest()

@@ -32,10 +32,7 @@ def parse_arguments():
     shared(parser, "--epochs", default=100, help=what)
     what = "puzzles a step, over which the dense layers are normalised"
     shared(parser, "--batch-size", type=two_or_more, default=128, help=what)
-    what = (
-        "of Adam, at its peak; lower it if the loss stays at the logarithm of the number of "
-        "permutations"
-    )
+    what = "of Adam, at its peak; lower it if the loss stays at ln(number of permutations)"
     shared(parser, "--learning-rate", default=1e-3, help=what)
     add("--warmup-steps", type=positive_int, default=500, help="in which the rate rises from 0")
     what = (
@@ -73,10 +70,8 @@ def train(args, images) -> None:
     creator = JigsawCreator(permutations, **sizes, grey_share=args.grey)
     if counts["train"] < args.batch_size or min(counts.values()) == 0:
         listed = ", ".join(f"{count} {split}" for split, count in counts.items())
-        raise UserError(
-            f"{args.dataset}: has {listed} pictures, too few for --batch-size {args.batch_size}; "
-            "lower it, or make a larger file"
-        )
+        hint = f"too few for --batch-size {args.batch_size}; lower it, or make a larger file"
+        raise UserError(f"{args.dataset}: has {listed} pictures, {hint}")
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     lock(output)
@@ -92,13 +87,11 @@ def train(args, images) -> None:
     from jigsaw import training
     from jigsaw.DataGenerator import DataGenerator
 
-    common = {"batch_size": args.batch_size, "limit": args.limit, "workers": args.workers}
-    puzzles = {
-        split: DataGenerator(
-            data, creator, seed=args.seed + number, shuffle=split == "train", **common
-        )
-        for number, (split, data) in enumerate(images.items())
-    }
+    options = {"batch_size": args.batch_size, "limit": args.limit, "workers": args.workers}
+    puzzles = {}
+    for seed, (split, data) in enumerate(images.items(), start=args.seed):
+        shuffle = split == "train"
+        puzzles[split] = DataGenerator(data, creator, seed=seed, shuffle=shuffle, **options)
     more = {"precision": args.dtype, "dropout": args.dropout, "seed": args.seed}
     solver = JigsawSolver(args.encoder, permutations, **sizes, **more)
     steps = args.epochs * len(puzzles["train"])
@@ -112,7 +105,7 @@ def train(args, images) -> None:
         "pictures_sha256": digest(images),
         "dataset": Path(args.dataset).name,
     }
-    minutes = {"save_minutes": args.save_minutes, "stop_minutes": args.stop_minutes}
+    minutes = {name: getattr(args, name) for name in ("save_minutes", "stop_minutes")}
     this_run = training.JigsawRun(solver, puzzles, output, settings, **minutes)
     this_run.start(resume=args.resume)
     if this_run.step:

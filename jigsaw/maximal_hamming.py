@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Permutations of the puzzle's tiles that are far apart, chosen greedily, as a text file."""
 
-import math
 import sys
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from captioning.arguments import number, positive_int, shared
 from captioning.cli import ArgumentParser, UserError, run
 from jigsaw.permutations import all_permutations, distances, greedy
 
-LARGEST_TILES = 9  # up to which all permutations are looked at: 9! = 362,880
+LARGEST_TILES = 9  # up to which all permutations are looked at
+SAMPLE = 362_880  # as many as there are of 9 tiles
 
 
 def parse_arguments():
@@ -36,26 +36,20 @@ def parse_arguments():
     return args
 
 
-def candidates_for(tiles: int, seed: int) -> np.ndarray:
-    """What `greedy` chooses from, (M, tiles): all permutations, or a sample of many."""
-    if tiles <= LARGEST_TILES:
-        return all_permutations(tiles)
-    rows = np.tile(np.arange(tiles, dtype=np.uint8), (math.factorial(LARGEST_TILES), 1))
-    return np.random.default_rng(seed).permuted(rows, axis=1, out=rows)
-
-
 def main() -> None:
     args = parse_arguments()
     from captioning.files import check_writable, write_text
 
     output = Path(args.output or f"permutations_{args.permutations}.txt")
     check_writable(output)
-    candidates = candidates_for(args.tiles, args.seed)
+    if args.tiles <= LARGEST_TILES:
+        candidates = all_permutations(args.tiles)
+    else:
+        rows = np.tile(np.arange(args.tiles, dtype=np.uint8), (SAMPLE, 1))
+        candidates = np.random.default_rng(args.seed).permuted(rows, axis=1)
     if args.permutations > len(candidates):
-        raise UserError(
-            f"--permutations {args.permutations}: there are only {len(candidates)} of {args.tiles} "
-            "tiles to choose from"
-        )
+        there_are = f"there are only {len(candidates)} of {args.tiles} tiles to choose from"
+        raise UserError(f"--permutations {args.permutations}: {there_are}")
     chosen = greedy(candidates, args.permutations, args.selection, args.seed)
     write_text(output, "".join(" ".join(map(str, row)) + "\n" for row in chosen.tolist()))
     summary = f"{output}: {len(chosen)} permutations of {args.tiles} tiles"

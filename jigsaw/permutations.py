@@ -24,8 +24,7 @@ def greedy(candidates: np.ndarray, count: int, selection: str, seed: int = 0) ->
 
     The paper's algorithm (Noroozi and Favaro, arXiv 1603.09246, algorithm 1): a random first, then
     always the one with the largest mean ("mean") or minimum ("min", ties by mean) distance to
-    those chosen. Sum and minimum of the distances are carried along, so that every choice is one
-    pass over the candidates. No row is chosen twice.
+    those chosen. No row is chosen twice.
 
     Raises:
         ValueError: there are fewer than `count` different candidates.
@@ -73,33 +72,27 @@ def read_permutations(path: str | Path, tiles: int, count: int | None = None) ->
     The file is text or, as public sets are, an array (N, tiles) of `numpy.save`.
 
     Raises:
-        UserError: no such file, a row that is no permutation, is repeated or has another number
+        UserError: no such file, rows that are no permutations, are repeated or have another number
             of tiles, or fewer than `count` rows.
     """
     make = "make it with jigsaw/maximal_hamming.py"
     path = existing_file(path, "permutation file", make)
     try:
         rows = np.array(_read_rows(path), float, ndmin=2)  # numpy.savetxt writes 1.000e+00
+        if rows.shape[1:] != (tiles,):
+            raise ValueError(f"holds {rows.shape} numbers")
     except (ValueError, TypeError) as error:  # damaged, or words, or rows of unlike lengths
-        raise UserError(f"{path}: is not rows of {tiles} numbers each; {make}") from error
-    if rows.ndim != 2 or rows.shape[1] != tiles:
-        raise UserError(
-            f"{path}: holds {rows.shape} numbers, not rows of {tiles} tiles; give --tiles or "
-            "another file"
-        )
-    if len(rows) < max(2, count or 2):
-        raise UserError(
-            f"{path}: holds {len(rows)} permutations, not {max(2, count or 2)}; make more with "
-            "jigsaw/maximal_hamming.py"
-        )
+        text = f"{path}: is not rows of {tiles} tiles; give --tiles, or {make} ({error})"
+        raise UserError(text) from error
+    if len(rows) < (count or 2):
+        raise UserError(f"{path}: holds {len(rows)} permutations, not {count or 2}; {make}")
     first = 1 if rows.min() >= 1 else 0
-    seen: dict[tuple[float, ...], int] = {}
-    for number, row in enumerate(map(tuple, rows.tolist()), start=1):
-        if sorted(row) != list(range(first, first + tiles)):
-            last = first + tiles - 1
-            raise UserError(f"{path}: row {number} is no permutation of {first} to {last}")
-        if seen.setdefault(row, number) != number:
-            raise UserError(f"{path}: row {number} repeats row {seen[row]}")
+    expected = np.arange(first, first + tiles)
+    if wrong := np.flatnonzero((np.sort(rows) != expected).any(axis=1)).tolist():
+        text = f"row {wrong[0] + 1} is no permutation of {first} to {expected[-1]}"
+        raise UserError(f"{path}: {text}; {make}")
+    if len(np.unique(rows, axis=0)) < len(rows):
+        raise UserError(f"{path}: has a permutation more than once; {make}")
     return (rows[:count] - first).astype(np.uint8)
 
 
@@ -109,5 +102,4 @@ def _read_rows(path: Path) -> np.ndarray | list[list[str]]:
     if is_array:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     lines = read_text(path, "permutation file").splitlines()
-    rows = (line.split("#")[0].split() for line in lines)
-    return [row for row in rows if row]
+    return [words for line in lines if (words := line.partition("#")[0].split())]

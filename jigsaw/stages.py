@@ -72,13 +72,11 @@ def values_for(method: str, run_folder: Path, trained: bool) -> dict[str, str | 
     values = {"folder": run_folder / method}
     if trained:
         pattern = "*-jigsaw.keras" if method == "full" else "*-jigsaw.weights.h5"
-        found = sorted(run_folder.glob(pattern))
-        if len(found) != 1:
-            raise UserError(
-                f"{run_folder}: holds {len(found)} files {pattern}, not one; train with "
-                "jigsaw/main.py, or give another --run"
-            )
-        encoder = "jigsaw" if method == "full" else found[0].name.removesuffix(pattern[1:])
-        values |= {"weights": found[0], "encoder": encoder}
+        files = sorted(run_folder.glob(pattern))
+        if len(files) != 1:
+            hint = "train with jigsaw/main.py, or give another --run"
+            raise UserError(f"{run_folder}: holds {len(files)} files {pattern}, not one; {hint}")
+        encoder = "jigsaw" if method == "full" else files[0].name.removesuffix(pattern[1:])
+        values |= {"weights": files[0], "encoder": encoder}
     values["folder"].mkdir(exist_ok=True)
     return values

@@ -15,12 +15,12 @@ from captioning.cli import ArgumentParser, UserError, run
 def shares(text: str) -> list[float]:
     """An argparse type: three shares that add up to 1."""
     try:
-        found = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) != 3 or not min(found) >= 0 or not math.isclose(sum(found), 1):
+        numbers = []
+    if len(numbers) != 3 or not min(numbers) >= 0 or not math.isclose(sum(numbers), 1):
         raise argparse.ArgumentTypeError(f"'{text}' is not three shares that add up to 1")
-    return found
+    return numbers
 
 
 def parse_arguments():
@@ -52,15 +52,9 @@ def main() -> None:
     check_writable(output)
     lock(output)
     exclude = {name for file in args.exclude for name in read_split(file)}
-    rows, unreadable = convert(
-        open_sources(args.images, exclude),
-        output,
-        size=args.size,
-        splits=args.splits,
-        seed=args.seed,
-        limit=args.limit,
-        workers=args.workers,
-    )
+    names = ("size", "splits", "seed", "limit", "workers")
+    options = {name: getattr(args, name) for name in names}
+    rows, unreadable = convert(open_sources(args.images, exclude), output, **options)
     for message in unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())

@@ -28,9 +28,6 @@ FALL = 0.1  # what the rate is multiplied by on a plateau
 GREEN, RED = "#1e963c", "#c82828"  # frames of puzzles that are solved, and that are not
 
 
-# ---- the learning rate -----------------------------------------------------------------------
-
-
 class WarmUpAdam(keras.optimizers.Adam):
     """Adam whose learning rate, which may be set anew, rises linearly over the first steps.
 
@@ -59,9 +56,6 @@ def make_optimizer(schedule: str, peak: float, warmup_steps: int, steps: int) ->
     return keras.optimizers.Adam(learning_rate_schedule(peak, steps, warmup_steps / steps))
 
 
-# ---- the run ---------------------------------------------------------------------------------
-
-
 def compile_solver(solver: JigsawSolver, optimizer: keras.Optimizer | str = "sgd") -> None:
     """Cross-entropy and accuracy; without an optimizer it can only be evaluated."""
     solver.compile(
@@ -72,8 +66,8 @@ def compile_solver(solver: JigsawSolver, optimizer: keras.Optimizer | str = "sgd
         jit_compile=keras.backend.backend() != "tensorflow",
     )
     if keras.backend.backend() == "jax":
-        # Else `fit` and `evaluate` build loss and metrics from the first batches of their puzzles,
-        # which workers have cut ahead by then, and take some of them twice and others never.
+        # Else `fit` and `evaluate` build loss and metrics from puzzles that workers have cut ahead,
+        # and take some of them twice and others never.
         tiles = np.zeros((2, solver.tile_count, solver.tile_size, solver.tile_size, 3), np.float32)
         solver.test_on_batch(tiles, np.zeros(2, np.int32))
         solver.reset_metrics()
@@ -83,7 +77,7 @@ class JigsawRun(Run):
     """A run with history, plot, and the solver of its best epoch with that one's trunk.
 
     Args:
-        solver: compiled with the optimizer that `make_optimizer` makes of the settings.
+        solver: compiled with the optimizer of `make_optimizer`.
         puzzles: those called "train" and "val".
         settings: of a `Run`, among them `epochs`, `learning_rate` and `schedule`; they go into the
             trunk's file. With "cosine" all epochs are trained, with "plateau" until nothing is
@@ -115,23 +109,21 @@ class JigsawRun(Run):
         Raises:
             UserError: the loss or the weights are no longer numbers. The last good state stays.
         """
-        while len(self.history) < self.settings["epochs"] and not self.stopped:
+        puzzles = self.puzzles["train"]
+        for epoch in range(len(self.history), self.settings["epochs"]):
             if self.plateau:
                 losses = [row["val_loss"] for row in self.history]
                 if is_exhausted(losses, PATIENCE):
                     break
                 peak = self.settings["learning_rate"]
                 self.model.optimizer.learning_rate = plateau_rate(peak, losses, FALL, PLATEAU)
-            if not self._fit_epoch(self.puzzles["train"], len(self.history)):
+            done = self.part["steps"]
+            puzzles.start_epoch(epoch, done)
+            name, steps = f"epoch {epoch + 1}", done + len(puzzles)
+            options = {"steps": steps, "count": puzzles.batch_size, "shuffle": False}
+            if self.stopped or not self.fit(puzzles, name, **options):
                 break
             self._finish_epoch()
-
-    def _fit_epoch(self, puzzles: DataGenerator, epoch: int) -> bool:
-        done = self.part["steps"]
-        puzzles.start_epoch(epoch, done)
-        steps = done + len(puzzles)
-        name = f"epoch {epoch + 1}"
-        return self.fit(puzzles, name, steps=steps, count=puzzles.batch_size, shuffle=False)
 
     def _finish_epoch(self) -> None:
         """Validate; keep the best solver and, last, what a resumed run goes by."""
@@ -172,9 +164,6 @@ class JigsawRun(Run):
         save_encoder(best.trunk, self.trunk_path, recipe)
 
 
-# ---- what a person looks at ------------------------------------------------------------------
-
-
 def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: int) -> None:
     """Accuracy and validation loss by epoch; a line marks the best epoch."""
     curves = {
@@ -182,22 +171,16 @@ def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: in
         "validation": [row["val_accuracy"] for row in history],
         f"chance, 1 of {permutations}": [1 / permutations for _ in history],
     }
-    losses = [row["val_loss"] for row in history]
-    plot_curves(
-        path,
-        [row["epoch"] for row in history],
-        curves,
-        y_label="share of puzzles solved",
-        mark=int(np.argmin(losses)),
-        right={"validation loss": losses},
-    )
+    epochs, losses = ([row[name] for row in history] for name in ("epoch", "val_loss"))
+    options = {"mark": int(np.argmin(losses)), "right": {"validation loss": losses}}
+    plot_curves(path, epochs, curves, y_label="share of puzzles solved", **options)
 
 
 def test(solver: JigsawSolver, puzzles: DataGenerator, path: Path) -> dict[str, Any]:
     """Accuracy on puzzles of other pictures, beside chance; also written as JSON."""
-    found = solver.evaluate(puzzles, verbose=0, return_dict=True)
-    count = {"chance": 1 / len(solver.permutations), "puzzles": len(puzzles.rows)}
-    result = {**{name: float(found[name]) for name in METRICS}, **count}
+    values = solver.evaluate(puzzles, verbose=0, return_dict=True)
+    result = {name: float(values[name]) for name in METRICS}
+    result |= {"chance": 1 / len(solver.permutations), "puzzles": len(puzzles.rows)}
     write_json(path, result)
     return result
 

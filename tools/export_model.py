@@ -38,11 +38,10 @@ def main() -> None:
     from captioning.decoders.ensemble import Ensemble, join
 
     first, *others = models = [load_captioner(path) for path in args.models]
-    for path, decoder in zip(args.models[1:], others, strict=True):
+    for path, decoder in zip(args.models, models, strict=True):
         if (decoder.vocabulary, decoder.feature_shape) != (first.vocabulary, first.feature_shape):
             raise UserError(f"{path}: has other words or features than {args.models[0]}")
         check_encoder(first.encoder, Path(args.models[0]), decoder.encoder, path)
-    for path, decoder in zip(args.models, models, strict=True):
         if others and isinstance(decoder, Ensemble):
             raise UserError(f"{path}: is an ensemble itself; give its members")
     save_half(join(models) if others else first, args.output)

@@ -34,22 +34,17 @@ def parse_arguments():
     shared(parser, "--output-dir", default="fine_tuned")
     what = "captions of each image in a step; lower it where the decoder is slower than the encoder"
     add("--captions", type=positive_int, default=5, help=what)
-    what = "which stages of the encoder to train: last, a number of the last ones, or all with the "
-    what += "stem, as an encoder that never saw a label needs it"
+    what = "train the last stage of the encoder, so many of the last ones, or all with the stem"
     add("--stages", type=stages, default="last", help=what)
     what = "what the learning rate of a stage is multiplied by for each stage after it"
     add("--stage-decay", type=positive_float, default=1.0, help=what)
-    what = "side of the images; default: the encoder's. A decoder of grids must have been trained "
-    what += "on grids of as many positions"
+    what = "side of the images; default: the encoder's; a decoder of grids takes no other"
     add("--image-size", type=positive_int, metavar="PIXELS", help=what)
     what = "share of an image that a training view shows at least; lower it in longer runs"
     add("--least-area", type=fraction, default=LEAST_AREA, help=what)
     what = "training views have brightness, contrast and saturation drawn anew"
     add("--colour-jitter", action="store_true", help=what)
-    what = (
-        "validate and save an exponential moving average of the weights, such as 0.999; default: "
-    )
-    what += "the weights themselves"
+    what = "validate and save an exponential moving average of the weights, such as 0.999; 0: none"
     add("--ema", type=fraction, default=0.0, metavar="MOMENTUM", help=what)
     return parser.parse_args()
 
@@ -64,7 +59,7 @@ def main() -> None:
     data = set_up(args)
     output = Path(args.output_dir)
     lock(output)
-    train, dev = ({one: data.source[one] for one in ids} for ids in (data.repeats, data.dev_ids))
+    train, dev = map(data.images_of, (data.repeats, data.dev_ids))
 
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
@@ -82,23 +77,22 @@ def main() -> None:
     if trained.grid and encoder.positions != trained.positions:
         raise UserError(
             f"--image-size {encoder.preprocessing.size}: gives grids of {encoder.positions} "
-            f"positions, but {args.model} takes {trained.positions}; extract features at that "
-            "size, and train a decoder on them"
+            f"positions, but {args.model} takes {trained.positions}; train it on such first"
         )
     keras.utils.set_random_seed(args.seed)  # which its dropout draws from
     on_xla = keras.backend.backend() != "tensorflow"
     decoder = trained.copy_with(dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32")
     decoder.compile(jit_compile=on_xla)
     # Words that the decoder does not know are read, and not learned.
-    said = {word for one in train for text in data.descriptions[one] for word in text.split()}
-    unknown = not said <= {*decoder.vocabulary.words}
+    texts = {image_id: data.descriptions[image_id] for image_id in train}
+    words = {word for some in texts.values() for text in some for word in text.split()}
+    unknown = not words <= {*decoder.vocabulary.words}
     captions = {
-        one: [decoder.vocabulary.encode(text, unknown) for text in data.descriptions[one]]
-        for one in train
+        image_id: [decoder.vocabulary.encode(text, unknown) for text in some]
+        for image_id, some in texts.items()
     }
-    of = (encoder.preprocessing, args.batch_size, args.captions, args.seed)
-    views = {"least_area": args.least_area, "colour_jitter": args.colour_jitter}
-    batches = ImageBatches(train, captions, *of, repeats=data.repeats, **views)
+    options = (encoder.preprocessing, args.batch_size, args.captions, args.seed, data.repeats)
+    batches = ImageBatches(train, captions, *options, args.least_area, args.colour_jitter)
     depths = end_to_end.unfreeze(encoder.network, encoder.info["encoder"], args.stages)
     model = end_to_end.EndToEnd(encoder.network, decoder, args.captions)
     optimizer = AdamW(

@@ -8,11 +8,12 @@ label. It leaves the encoder's weights, which are for `1_data_preprocessor.py --
 """
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.arguments import not_negative, positive_int, shared
+from captioning.arguments import not_negative, number, positive_int, shared
 from captioning.cli import ArgumentParser, import_keras, run
 from captioning.encoders.table import TABLE
 
@@ -26,7 +27,7 @@ def parse_arguments():
     shared(parser, "--images", "--descriptions", "--train-split", "--dev-split", "--repeat")
     shared(parser, "--split-seed", "--seed", "--limit", "--dtype", "--resume")
     shared(parser, "--epochs", default=20)
-    shared(parser, "--batch-size", default=64)
+    shared(parser, "--batch-size", type=number(int, least=2), default=64)
     shared(parser, "--learning-rate", default=1e-3)
     shared(parser, "--output-dir", default="word_prediction")
     what = "side of the images; default: the encoder's"
@@ -35,10 +36,7 @@ def parse_arguments():
     add("--min-count", type=positive_int, default=5, help=what)
     what = "alpha of the Beta distribution by which images are mixed in pairs; 0: no mixing"
     add("--mixup", type=not_negative, default=0.4, help=what)
-    args = parser.parse_args()
-    if args.batch_size < 2:
-        parser.error("--batch-size 1: features are standardised over a batch; give more")
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -66,19 +64,19 @@ def main() -> None:
         encoder.resize(args.image_size)
     keras.utils.set_random_seed(args.seed)
     unfreeze(encoder.network, args.encoder, "all")
-    train, dev = ({one: data.source[one] for one in ids} for ids in (data.repeats, data.dev_ids))
+    train, dev = map(data.images_of, (data.repeats, data.dev_ids))
     captions = {
-        one: [data.vocabulary.encode(text) for text in data.descriptions[one]]
-        for one in (*train, *dev)
+        image_id: [data.vocabulary.encode(text) for text in data.descriptions[image_id]]
+        for image_id in (*train, *dev)
     }
     most = max(map(len, captions.values()))
-    of = (encoder.preprocessing, args.batch_size, most, args.seed)
-    views = {"least_area": words.LEAST_AREA, "colour_jitter": True}
-    batches = ImageBatches(train, captions, *of, repeats=data.repeats, **views)
-    dev_batches = ImageBatches(dev, captions, *of)
-    weights = words.word_weights(
-        (caption for one in train for caption in captions[one]), len(data.vocabulary) + 1
+    options = (encoder.preprocessing, args.batch_size, most, args.seed)
+    batches = ImageBatches(
+        train, captions, *options, data.repeats, words.LEAST_AREA, colour_jitter=True
     )
+    dev_batches = ImageBatches(dev, captions, *options)
+    learned = chain.from_iterable(captions[image_id] for image_id in train)
+    weights = words.word_weights(learned, len(data.vocabulary) + 1)
     model = words.WordPrediction(encoder.network, len(weights))
     rate = learning_rate_schedule(args.learning_rate, args.epochs * len(batches))
     model.compile(
@@ -105,8 +103,8 @@ def main() -> None:
             logs = model.test_on_batch(*batch, return_dict=True)
         return float(logs["loss"])
 
-    already = f"{len(this_run.history)} epochs already trained"
-    print(f"{len(train)} images; {len(weights) - 1} words; {already}")
+    done = f"{len(this_run.history)} epochs already trained"
+    print(f"{len(train)} images; {len(weights) - 1} words; {done}")
     this_run.train(args.epochs, train_words, validate, lambda _row: save_trained(encoder, path))
     print(f"best epoch {this_run.best['epoch']}: {path}")
 

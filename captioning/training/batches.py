@@ -25,9 +25,10 @@ class CaptionBatches(keras.utils.PyDataset):
     epoch follows from the seed and the epoch's number alone, so a resumed run sees the same;
     without a seed the order is that of the data, shortest captions first.
 
-    Where there are `views`, features of the same pictures seen otherwise, every caption's picture
-    is drawn from `features` and these anew in every epoch. With `keep_unknown` words outside the
-    vocabulary are 0, which the decoder reads and does not learn to say; without, they are dropped.
+    Where there are `views`, features of the same images seen otherwise, every caption's image is
+    drawn from `features` and these anew in every epoch; what a view lacks is of `features`. With
+    `keep_unknown` words outside the vocabulary are 0, which the decoder reads and does not learn
+    to say; without, they are dropped.
 
     With several devices a batch is filled up to a multiple of them with captions whose next words
     are all 0, which count nothing; an item is the part of this process.
@@ -51,14 +52,12 @@ class CaptionBatches(keras.utils.PyDataset):
         super().__init__(workers=2)
         self.features, self.batch_size = features, batch_size
         self.seed, self.world = seed, world
-        # Where each row of `features` is in each view; -1: nowhere.
-        self.views = [
-            (
-                view.matrix,
-                np.array([view.row.get(image_id, -1) for image_id in features.row], np.int32),
-            )
-            for view in views
-        ]
+        self.views = [features, *views]
+        # Where each row of `features` is in each of them; -1: nowhere.
+        self.view_rows = np.array(
+            [[view.row.get(image_id, -1) for image_id in features.row] for view in self.views],
+            np.int32,
+        )
         self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
         # Arrays from the start: lists of lists of a million captions take five times the room.
         by_length: dict[int, tuple[array, array]] = defaultdict(lambda: (array("i"), array("i")))
@@ -100,37 +99,30 @@ class CaptionBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int):
         group, chosen = self.batches[number]
         rows, tokens = self.groups[group]
-        view_numbers = self._draw_views(len(chosen), number)
+        view_numbers = np.zeros(len(chosen), int)
+        if len(self.views) > 1:
+            random = np.random.default_rng((self.seed, self.epoch, number))
+            view_numbers = random.integers(len(self.views), size=len(chosen))
         rank, size, devices = self.world
-        filling = -len(chosen) % devices
-        real = np.arange(len(chosen) + filling) < len(chosen)
-        chosen = np.append(chosen, chosen[:1].repeat(filling))
-        view_numbers = np.append(view_numbers, view_numbers[:1].repeat(filling))
-        here = slice(rank * len(chosen) // size, (rank + 1) * len(chosen) // size)
-        chosen, real, view_numbers = chosen[here], real[here], view_numbers[here]
-        targets = tokens[chosen, 1:]
+        filled = np.arange(len(chosen) + -len(chosen) % devices)  # up to a multiple of devices
+        here = filled[rank * len(filled) // size : (rank + 1) * len(filled) // size]
+        real = here < len(chosen)
+        here = np.where(real, here, 0)
+        tokens = tokens[chosen[here]]
         try:
-            features = self._read(rows[chosen], view_numbers)
+            features = self._read(rows[chosen[here]], view_numbers[here])
         except (UserError, OSError) as error:
             self.failure = error
             raise
-        return {"features": features, "tokens": tokens[chosen, :-1]}, targets * real[:, None]
-
-    def _draw_views(self, count: int, number: int) -> np.ndarray:
-        """Which view the pictures of batch `number` are seen in: 0 stands for `features`."""
-        if not self.views:
-            return np.zeros(count, int)
-        random = np.random.default_rng((self.seed, self.epoch, number))
-        return random.integers(len(self.views) + 1, size=count)
+        return {"features": features, "tokens": tokens[:, :-1]}, tokens[:, 1:] * real[:, None]
 
     def _read(self, rows: np.ndarray, view_numbers: np.ndarray) -> np.ndarray:
-        matrix = self.features.matrix
-        if not self.views:
-            return matrix[rows]
-        there = np.stack([rows, *(positions[rows] for _, positions in self.views)])
-        view_numbers = np.where(there[view_numbers, np.arange(len(rows))] < 0, 0, view_numbers)
-        features = np.empty((len(rows), *matrix.shape[1:]), matrix.dtype)
-        for number, source in enumerate([matrix, *(view for view, _ in self.views)]):
+        if len(self.views) == 1:
+            return self.features.matrix[rows]
+        missing = self.view_rows[view_numbers, rows] < 0
+        view_numbers = np.where(missing, 0, view_numbers)
+        features = np.empty((len(rows), *self.features.shape), self.features.matrix.dtype)
+        for number, view in enumerate(self.views):
             seen = view_numbers == number
-            features[seen] = source[there[number, seen]]
+            features[seen] = view.matrix[self.view_rows[number, rows[seen]]]
         return features

@@ -124,13 +124,12 @@ def validation_loss(
     wanted = encoder.preprocessing
     ids: list[str] = []
     rows = []
-    together = min(TOGETHER, len(images))
-    for read, pixels, _ in decode_batches(
-        list(images.items()), wanted.size, together, square_of=lambda path: wanted.square
-    ):
+    count, items = min(TOGETHER, len(images)), list(images.items())
+    squares = decode_batches(items, wanted.size, count, square_of=lambda path: wanted.square)
+    for read, pixels, _ in squares:
         if read:
             ids += read
-            rows.append(encoder.encode(pixels, together, grid=decoder.grid))
+            rows.append(encoder.encode(pixels, count, grid=decoder.grid))
     if not rows:
         first = next(iter(images.values()))
         raise UserError(f"{first}: like all images that validate, it cannot be read")

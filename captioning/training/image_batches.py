@@ -39,7 +39,11 @@ class ImageBatches:
 
     def __post_init__(self) -> None:
         repeats = self.repeats or dict.fromkeys(self.images, 1)
-        self.shown = [one for one in self.images.items() for _ in range(repeats[one[0]])]
+        self.shown = [
+            (image_id, path)
+            for image_id, path in self.images.items()
+            for _ in range(repeats[image_id])
+        ]
 
     def __len__(self) -> int:
         """Steps of an epoch."""
@@ -79,9 +83,9 @@ class ImageBatches:
                 continue
             chosen: list[list[int]] = []
             for image_id in read:
-                own = self.captions[image_id]
-                order = np.resize(random.permutation(len(own)), self.per_image)
-                chosen += [own[number] for number in order]
+                captions = self.captions[image_id]
+                order = np.resize(random.permutation(len(captions)), self.per_image)
+                chosen += [captions[number] for number in order]
             longest = max(map(len, chosen)) - 1
             tokens = np.zeros((len(chosen), longest + -longest % ROUND + 1), np.int32)
             for row, words in zip(tokens, chosen, strict=True):

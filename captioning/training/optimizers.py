@@ -9,8 +9,7 @@ import keras
 class AdamW(keras.optimizers.Adam):
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101), of which only matrices are decayed.
 
-    Biases and the scales of normalisation are not: they are few, cannot overfit, and would be drawn
-    away from what they stand for.
+    Biases and the scales of normalisation are few, and cannot overfit.
 
     Args:
         learning_rate: a number or a schedule.

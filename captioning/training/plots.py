@@ -11,9 +11,8 @@ from captioning.files import atomic_path
 
 def plot_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Training and development loss by epoch, as a PNG; a line marks the best epoch."""
-    epochs, loss, val_loss = (
-        [row[key] for row in history] for key in ("epoch", "loss", "val_loss")
-    )
+    names = ("epoch", "loss", "val_loss")
+    epochs, loss, val_loss = ([row[name] for row in history] for name in names)
     curves = {"training (dropout on)": loss, "development": val_loss}
     best = int(np.argmin(val_loss))
     plot_curves(path, epochs, curves, y_label="loss per word (nats)", mark=best)

@@ -1,7 +1,4 @@
-"""Stage 2's arguments whose defaults go by the decoder, and the decoder that is built from them.
-
-A value that the user gives holds for whichever decoder it is.
-"""
+"""Stage 2's arguments whose defaults go by the decoder, and the decoder that is built from them."""
 
 import argparse
 import json
@@ -59,10 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what += "that 1_data_preprocessor.py --grid writes"
     parser.add_argument("--decoder", choices=DECODERS, default="merge", help=what)
     for name, (options, what) in ARGUMENTS.items():
-        defaults = (
-            f"{decoder} {e.defaults[name]}" for decoder, e in TABLE.items() if name in e.defaults
-        )
-        text = f"{what} (default: {', '.join(defaults)})"
+        values = {decoder: entry.defaults.get(name) for decoder, entry in TABLE.items()}
+        listed = ", ".join(f"{decoder} {v}" for decoder, v in values.items() if v is not None)
+        text = f"{what} (default: {listed})"
         parser.add_argument(f"--{name.replace('_', '-')}", **options, help=text)
 
 

@@ -1,9 +1,8 @@
 """A training run in one folder: what is saved of it as it goes, and how it goes on after a kill.
 
-Every training here is one: pretext stages, stage 2, fine-tuning and self-critical training. Keras'
-callbacks each do a part and not all of it. `BackupAndRestore` saves after so many batches but not
-minutes, knows no history and goes on under other settings without a word; `CSVLogger` writes a row
-twice after a kill; `ModelCheckpoint` keeps the optimizer, twice the model's size, with the model.
+Keras' callbacks do not do all of it: `BackupAndRestore` saves after batches and not minutes, and
+goes on under other settings without a word; `CSVLogger` writes a row twice after a kill;
+`ModelCheckpoint` keeps the optimizer, twice the model's size, with the model.
 """
 
 import json
@@ -25,6 +24,7 @@ from captioning.training.optimizers import is_exhausted
 Row = dict[str, Any]  # of the history
 
 COLUMNS = ("epoch", "loss", "val_loss", "seconds")
+RECORD = ("settings", "step", "history", "part")  # of the state, beside the variables
 LARGEST = 1e12  # of a moment, or of a statistic, in a run that has not diverged
 LARGEST_KERNEL = float(np.finfo(np.float16).max)  # which are shipped in half precision
 
@@ -72,11 +72,11 @@ class Run:
     ) -> None:
         self.model, self.output, self.settings = model, output, settings
         self.columns, self.means, self.may_change = columns, means, may_change
-        self.by, self.sign = by, sign
-        self.unit, self.advice, self.writes = unit, advice, writes
+        self.by, self.sign, self.unit, self.advice = by, sign, unit, advice
+        self.writes = writes
         self.state_path = state or output / "state.npz"
         self.save_seconds = 60 * save_minutes
-        self.stop_seconds = 60 * stop_minutes if stop_minutes else math.inf
+        self.stop_seconds = 60 * (stop_minutes or math.inf)
         self.stop_at: float | None = None  # from the first row on
         self.saved_at = time.monotonic()
         self.step = 0
@@ -123,10 +123,9 @@ class Run:
         Raises:
             UserError: the loss or the weights are no longer finite. What was saved before stays.
         """
-        while len(self.history) < epochs:
+        for epoch in range(len(self.history), epochs):
             if is_exhausted([*map(self._value, self.history)], patience):
                 break
-            epoch = len(self.history)
             train_epoch(epoch)
             began = time.monotonic()
             value = validate()
@@ -147,9 +146,8 @@ class Run:
         self.row_length, self.began = steps, time.monotonic()
         if self.stop_at is None:
             self.stop_at = self.began + self.stop_seconds
-        self.bar = tqdm(
-            total=total, initial=done, unit=self.unit, desc=name, disable=not self.writes
-        )
+        options = {"total": total, "initial": done, "unit": self.unit, "desc": name}
+        self.bar = tqdm(**options, disable=not self.writes)
         try:
             yield
         except BaseException:
@@ -222,10 +220,10 @@ class Run:
         done = 0 if callable(count) else self.part["steps"] * count
         with self.row(name, steps, total or steps * count, done):
             self.model.fit(data, verbose=0, callbacks=[keeper, *callbacks], **options)
-        if self.part["steps"] < steps:
+        complete = self.part["steps"] == steps
+        if not complete:
             self.bar.close()
-            return False
-        return True
+        return complete
 
     def end_row(self, row: Row, keep: Callable[[], None] | None = None) -> None:
         """Add a row to the history, and write history and state.
@@ -233,7 +231,7 @@ class Run:
         If it is the best so far, `keep` is called before that, and keeps what the row is of.
 
         Raises:
-            UserError: as `save_state`, before anything is written.
+            UserError: as `_arrays`, before anything is written.
         """
         self.bar.close()
         self._arrays()
@@ -250,7 +248,12 @@ class Run:
     # ---- the state ---------------------------------------------------------------------------
 
     def _arrays(self) -> list[np.ndarray]:
-        """The values of all variables, finite in the precision of whatever is written of them."""
+        """The values of all variables, finite in the precision of whatever is written of them.
+
+        Raises:
+            UserError: one is not finite, so large that the next step will not be, or a kernel that
+                half precision does not hold.
+        """
         if hasattr(self.model, "jax_state_sync"):  # during `fit`, JAX has the variables elsewhere
             self.model.jax_state_sync()
         arrays = [keras.ops.convert_to_numpy(v.value) for v in _variables(self.model)]
@@ -268,36 +271,29 @@ class Run:
         """Write `state_path`, atomically.
 
         Raises:
-            UserError: a variable is not finite, so large that the next step will not be, or a
-                kernel that half precision does not hold; the state of before stays.
+            UserError: as `_arrays`; the state of before stays.
         """
         if not self.writes:
             return
-        record = {"settings": self.settings, "step": self.step}
-        record |= {"history": self.history, "part": self.part}
+        record = {name: getattr(self, name) for name in RECORD}
         named = {str(number): array for number, array in enumerate(self._arrays())}
         with atomic_path(self.state_path) as temporary:
             np.savez(temporary, record=json.dumps(record), **named)
         self.saved_at = time.monotonic()
 
     def start(self, *, resume: bool) -> None:
-        """Go on with the run whose state is here, if there is one; or forget an earlier one's.
+        """Go on from `state_path`, if there is one, in the middle of a row if it was saved there.
 
-        Raises:
-            UserError: as `resume`.
-        """
-        if resume and self.state_path.is_file():
-            self.resume()
-        elif self.writes:
-            self.state_path.unlink(missing_ok=True)
-
-    def resume(self) -> None:
-        """Go on from `state_path`, in the middle of a row if it was saved there.
+        Without `resume`, forget an earlier run's.
 
         Raises:
             UserError: the state is damaged, of another model, or of a run with other settings.
         """
         path = self.state_path
+        if not (resume and path.is_file()):
+            if self.writes:
+                path.unlink(missing_ok=True)
+            return
         record, arrays = _read_state(path)
         before = record["settings"]
         changed = [
@@ -312,8 +308,7 @@ class Run:
             raise UserError(f"{path}: belongs to another model; start again without --resume")
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
-        self.history = record["history"]
-        self.part, self.step = record["part"], record["step"]
+        self.history, self.part, self.step = record["history"], record["part"], record["step"]
 
 
 def _short(name: str) -> str:
@@ -338,7 +333,7 @@ def _read_state(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         with np.load(path) as file:
             record = json.loads(str(file["record"]))
             arrays = [file[str(number)] for number in range(len(file.files) - 1)]
-        if not {"settings", "history", "part", "step"} <= record.keys():
+        if not {*RECORD} <= record.keys():
             raise ValueError("its record lacks something")
     except Exception as error:  # zipfile, numpy and json each raise their own
         raise UserError(

@@ -1,7 +1,7 @@
 """What every training on captions begins with: captions, splits, images or features, a folder."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,10 @@ class TrainingData(NamedTuple):
     vocabulary: Vocabulary | None  # of the training captions, if the script has a --min-count
     settings: dict[str, Any]  # what a run depends on
 
+    def images_of(self, image_ids: Iterable[str]) -> dict[str, Any]:
+        """What `source` has of these."""
+        return {image_id: self.source[image_id] for image_id in image_ids}
+
 
 def set_up(args: Namespace) -> TrainingData:
     """Read what a script's arguments name, and make its output folder.
@@ -34,26 +38,24 @@ def set_up(args: Namespace) -> TrainingData:
     Raises:
         UserError: some file is missing, damaged or does not fit, or the folder cannot be written.
     """
-    given = vars(args)
-    repeat, limit = given.get("repeat"), given.get("limit")
+    options = vars(args)
+    repeat = options.get("repeat")
+    settings = {name: value for name, value in options.items() if name not in MAY_CHANGE}
     descriptions, rules = read_descriptions(args.descriptions)
     if "images" in args:
-        of = {"pictures": find_all_images(args.images, descriptions)}
+        kind, source = "pictures", find_all_images(args.images, descriptions)
     else:
-        of = {"features": read_features(args.features)}
-    splits = (args.train_split, args.dev_split)
-    repeats, dev_ids = select_for_training(
-        *splits, descriptions, seed=args.split_seed, repeat=repeat, limit=limit, **of
-    )
-    settings = {name: value for name, value in given.items() if name not in MAY_CHANGE}
+        kind, source = "features", read_features(args.features)
+        settings["features_of"] = source.origin
+    splits, limit = (args.train_split, args.dev_split), options.get("limit")
+    more = {"repeat": repeat, "limit": limit, kind: source}
+    repeats, dev_ids = select_for_training(*splits, descriptions, seed=args.split_seed, **more)
     settings |= {
         "train_split": described(args.train_split, repeat),
         "dev_split": described(args.dev_split),
         "text_rules": rules,
         "captions_of_splits_sha256": fingerprint(repeats, dev_ids, descriptions),
     }
-    if "features" in of:
-        settings["features_of"] = of["features"].origin
     vocabulary = None
     if "min_count" in args:
         vocabulary = build_vocabulary(descriptions, repeats, rules, args.min_count)
@@ -61,5 +63,4 @@ def set_up(args: Namespace) -> TrainingData:
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
     print(f"descriptions {args.descriptions}")
-    [source] = of.values()
     return TrainingData(descriptions, rules, source, repeats, dev_ids, vocabulary, settings)

@@ -61,9 +61,8 @@ def train(
         return float(model.evaluate(dev_batches, verbose=0, return_dict=True)["token_loss"])
 
     def save(row: Mapping[str, float]) -> None:
-        # A copy that was never compiled: the optimizer's moments are twice the model's size. And
-        # in float32, whatever it was trained in, so that it captions alike everywhere. Making one
-        # takes all processes of a job.
+        # A copy that was never compiled, so without the optimizer's moments, and in float32, so
+        # that it captions alike everywhere. Making one takes all processes of a job.
         plain = model.copy_with(dtype="float32")
         if not run.writes:
             return

@@ -49,10 +49,9 @@ class WordPrediction(keras.Model):
 def mix(
     pixels: np.ndarray, shares: np.ndarray, random: np.random.Generator, alpha: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (B, H, W, 3) and their targets (B, V), mixed in pairs (mixup, arXiv 1710.09412).
+    """Images (B, H, W, 3) and their targets (B, V), mixed in pairs (mixup, arXiv 1710.09412).
 
-    A picture's own share is drawn from the Beta distribution with `alpha`. 6,000 pictures are soon
-    known by heart.
+    An image's own share is drawn from the Beta distribution with `alpha`.
     """
     count = len(pixels)
     kept = random.beta(alpha, alpha, count).astype(np.float32)

@@ -41,8 +41,7 @@ class JigsawCreator(Puzzle):
 
     A crop at a random place is divided into square cells, and each cell gives a tile from a random
     place within it. The colour channels are each taken from up to `channel_shift` pixels beside,
-    for which the crop keeps that distance from the picture's edge. Pictures without colour are
-    left alone.
+    but for pictures without colour.
 
     Args:
         permutations: (N, tiles).
@@ -58,7 +57,7 @@ class JigsawCreator(Puzzle):
     def cut(self, images: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Tiles (B, tiles, t, t, 3), uint8, and permutation numbers (B,), int32.
 
-        `pictures` are uint8 (B, S, S, 3). The tile at place i of a puzzle is that of the cell
+        `images` are uint8 (B, S, S, 3). The tile at place i of a puzzle is that of the cell
         `permutations[number, i]`, cells being counted in reading order.
         """
         count, shift = len(images), self.channel_shift
@@ -84,19 +83,16 @@ class JigsawCreator(Puzzle):
         # channel alone, at every third byte, takes several times as long.
         windows = sliding_window_view(images, (size, size, 3), axis=(1, 2, 3))[:, :, :, 0]
         kept = np.tile(np.eye(3, dtype=np.uint8) * 255, size * size).reshape(3, size, size, 3)
-        tiles = np.empty((len(images), self.tiles, size, size, 3), np.uint8)
+        tiles = np.zeros((len(images), self.tiles, size, size, 3), np.uint8)
         row = np.arange(len(images))[:, None]
         step = max(1, SLAB // tiles[:1].nbytes)
         for first in range(0, len(images), step):
             slab = slice(first, first + step)
             for channel in range(3):
                 top, left = np.moveaxis(corners[slab, :, channel], -1, 0)
-                found = windows[row[slab], top, left]
-                found &= kept[channel]
-                if channel == 0:
-                    tiles[slab] = found
-                else:
-                    tiles[slab] |= found
+                copied = windows[row[slab], top, left]
+                copied &= kept[channel]
+                tiles[slab] |= copied
         return tiles
 
 
