@@ -76,7 +76,7 @@ class AttentionDecoder(Decoder):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats, and in training the doubly stochastic penalty."""
         hidden, weights = y_pred
-        loss = self.cross_entropy(hidden, y, training, sample_weight)
+        loss = self.cross_entropy(hidden, y, training)
         if not (training and self.penalty):
             return loss
         # Up to the end word, which always counts; a 0 before it is a word of no vocabulary.

@@ -153,29 +153,25 @@ class Decoder(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats, after what `call` gave; see `cross_entropy`."""
-        return self.cross_entropy(y_pred[0], y, training, sample_weight)
+        return self.cross_entropy(y_pred[0], y, training)
 
-    def cross_entropy(self, hidden, targets, training: bool, weights=None):
+    def cross_entropy(self, hidden, targets, training: bool):
         """Mean cross-entropy a word, with the label smoothing in training.
 
         Not from logits: those of a whole batch are too large to want. Batches differ in their
         numbers of words, so Keras' own mean over batches would weigh words unevenly; `token_loss`
         counts every word alike, without smoothing. Targets of 0, which is no word of the
-        vocabulary, count nothing; `weights`, of the shape of `targets`, say by how much every other
-        word counts in the mean.
+        vocabulary, count nothing.
         """
         targets = ops.reshape(targets, (-1,))
         mask = ops.cast(ops.not_equal(targets, 0), "float32")
-        word_weights = mask / ops.sum(mask)
-        if weights is not None:
-            word_weights = word_weights * ops.reshape(ops.cast(weights, "float32"), (-1,))
         mean, losses = linear_cross_entropy(
             ops.reshape(hidden, (-1, hidden.shape[-1])),
             *self.output_weights(),
             targets,
             label_smoothing=self.label_smoothing if training else 0.0,
             training=training,
-            weights=word_weights,
+            weights=mask / ops.sum(mask),
         )
         self.token_loss.update_state(losses, sample_weight=mask)
         return mean

@@ -1,4 +1,4 @@
-"""CIDEr-D of one caption after the other, quick enough to be a reward in training.
+"""CIDEr-D of two captions, quick enough for a search.
 
 Vedantam et al., "CIDEr: consensus-based image description evaluation" (arXiv 1411.5726). Figures
 that are reported come from the COCO toolkit (`coco_toolkit.py`); that these are equal is a test.
@@ -6,7 +6,7 @@ that are reported come from the COCO toolkit (`coco_toolkit.py`); that these are
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 LONGEST = 4  # words in an n-gram
@@ -54,29 +54,3 @@ def count_ngrams(words: Sequence[str]) -> Counter:
         for n in range(1, LONGEST + 1)
         for first in range(len(words) - n + 1)
     )
-
-
-class CiderD:
-    """Tokenised references by image, and how rare their n-grams are among the images."""
-
-    def __init__(self, references: Mapping[str, Sequence[Sequence[str]]]) -> None:
-        images_with = Counter()
-        for texts in references.values():
-            images_with.update({ngram for words in texts for ngram in count_ngrams(words)})
-        self._most = math.log(len(references))
-        self._rarities = {ngram: self._most - math.log(n) for ngram, n in images_with.items()}
-        self._references = references
-        # Of the image that was scored last: those of all would take 36 kB an image.
-        self._image, self._vectors = None, []
-
-    def score(self, image_id: str, caption: Sequence[str]) -> float:
-        """CIDEr-D of a tokenised caption of an image, 0 to 10; people get 0.8 or so on Flickr8k."""
-        ours = vector(count_ngrams(caption), self._rarity)
-        if image_id != self._image:
-            texts = self._references[image_id]
-            self._vectors = [vector(count_ngrams(words), self._rarity) for words in texts]
-            self._image = image_id
-        return sum(similarity(ours, theirs) for theirs in self._vectors) / len(self._vectors)
-
-    def _rarity(self, ngram: tuple[str, ...]) -> float:
-        return self._rarities.get(ngram, self._most)

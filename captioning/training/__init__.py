@@ -1,1 +1,1 @@
-"""Batches, teacher forcing, fine-tuning, self-critical training, and the run they share."""
+"""Batches, teacher forcing, fine-tuning, word prediction, and the run they share."""
