@@ -86,33 +86,6 @@ def test_loss_and_gradients_equal_a_naive_loop(name):
             assert gradient[position] == pytest.approx((above - below) / (2 * step), abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("decoupled", "expected"), [(False, math.log(math.exp(2) + 6) - 2), (True, math.log(6) - 2)]
-)
-def test_nt_xent_closed_form(decoupled, expected):
-    """Orthogonal pictures whose views are alike: 2B - 2 similarities of 0 and one of 1."""
-    views = 3 * np.eye(4)
-    value, _ = value_and_gradients(
-        lambda a, b: nt_xent(a, b, 0.5, decoupled=decoupled), views, views
-    )
-    assert value == pytest.approx(expected, rel=1e-5)
-
-
-def test_info_nce_closed_form():
-    """The right key at 1, a queue of ten at 0."""
-    queries, queue = np.split(np.eye(12, dtype=np.float32), [2])
-    value, _ = value_and_gradients(lambda q: info_nce(q, 2 * queries, queue, 0.2), queries)
-    assert value == pytest.approx(math.log(math.exp(5) + 10) - 5, rel=1e-4)
-
-
-def test_byol_closed_form():
-    """Alike 0, orthogonal 2, opposite 4."""
-    one = np.array([[1.0, 0.0]])
-    for other, expected in (([[5.0, 0.0]], 0.0), ([[0.0, 1.0]], 2.0), ([[-2.0, 0.0]], 4.0)):
-        value, _ = value_and_gradients(byol_loss, one, np.array(other))
-        assert value == pytest.approx(expected, abs=1e-5)
-
-
 def test_spread():
     assert float(spread(np.ones((5, 3), np.float32))) == pytest.approx(0, abs=1e-5)
     assert float(spread(np.eye(4, dtype=np.float32))) == pytest.approx(0.75, abs=1e-5)

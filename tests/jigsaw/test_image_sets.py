@@ -1,8 +1,6 @@
 """Pictures to HDF5: what is in the file, broken pictures, a kill, and reading it again."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -158,25 +156,6 @@ def test_mostly_broken_fails(tmp_path):
     assert not (tmp_path / "all.hdf5").exists()
 
 
-def test_what_gets_the_real_name_is_whole_and_closed(tmp_path, monkeypatch):
-    """A kill at the end of a conversion, too, leaves no half of a file under that name."""
-    write_images(tmp_path / "pictures", 10)
-    renamed, replace = [], os.replace
-
-    def snapshot(draft: Path, path: Path) -> None:
-        renamed.append(contents(draft))  # which HDF5 refuses for a file that is open for writing
-        replace(draft, path)
-
-    monkeypatch.setattr(os, "replace", snapshot)
-
-    found = converted(tmp_path / "pictures", tmp_path / "all.hdf5")
-
-    assert len(renamed) == 1
-    assert (
-        renamed[0].keys() == found.keys() == {f"{s}_{x}" for s in SPLITS for x in ("img", "names")}
-    )
-
-
 @pytest.mark.slow
 def test_a_killed_conversion_leaves_the_file_of_before_and_starts_over(tmp_path):
     content = encoded(patterns(1, 200)[0], "jpeg")
@@ -210,27 +189,6 @@ def test_mistakes_end_in_one_line(arguments, parts, tmp_path):
     write_images(tmp_path / "pictures", 2)
     given = ("--images", "pictures", "--output", "all.hdf5")
     assert_refused(run_script(SCRIPT, *given, *arguments, cwd=tmp_path), *parts)
-
-
-def test_help_and_conversion_import_no_tensorflow(tmp_path):
-    write_images(tmp_path / "pictures", 2)
-    code = (
-        "import runpy, sys; sys.argv = [sys.argv[1], '--images', 'pictures', '--output', 'a.hdf5']"
-        "\ntry: runpy.run_path(sys.argv[0], run_name='__main__')"
-        "\nexcept SystemExit as end: assert not end.code"
-        "\nassert not {'tensorflow', 'keras', 'jax'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(ROOT / SCRIPT)]
-    succeed(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False))
-
-
-def test_hdf5_is_a_source_too(tmp_path):
-    write_images(tmp_path / "pictures", 10, size=16)
-    first = converted(tmp_path / "pictures", tmp_path / "one.hdf5")
-    again = converted(tmp_path / "one.hdf5", tmp_path / "two.hdf5", splits=(1, 0, 0))
-    expected = [first[f"{split}_img"] for split in ("test", "train", "val")]
-    np.testing.assert_array_equal(again["train_img"], np.concatenate(expected))
-    assert again["train_names"][0] == b"test_img[0]"
 
 
 # ---- reading ---------------------------------------------------------------------------------

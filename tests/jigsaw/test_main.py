@@ -19,17 +19,10 @@ from tests.pretext_tools import patterns
 SCRIPT = "jigsaw/main.py"
 SMALL = ("--dataset", "pictures.hdf5", "--permutations", "set.txt", "--encoder", "alexnet")
 SMALL = (*SMALL, "--batch-size", 8)
-FEATURES, CAPTIONS, MODEL, TOKENIZER, BLEU, CAPTION = STAGES = [
-    f"jigsaw/{name}.py"
-    for name in (
-        "Jigsaw_feature_extraction",
-        "jigsaw_captions",
-        "Jigsaw_IC_model",
-        "Jigsaw_tokenizer",
-        "Jigsaw_test_bleu",
-        "Jigsaw_test_images",
-    )
-]
+NAMES = "Jigsaw_feature_extraction jigsaw_captions Jigsaw_IC_model "
+NAMES += "Jigsaw_tokenizer Jigsaw_test_bleu Jigsaw_test_images"
+STAGES = [f"jigsaw/{name}.py" for name in NAMES.split()]
+FEATURES, CAPTIONS, MODEL, TOKENIZER, BLEU, CAPTION = STAGES
 
 
 @pytest.fixture(scope="module")
@@ -56,26 +49,10 @@ def stage(tmp_path_factory) -> SimpleNamespace:
     for method in ("full", "single"):
         done(FEATURES, "--method", method, *given, "--batch-size", 6)
     captions = done(CAPTIONS, *given)
-    trained = done(
-        MODEL,
-        "--train-split",
-        data.train,
-        "--dev-split",
-        data.dev,
-        "--epochs",
-        2,
-        "--batch-size",
-        4,
-    )
-    return SimpleNamespace(
-        work=work,
-        data=data,
-        resumed=resumed,
-        arguments=arguments,
-        captions=captions,
-        trained=trained,
-        done=done,
-    )
+    splits = ("--train-split", data.train, "--dev-split", data.dev)
+    trained = done(MODEL, *splits, "--epochs", 2, "--batch-size", 4)
+    said = {"resumed": resumed, "captions": captions, "trained": trained}
+    return SimpleNamespace(work=work, data=data, arguments=arguments, done=done, **said)
 
 
 @pytest.mark.slow

@@ -30,16 +30,10 @@ def make_run(
     solver = JigsawSolver("alexnet", all_permutations(4)[::4], **SIZES, dropout=dropout)
     training.compile_solver(solver, training.make_optimizer(schedule, learning_rate, 2, 3 * epochs))
     creator = JigsawCreator(solver.permutations, **solver.sizes)
-    puzzles = {
-        split: DataGenerator(
-            patterns(count, 32, seed=count),
-            creator,
-            batch_size=8,
-            shuffle=split == "train",
-            workers=2,
-        )
-        for split, count in (("train", 24), ("val", val))
-    }
+    puzzles = {}
+    for split, count in (("train", 24), ("val", val)):
+        images, more = patterns(count, 32, seed=count), {"shuffle": split == "train", "workers": 2}
+        puzzles[split] = DataGenerator(images, creator, batch_size=8, **more)
     chosen = {"schedule": schedule, "epochs": epochs, "learning_rate": learning_rate}
     return training.JigsawRun(solver, puzzles, output, {**solver.settings, **chosen}, **options)
 
@@ -60,14 +54,22 @@ def stopped(tmp_path_factory) -> training.JigsawRun:
     return run
 
 
-def test_other_settings_do_not_resume(stopped):
-    with pytest.raises(UserError, match=r"dropout was 0.5, not 0.1"):
-        make_run(stopped.output, dropout=0.1).resume()
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dropout": 0.1}, "dropout was 0.5, not 0.1"),
+        ({"schedule": "plateau"}, "schedule was cosine, not plateau"),
+        ({"epochs": 3}, "epochs was 2, not 3"),
+    ],
+)
+def test_other_settings_do_not_resume(changes, message, stopped):
+    with pytest.raises(UserError, match=message):
+        make_run(stopped.output, **changes).start(resume=True)
 
 
 def test_stopped_in_an_epoch_and_resumed_equals_unbroken(whole, stopped):
     resumed = make_run(stopped.output)
-    resumed.resume()
+    resumed.start(resume=True)
     assert resumed.part["steps"] == 1
     resumed.train()
     assert len(resumed.history) == len(whole.history) == 2
@@ -88,13 +90,6 @@ def test_cosine_ends_at_zero_after_all_its_epochs(tmp_path, monkeypatch):
 
     rates = [row["learning_rate"] for row in run.history]
     assert rates[0] > rates[1] > rates[2] == 0
-
-
-def test_a_cosine_is_not_resumed_as_another_schedule(stopped):
-    with pytest.raises(UserError, match="schedule was cosine, not plateau"):
-        make_run(stopped.output, schedule="plateau").resume()
-    with pytest.raises(UserError, match="epochs was 2, not 3"):
-        make_run(stopped.output, epochs=3).resume()
 
 
 def test_the_best_epoch_is_kept_with_its_trunk(whole):

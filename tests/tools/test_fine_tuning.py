@@ -4,7 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, assert_refused, run_script, succeed
+from tests.conftest import ROOT, assert_refused, kill_when, run_script, start, succeed
+
+SCRIPT = "tools/fine_tuning.py"
 
 
 def command(pipeline, output) -> list:
@@ -22,16 +24,15 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
     settings = ["--batch-size", 3, "--captions", 2, "--epochs", 2, "--learning-rate", 1e-4]
     settings += ["--ema", 0.9, "--colour-jitter", "--least-area", 0.5]
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
-    copying = tmp_path / "copying.py"
-    copying.write_text(COPYING.format(pieces=pieces))
-    given = [*command(pipeline, whole), *settings]
-    succeed(run_script(copying, *given, cwd=tmp_path))
+    succeed(run_script(SCRIPT, *command(pipeline, whole), *settings, cwd=tmp_path))
+    killed = start(SCRIPT, *command(pipeline, pieces), *settings, cwd=tmp_path)
+    kill_when(killed, (pieces / "state.npz").exists)
     (tmp_path / "one.txt").write_text(data.dev.read_text().splitlines()[0])
     resumes = [*command(pipeline, pieces), *settings, "--resume"]
     others = ("--seed", 1, "--dev-split", tmp_path / "one.txt")
-    refused = run_script("tools/fine_tuning.py", *resumes, *others, cwd=tmp_path)
+    refused = run_script(SCRIPT, *resumes, *others, cwd=tmp_path)
     assert_refused(refused, "seed was 0, not 1", "it had other captions of splits")
-    succeed(run_script("tools/fine_tuning.py", *resumes, cwd=tmp_path))
+    succeed(run_script(SCRIPT, *resumes, cwd=tmp_path))
 
     losses, states = [], []
     for folder in (whole, pieces):
@@ -54,23 +55,6 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
     succeed(run_script("3_BLEU.py", *model, *given, cwd=tmp_path))
 
 
-# Copies what a kill would leave when the state of the first epoch is written.
-COPYING = f"""
-import runpy, shutil, sys
-sys.path.insert(0, {str(ROOT)!r})
-from captioning.cli import import_keras
-import_keras()
-from captioning.training.run import Run
-save = Run.save_state
-def save_and_copy(run):
-    save(run)
-    if len(run.history) == 1:
-        shutil.copytree(run.output, "{{pieces}}")
-Run.save_state = save_and_copy
-runpy.run_path({str(ROOT / "tools" / "fine_tuning.py")!r}, run_name="__main__")
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "parts"),
@@ -87,4 +71,4 @@ def test_mistakes(pipeline, arguments, parts, tmp_path):
     (tmp_path / "other.txt").write_text(text)  # without a record: by the original's rules
     arguments = [pipeline.work if one == "its own" else one for one in arguments]
     given = [*command(pipeline, tmp_path), *arguments]
-    assert_refused(run_script("tools/fine_tuning.py", *given, cwd=tmp_path), *parts)
+    assert_refused(run_script(SCRIPT, *given, cwd=tmp_path), *parts)

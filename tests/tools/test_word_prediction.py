@@ -22,9 +22,7 @@ def predict_words(pipeline, output, *more, images=None):
 @pytest.mark.slow
 def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path):
     data, output = pipeline.data, tmp_path / "words"
-    assert_refused(
-        predict_words(pipeline, output, "--batch-size", 1), "--batch-size 1", "give more"
-    )
+    assert_refused(predict_words(pipeline, output, "--batch-size", 1), "'1' is not a whole number")
     succeed(predict_words(pipeline, output, "--epochs", 1))
     (tmp_path / "one.txt").write_text(data.dev.read_text().splitlines()[0])
     others = ("--epochs", 2, "--dev-split", tmp_path / "one.txt", "--resume")

@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from captioning.training.optimizers import (
-    AdamW,
-    is_exhausted,
-    learning_rate_schedule,
-    plateau_rate,
-)
+from captioning.training.optimizers import AdamW, is_exhausted, learning_rate_schedule, plateau_rate
 
 
 def test_only_matrices_are_decayed():
@@ -62,9 +57,7 @@ def test_rate_falls_when_kerass_own_callback_lets_it_fall():
     losses = [3.0, 2.5, 2.6, 2.5, 2.7, 2.4, 2.41, 2.42, 2.43, 2.44, 2.45, 2.46, 2.3, 2.2]
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(1.0), "mse")
-    callback = keras.callbacks.ReduceLROnPlateau(
-        monitor="val_loss", patience=3, factor=0.1, min_delta=0
-    )
+    callback = keras.callbacks.ReduceLROnPlateau(patience=3, factor=0.1, min_delta=0)
     callback.set_model(model)
     callback.on_train_begin()
     for epoch, loss in enumerate(losses):

@@ -123,22 +123,22 @@ def test_variances_and_moments_may_be_larger_than_kernels(tmp_path, part, value)
 
 def test_other_settings_are_refused_but_for_those_that_may_change(tmp_path):
     make_run(tmp_path, {"seed": 1, "steps": 5}).save_state()
-    make_run(tmp_path, {"seed": 1, "steps": 9}, may_change=("steps",)).resume()
+    make_run(tmp_path, {"seed": 1, "steps": 9}, may_change=("steps",)).start(resume=True)
     with pytest.raises(UserError, match=r"state\.npz: seed was 1, not 2; give the same"):
-        make_run(tmp_path, {"seed": 2, "steps": 5}).resume()
+        make_run(tmp_path, {"seed": 2, "steps": 5}).start(resume=True)
 
 
 def test_digests_are_named_and_not_shown(tmp_path):
     make_run(tmp_path, {"pictures_sha256": "0a1b"}).save_state()
     with pytest.raises(UserError, match="it had other pictures; give") as refused:
-        make_run(tmp_path, {"pictures_sha256": "2c3d"}).resume()
+        make_run(tmp_path, {"pictures_sha256": "2c3d"}).start(resume=True)
     assert "0a1b" not in str(refused.value)
 
 
 def test_the_state_of_another_model_is_refused(tmp_path):
     make_run(tmp_path).save_state()
     with pytest.raises(UserError, match="belongs to another model"):
-        make_run(tmp_path, units=2).resume()
+        make_run(tmp_path, units=2).start(resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"no state at all", b"PK\x03\x04 cut off"])
@@ -146,7 +146,7 @@ def test_a_damaged_state_is_refused(content, tmp_path):
     run = make_run(tmp_path)
     run.state_path.write_bytes(content)
     with pytest.raises(UserError, match="not the state of a run, or damaged"):
-        run.resume()
+        run.start(resume=True)
 
 
 @pytest.mark.parametrize(
