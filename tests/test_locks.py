@@ -1,8 +1,6 @@
 """Two runs in one folder: the second is told who is there, and nothing is mixed."""
 
 import fcntl
-import os
-import signal
 import subprocess
 import sys
 
@@ -50,18 +48,14 @@ def test_a_second_writer_is_told_of_the_first(tmp_path, holder):
         lock(tmp_path)
 
 
-def test_the_lock_goes_with_its_process(tmp_path, holder):
-    process = holder(tmp_path / "features.pkl")
-    process.communicate("")
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_lock_of_a_process_that_was_killed_holds_nobody(tmp_path, holder):
-    process = holder(tmp_path / "features.pkl")
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def test_the_lock_goes_with_its_process_killed_or_not(tmp_path, holder):
+    killed = holder(tmp_path / "features.pkl")
+    killed.kill()
+    killed.wait()
     second = holder(tmp_path / "features.pkl")
     assert (tmp_path / ".features.pkl.lock").read_text() == f"{second.pid}\n"
+    second.communicate("")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_on_a_file_that_has_just_been_taken_away_is_none(tmp_path, monkeypatch):
@@ -80,29 +74,25 @@ def test_a_lock_on_a_file_that_has_just_been_taken_away_is_none(tmp_path, monkey
 @pytest.mark.parametrize(
     ("script", "arguments", "held"),
     [
-        ("1_data_preprocessor.py", ("--images", "{images}", "--captions", "{captions}"),
-         "features.pkl"),
-        ("contrastive/main.py", ("--images", "{images}", "--batch-size", "4", "--output", "out"),
-         "out"),
-        ("jigsaw/to_hdf5.py", ("--images", "{images}", "--output", "p.hdf5"), "p.hdf5"),
+        ("1_data_preprocessor.py", "--images {images} --captions {captions}", "features.pkl"),
+        ("contrastive/main.py", "--images {images} --batch-size 4 --output out", "out"),
+        ("jigsaw/to_hdf5.py", "--images {images} --output p.hdf5", "p.hdf5"),
     ],
-)  # fmt: skip
+)
 def test_scripts_refuse_what_another_run_writes(script, arguments, held, dataset, tmp_path, holder):
     if held == "out":
         (tmp_path / "out").mkdir()
     first = holder(tmp_path / held)
-    filled = [one.format(images=dataset.images, captions=dataset.captions) for one in arguments]
-    result = run_script(script, *filled, cwd=tmp_path)
+    result = run_script(script, *arguments.format(**vars(dataset)).split(), cwd=tmp_path)
     assert_refused(result, held, f"another run (process {first.pid})")
 
 
 def test_stage_2_refuses_a_folder_that_another_run_fills(pipeline, tmp_path, holder):
     (tmp_path / "out").mkdir()
     first = holder(tmp_path / "out")
-    result = run_script(
-        "2_train_IC_model.py", "--train-split", pipeline.data.train, "--dev-split",
-        pipeline.data.dev, "--output-dir", tmp_path / "out", cwd=pipeline.work,
-    )  # fmt: skip
+    splits = ("--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev)
+    output = ("--output-dir", tmp_path / "out")
+    result = run_script("2_train_IC_model.py", *splits, *output, cwd=pipeline.work)
     assert_refused(result, "out", f"another run (process {first.pid})")
 
 

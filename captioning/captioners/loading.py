@@ -66,11 +66,10 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
 
 
 def load_trained(path: str | Path, output: Path) -> Decoder:
-    """A decoder that stage 2 has trained, to be trained on into `output`/checkpoints.
+    """A decoder of stage 2, which is to be trained on into `output`/checkpoints.
 
     Raises:
-        UserError: as `load_captioner`; or another kind of file, an ensemble, or one that would be
-            overwritten.
+        UserError: as `load_captioner`; or another file than `.keras`, an ensemble, or overwritten.
     """
     if Path(path).resolve() == (output / "checkpoints" / "best_model.keras").resolve():
         raise UserError(f"{path}: would be overwritten; give another --output-dir")

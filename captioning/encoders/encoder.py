@@ -20,10 +20,7 @@ class Encoder:
     """A network with its weights, ready to encode, and the record of where those came from."""
 
     def __init__(
-        self,
-        network: keras.Model,
-        info: dict[str, Any],
-        preprocessing: Preprocessing | None = None,
+        self, network: keras.Model, info: dict[str, Any], preprocessing: Preprocessing | None = None
     ) -> None:
         self.network = network
         self.info = info

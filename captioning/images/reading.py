@@ -185,7 +185,7 @@ def _to_rgb(image: Image.Image, grey_scale: float | None) -> Image.Image:
     if grey_scale is not None:
         grey = np.nan_to_num(np.asarray(image, dtype=np.float32)) * grey_scale
         return Image.fromarray(grey.clip(0, 255).round().astype(np.uint8)).convert("RGB")
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+    if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")

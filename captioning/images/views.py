@@ -12,10 +12,7 @@ LEAST_AREA = 0.6  # of the picture: what its captions name should still be in th
 
 
 def view(
-    number: int,
-    name: str,
-    whole: ToSquare = squash,
-    least_area: float = LEAST_AREA,
+    number: int, name: str, whole: ToSquare = squash, least_area: float = LEAST_AREA
 ) -> ToSquare:
     """What makes view `number` of the picture in the file `name`; view 0 is `whole`.
 

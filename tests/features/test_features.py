@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +19,7 @@ from captioning.features.reading import (
     find_features,
     read_features,
     shard_path,
-)  # fmt: skip
+)
 from captioning.features.stored_rows import JoinedRows, StoredRows
 from tests.conftest import assert_refused, run_script, succeed
 
@@ -43,40 +42,16 @@ def joined(tmp_path) -> JoinedRows:
     return JoinedRows(parts)
 
 
-INDICES = (
-    3,
-    -1,
-    slice(None),
-    slice(2, 7),
-    slice(0, 0),
-    np.array([8, 0, 3, 3]),
-    np.array([[1], [5]]),
-)
+SLICES = [slice(None), slice(2, 7), slice(0, 0)]
+INDICES = [3, -1, *SLICES, np.array([8, 0, 3, 3]), np.array([[1], [5]])]
 
 
 @pytest.mark.parametrize("which", INDICES, ids=str)
 def test_rows_are_indexed_as_an_array_is(stored, joined, which):
     assert np.array_equal(stored[which], ROWS[which])
     assert np.array_equal(joined[which], ROWS[which])
-
-
-def test_rows_beyond_the_last_are_refused(stored, joined):
-    for rows in (stored, joined):
-        with pytest.raises(IndexError):
-            rows[9]
-
-
-def test_rows_are_given_out_in_the_type_asked_for(stored):
     as_single = StoredRows(stored.path, 5, ROWS.shape, ROWS.dtype, np.float32)
-    assert as_single[:2].dtype == np.float32
-    assert np.array_equal(as_single[:2], ROWS[:2].astype(np.float32))
-
-
-def test_threads_read_side_by_side(stored):
-    chosen = [np.random.default_rng(seed).integers(0, 9, 50) for seed in range(40)]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(stored.__getitem__, chosen))
-    assert all(np.array_equal(rows, ROWS[which]) for rows, which in zip(found, chosen, strict=True))
+    assert as_single[which].dtype == np.float32
 
 
 @pytest.mark.parametrize("change", ["cut", "replaced"])
@@ -94,14 +69,14 @@ def test_a_file_that_changes_is_named(stored, tmp_path, change):
 # ---- shards ------------------------------------------------------------------------------------
 
 
-def write_shards(folder, count: int = 3, info=None) -> None:
+def write_shards(folder, count: int = 3, encoder: str = "x") -> None:
     """Nine grids in so many shards, dealt out in turn."""
     folder.mkdir(exist_ok=True)
     for number in range(1, count + 1):
         ids = [f"image{n}" for n in range(number - 1, 9, count)]
         part = (ids, ROWS[number - 1 :: count])
-        record = {"encoder": "x"} if info is None else info
-        write_features(shard_path(folder, number, count), [part], record, rows=len(ids))
+        path = shard_path(folder, number, count)
+        write_features(path, [part], {"encoder": encoder}, rows=len(ids))
 
 
 def test_a_folder_of_shards_is_read_as_one(tmp_path):
@@ -114,15 +89,12 @@ def test_a_folder_of_shards_is_read_as_one(tmp_path):
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3])
-def test_a_missing_shard_is_told(tmp_path, missing):
+def test_a_missing_shard_is_told_and_how_to_make_it(tmp_path, missing):
+    with pytest.raises(UserError, match=r"none; make them with .* --shard"):
+        read_features(tmp_path)
     write_shards(tmp_path)
     shard_path(tmp_path, missing, 3).unlink()
     with pytest.raises(UserError, match=r"does not hold all shards .* but shard-0000.-of-00003"):
-        read_features(tmp_path)
-
-
-def test_a_folder_without_shards_says_how_to_make_them(tmp_path):
-    with pytest.raises(UserError, match=r"none; make them with .* --shard"):
         read_features(tmp_path)
 
 
@@ -138,7 +110,7 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path):
         read_features(tmp_path / "twice")
 
     write_shards(tmp_path / "encoders", 2)
-    write_shards(tmp_path / "y", 2, {"encoder": "y"})
+    write_shards(tmp_path / "y", 2, encoder="y")
     shard_path(tmp_path / "y", 2, 2).replace(shard_path(tmp_path / "encoders", 2, 2))
     with pytest.raises(UserError, match="another encoder"):
         read_features(tmp_path / "encoders")
@@ -148,15 +120,13 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path):
 def test_shards_hold_what_one_file_holds(pipeline, tmp_path):
     data = pipeline.data
     for part in ("1/2", "2/2"):
-        succeed(run_script(
-            "1_data_preprocessor.py", "--images", data.images, "--captions", data.captions,
-            "--batch-size", 6, "--shard", part, cwd=tmp_path,
-        ))  # fmt: skip
+        given = ("--images", data.images, "--captions", data.captions, "--batch-size", 6)
+        succeed(run_script("1_data_preprocessor.py", *given, "--shard", part, cwd=tmp_path))
 
     whole, shards = map(read_features, (pipeline.work / "features.pkl", tmp_path / "features"))
     assert set(whole) == set(shards)
-    for one in whole:
-        np.testing.assert_allclose(whole[one], shards[one], rtol=1e-4, atol=1e-5)
+    for image_id in whole:
+        np.testing.assert_allclose(whole[image_id], shards[image_id], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +140,8 @@ def test_shards_hold_what_one_file_holds(pipeline, tmp_path):
     ],
 )
 def test_parts_that_make_no_sense_are_refused(dataset, given, parts, tmp_path):
-    result = run_script(
-        "1_data_preprocessor.py", "--images", dataset.images, "--captions", dataset.captions,
-        *given, cwd=tmp_path,
-    )  # fmt: skip
-    assert_refused(result, *parts)
+    data = ("--images", dataset.images, "--captions", dataset.captions)
+    assert_refused(run_script("1_data_preprocessor.py", *data, *given, cwd=tmp_path), *parts)
 
 
 @pytest.mark.parametrize("grid, wanted", [(True, "features.h5"), (False, "features.pkl")])
@@ -190,24 +157,22 @@ def test_of_two_files_here_the_kind_that_a_model_takes_is_found(
 # ---- the command that makes the right ones ------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("encoder", "grid", "options"),
-    [
-        ({}, True, "--grid"),
-        ({"encoder": "efficientnet_lite0", "weights": "supervised"}, False,
-         "--encoder efficientnet_lite0"),
-        ({"encoder": "resnet18", "weights": "random, seed 7"}, False,
-         "--encoder resnet18 --seed 7"),
-        ({"encoder": "resnet50", "weights": "dino_resnet50.pth", "weights_name": "dino"}, False,
-         "--encoder resnet50 --weights dino"),
-        ({"encoder": "e", "weights": "/x/own.pth", "preprocessing": "squash(64)|unit"}, False,
-         "--encoder e --weights own.pth --preprocessing 'squash(64)|unit'"),
-        ({"encoder": "e; rm -rf ~"}, False, "--encoder 'e; rm -rf ~'"),
-    ],
-)  # fmt: skip
-def test_the_command_names_encoder_weights_and_preprocessing(encoder, grid, options):
-    command = extraction_command(encoder, grid=grid)
+OWN = {"encoder": "e", "weights": "/x/own.pth", "preprocessing": "squash(64)|unit"}
+DINO = {"encoder": "resnet50", "weights": "dino_resnet50.pth", "weights_name": "dino"}
+COMMANDS = {
+    "--encoder efficientnet_lite0": {"encoder": "efficientnet_lite0", "weights": "supervised"},
+    "--encoder resnet18 --seed 7": {"encoder": "resnet18", "weights": "random, seed 7"},
+    "--encoder resnet50 --weights dino": DINO,
+    "--encoder e --weights own.pth --preprocessing 'squash(64)|unit'": OWN,
+    "--encoder 'e; rm -rf ~'": {"encoder": "e; rm -rf ~"},
+}
+
+
+@pytest.mark.parametrize("options", COMMANDS)
+def test_the_command_names_encoder_weights_and_preprocessing(options):
+    command = extraction_command(COMMANDS[options], grid=False)
     assert command == f"python 1_data_preprocessor.py --only features {options}"
+    assert command in extraction_command(COMMANDS[options], grid=True).replace("--grid ", "")
 
 
 def test_missing_features_tell_the_command(tmp_path):
@@ -217,7 +182,7 @@ def test_missing_features_tell_the_command(tmp_path):
 
 @pytest.mark.parametrize("grid", [True, False])
 def test_features_of_the_other_kind_tell_the_command_by_the_model_s_encoder(grid):
-    features = Features(["a"], ROWS[:1] if not grid else ROWS[:1, 0], {"encoder": "x"})
+    features = Features(["a"], ROWS[:1, 0] if grid else ROWS[:1], {"encoder": "x"})
     wanted = extraction_command({"encoder": "m"}, grid=grid)
     with pytest.raises(UserError, match=f"make that with: {re.escape(wanted)}$"):
         check_kind(features, "f", grid=grid, reader="the model", encoder={"encoder": "m"})

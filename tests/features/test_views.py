@@ -27,17 +27,22 @@ def test_a_view_of_the_same_pictures_is_taken(features, tmp_path):
     assert list(view) == ["a", "b"]
 
 
+ANOTHER = "was made by another encoder, or in another way"
+
+
 @pytest.mark.parametrize(
-    "other",
-    [{"encoder": "f"}, {"weights_sha256": "v"}, {"preprocessing": "squash(9)"}, {"width": 5}],
+    "other, reason",
+    [
+        ({"encoder": "f"}, ANOTHER),
+        ({"weights_sha256": "v"}, ANOTHER),
+        ({"width": 5}, ANOTHER),
+        ({"preprocessing": "squash(9)"}, ANOTHER),
+        ({"ids": "cd"}, "holds none of the pictures of"),
+    ],
 )
-def test_a_view_of_another_encoder_is_refused(other, features, tmp_path):
+def test_a_view_by_another_encoder_or_of_other_pictures_is_refused(
+    other, reason, features, tmp_path
+):
     path = written(tmp_path / "view.pkl", view=1, **other)
-    with pytest.raises(UserError, match="was made by another encoder, or in another way"):
-        read_views([path], features, "features.pkl")
-
-
-def test_a_view_of_other_pictures_is_refused(features, tmp_path):
-    path = written(tmp_path / "view.pkl", ids="cd", view=1)
-    with pytest.raises(UserError, match="holds none of the pictures of"):
+    with pytest.raises(UserError, match=reason):
         read_views([path], features, "features.pkl")

@@ -1,8 +1,5 @@
 """What is done with pictures before an encoder: as text, as pixels, and checked on use."""
 
-import json
-
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -19,11 +16,14 @@ from tests.conftest import assert_refused, run_script, succeed
 USUAL = Preprocessing()
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["squash(224)|imagenet", "resize(256)|crop(224)|unit", "squash(64)|centred",
-     "resize(72)|crop(64)|standardized", "squash(96)|mean(1,2.5,3)|std(4,5,6.25)"],
-)  # fmt: skip
+GOOD = """squash(224)|imagenet resize(256)|crop(224)|unit squash(64)|centred
+resize(72)|crop(64)|standardized squash(96)|mean(1,2.5,3)|std(4,5,6.25)"""
+BAD = """224 squash() squash(0) squash(99999) resize(200)|crop(224) crop(224) squash(224)|zeros
+squash(224)|mean(1,2)|std(1,2,3) squash(224)|mean(1,2,3)|std(0,1,1)
+squash(224)|mean(1,2,nan)|std(1,1,1) squash(224)|imagenet|unit"""
+
+
+@pytest.mark.parametrize("text", GOOD.split())
 def test_text_round_trip(text):
     assert str(parse(text, USUAL)) == text
 
@@ -32,13 +32,7 @@ def test_a_text_without_scale_takes_the_usual_one():
     assert parse("resize(146)|crop(128)", USUAL) == USUAL._replace(size=128, resize=146)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "224", "squash()", "squash(0)", "squash(99999)", "resize(200)|crop(224)", "crop(224)",
-     "squash(224)|zeros", "squash(224)|mean(1,2)|std(1,2,3)",
-     "squash(224)|mean(1,2,3)|std(0,1,1)", "squash(224)|mean(1,2,nan)|std(1,1,1)",
-     "squash(224)|imagenet|unit"],
-)  # fmt: skip
+@pytest.mark.parametrize("text", ["", *BAD.split()])
 def test_other_texts_are_refused(text):
     with pytest.raises(UserError, match="preprocessing"):
         parse(text, USUAL)
@@ -55,45 +49,32 @@ def test_resize_and_crop_equal_two_steps():
     assert np.abs(np.asarray(USUAL.square(image, 32)).astype(int) - expected).max() > 20
 
 
-def test_pixels_from_0_to_1_without_normalisation():
-    """The network's first step, against the division by hand."""
-    network = build_network("resnet18", scale=parse("squash(224)|unit", USUAL)[2:])
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
-    scaled = keras.Model(network.input, network.layers[1].output)(pixels)
-    np.testing.assert_allclose(scaled, pixels / 255, atol=1e-6)
-
-
-def test_standardized_images_have_mean_0_and_deviation_1_a_channel():
-    network = build_network("resnet18", scale=parse("squash(224)|standardized", USUAL)[2:])
+@pytest.mark.parametrize("scale", ["unit", "standardized"])
+def test_the_networks_first_step_equals_numpy(scale):
+    network = build_network("resnet18", scale=parse(f"squash(224)|{scale}", USUAL)[2:])
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
     pixels[1, ..., 2] = 7  # flat
+    mean, std = pixels.mean(axis=(1, 2), keepdims=True), pixels.std(axis=(1, 2), keepdims=True)
+    expected = pixels / 255 if scale == "unit" else (pixels - mean) / (std + 1e-9)
     scaled = keras.Model(network.input, network.layers[1].output)(pixels)
-    expected = pixels - pixels.mean(axis=(1, 2), keepdims=True)
-    expected /= pixels.std(axis=(1, 2), keepdims=True) + 1e-9
     np.testing.assert_allclose(scaled, expected, atol=1e-4)
 
 
 def test_weights_say_what_they_want(tmp_path):
-    path = tmp_path / "r18.weights.h5"
-    save_encoder(build_network("resnet18"), path, {"encoder": "resnet18",
-                 "preprocessing": "resize(80)|crop(64)|unit"})  # fmt: skip
-    encoder = load_encoder("resnet18", path)
-    assert encoder.info["preprocessing"] == "resize(80)|crop(64)|unit"
+    path, recipe = tmp_path / "a.weights.h5", {"preprocessing": "resize(80)|crop(64)|unit"}
+    save_encoder(build_network("alexnet"), path, recipe)
+    encoder = load_encoder("alexnet", path)
+    assert encoder.info["preprocessing"] == recipe["preprocessing"]
     assert encoder.preprocessing == Preprocessing(64, 80, (0.0,) * 3, (255.0,) * 3)
     assert encoder.info["image_size"] == 64
-    other = load_encoder("resnet18", path, preprocessing="squash(96)")
+    other = load_encoder("alexnet", path, preprocessing="squash(96)")
     assert other.info["preprocessing"] == "squash(96)|unit"
-    with h5py.File(path, "r+") as file:
-        file.attrs["recipe"] = json.dumps({"preprocessing": "squash(10**9)"})
-    with pytest.raises(UserError, match=r"r18\.weights\.h5: preprocessing"):
-        load_encoder("resnet18", path)
 
 
 @pytest.mark.slow
 def test_from_features_to_captions_it_is_kept_and_checked(dataset, tmp_path):
     """Stage 1 is told, the features say it, the model records it, and stage 3 refuses others."""
-    data = ("--images", dataset.images, "--captions", dataset.captions, "--encoder", "resnet18",
-            "--batch-size", 6)  # fmt: skip
+    data = ("--images", dataset.images, "--captions", dataset.captions, "--encoder", "resnet18")
     wanted = "resize(72)|crop(64)|unit"
     succeed(run_script("1_data_preprocessor.py", *data, "--preprocessing", wanted, cwd=tmp_path))
     assert read_features(tmp_path / "features.pkl").info["preprocessing"] == wanted
@@ -108,12 +89,12 @@ def test_from_features_to_captions_it_is_kept_and_checked(dataset, tmp_path):
 
 
 def test_pictures_of_another_size_show_as_large_a_part():
-    cropped = parse("resize(256)|crop(224)|unit", Preprocessing())
+    cropped = parse("resize(256)|crop(224)|unit", USUAL)
     assert str(cropped.resized(112)) == "resize(128)|crop(112)|unit"
-    assert str(Preprocessing(224).resized(112)) == "squash(112)|imagenet"
+    assert str(USUAL.resized(112)) == "squash(112)|imagenet"
 
 
 @pytest.mark.parametrize("size", [0, 4, 5000])
 def test_a_size_that_no_file_may_record_is_refused(size):
     with pytest.raises(UserError, match="8 to 4096 pixels"):
-        Preprocessing(224).resized(size)
+        USUAL.resized(size)

@@ -5,8 +5,6 @@ import os
 import resource
 import shutil
 import struct
-import subprocess
-import sys
 import tarfile
 import tracemalloc
 import zipfile
@@ -24,7 +22,7 @@ from captioning.images.folders import list_images, walk_images
 from captioning.images.reading import UnreadableImage, decode_batches, load_rgb, load_thumbnail
 from captioning.images.sources import decode, open_sources
 from tests import corpus
-from tests.conftest import ROOT, make_zip
+from tests.conftest import ROOT, make_zip, run_afresh, succeed
 
 GOOD, BAD = corpus.good_images(), corpus.bad_files()
 
@@ -81,10 +79,9 @@ def test_a_picture_is_upright_whatever_else_its_exif_holds(name, tmp_path):
     assert thumbnail.getpixel((16, 60))[0] > thumbnail.getpixel((16, 4))[0] + 40
 
 
-@pytest.mark.parametrize("kind", ["png", "webp"])
-def test_a_block_of_exif_that_is_cut_off_says_nothing(kind, tmp_path):
-    Image.new("RGB", (8, 4), "red").save(tmp_path / f"a.{kind}", exif=b"Exif\0\0II*\0")
-    assert load_thumbnail(tmp_path / f"a.{kind}", 8).size == (8, 4)
+def test_a_block_of_exif_that_is_cut_off_says_nothing(tmp_path):
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "a.png", exif=b"Exif\0\0II*\0")
+    assert load_thumbnail(tmp_path / "a.png", 8).size == (8, 4)
 
 
 def test_long_texts_do_not_hide_how_a_picture_is_turned(tmp_path):
@@ -94,9 +91,9 @@ def test_long_texts_do_not_hide_how_a_picture_is_turned(tmp_path):
     assert load_rgb(tmp_path / "a.png").shape == (64, 32, 3)
 
 
-@pytest.mark.parametrize(("kind", "head"), [(b"zTXt", b"k\0\0"), (b"iCCP", b"k\0\0")])
-def test_a_bomb_of_text_does_not_unpack(kind, head, tmp_path):
-    bomb = corpus.png_with((kind, head + zlib.compress(bytes(100 << 20))))
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_a_bomb_of_text_does_not_unpack(kind, tmp_path):
+    bomb = corpus.png_with((kind, b"k\0\0" + zlib.compress(bytes(100 << 20))))
     (tmp_path / "a.png").write_bytes(bomb)
     tracemalloc.start()
     try:
@@ -190,12 +187,9 @@ def test_the_largest_pictures_take_under_a_gigabyte(
     rows = None if outcome == "read" else 10
     content = corpus.blank_png(side, depth, colour, side * sample_bytes, rows=rows)
     (tmp_path / name).write_bytes(content)
-    result = subprocess.run(
-        [sys.executable, "-c", LOAD_AND_MEASURE, str(tmp_path / name)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    found, gigabytes = json.loads(result.stdout)
-    assert outcome in found
+    result = run_afresh("-c", LOAD_AND_MEASURE, tmp_path / name, cwd=ROOT)
+    printed, gigabytes = json.loads(succeed(result))
+    assert outcome in printed
     assert gigabytes < 1.0
 
 
@@ -251,11 +245,10 @@ def tree(tmp_path) -> Path:
     """Pictures under all sorts of names, in folders that are hidden, linked and in a circle."""
     png, jpeg = GOOD["plain.png"].content, GOOD["baseline.jpg"].content
     root = tmp_path / "tree"
-    for name, content in {
-        "a.JPG": jpeg, "b.jfif": jpeg, "c.jpe": jpeg, "d.TIF": png, "e": png, "frame.0001": jpeg,
-        "notes": b"text", "notes.txt": b"text", "._a.JPG": b"mac", ".hidden.png": png,
-        ".ipynb_checkpoints/a.JPG": jpeg, "__MACOSX/a.JPG": jpeg, "in/f.png": png,
-    }.items():  # fmt: skip
+    jpegs = "a.JPG b.jfif c.jpe frame.0001 .ipynb_checkpoints/a.JPG __MACOSX/a.JPG".split()
+    pngs = "d.TIF e .hidden.png in/f.png".split()
+    others = dict.fromkeys(["notes", "notes.txt", "._a.JPG"], b"text")
+    for name, content in (dict.fromkeys(jpegs, jpeg) | dict.fromkeys(pngs, png) | others).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     (tmp_path / "elsewhere").mkdir()
@@ -268,10 +261,7 @@ def tree(tmp_path) -> Path:
     return root
 
 
-FOUND = ["a.JPG", "b.jfif", "c.jpe", "d.TIF", "e", "frame.0001", "h.png", "in/f.png",
-         "linked/g.png"]  # fmt: skip
-
-
+FOUND = "a.JPG b.jfif c.jpe d.TIF e frame.0001 h.png in/f.png linked/g.png".split()
 SEARCHES = {
     "folder": walk_images,
     "list": lambda folder: list_images([folder]),

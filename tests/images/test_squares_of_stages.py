@@ -45,10 +45,8 @@ def captioning(encoder, path, few=8) -> None:
 
 
 def judging(encoder, path) -> None:
-    decoder = SimpleNamespace(
-        grid=True, vocabulary=encoder.decoder.vocabulary,
-        evaluate=lambda judged, **_: {"token_loss": 1.0},
-    )  # fmt: skip
+    decoder = SimpleNamespace(grid=True, vocabulary=encoder.decoder.vocabulary)
+    decoder.evaluate = lambda judged, **_: {"token_loss": 1.0}
     validation_loss(encoder, decoder, {"a": path}, {"a": ["a b"]}, keep_unknown=False)
 
 

@@ -7,13 +7,12 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from captioning.images.names import image_id
 from tests import corpus
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_afresh
 
 GOOD, BAD = corpus.good_images(), corpus.bad_files()
 pytestmark = [
@@ -37,18 +36,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run_measured(script: str, *arguments, cwd: Path) -> SimpleNamespace:
-    """A script with its outputs and its peak memory in GB; it must end within two minutes."""
-    result = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(ROOT / script), *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    memory = int((cwd / "peak").read_text()) / 1e6
-    return SimpleNamespace(**vars(result), memory=memory)
+def run_measured(script: str, *arguments, cwd: Path) -> subprocess.CompletedProcess:
+    """A script with its outputs and its peak memory in GB."""
+    result = run_afresh("-c", MEASURED, ROOT / script, *arguments, cwd=cwd)
+    result.memory = int((cwd / "peak").read_text()) / 1e6
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -58,27 +50,14 @@ def folder(tmp_path_factory) -> Path:
     with open(os.fsencode(folder) + b"/\xff.jpg", "wb") as file:
         file.write(GOOD["baseline.jpg"].content)
     with open(folder.parent / "captions.csv", "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["image", "caption"])
-        rows.writerows(
-            [name, f"a picture called {number}"] for number, name in enumerate([*GOOD, *BAD])
-        )
+        rows = [[name, f"a picture called {n}"] for n, name in enumerate([*GOOD, *BAD])]
+        csv.writer(file).writerows([["image", "caption"], *rows])
     return folder
 
 
 def test_features_of_the_corpus(folder, tmp_path):
-    result = run_measured(
-        "1_data_preprocessor.py",
-        "--images",
-        folder,
-        "--captions",
-        folder.parent / "captions.csv",
-        "--encoder",
-        "resnet18",
-        "--batch-size",
-        4,
-        cwd=tmp_path,
-    )
+    given = ("--images", folder, "--captions", folder.parent / "captions.csv", "--batch-size", 4)
+    result = run_measured("1_data_preprocessor.py", *given, "--encoder", "resnet18", cwd=tmp_path)
 
     assert result.returncode == 0, result.stderr
     assert f"{len(GOOD) + len(BAD)} images" in result.stdout

@@ -32,14 +32,6 @@ def test_numpy_text_of_either_byte_order_is_read_as_text(tmp_path, order):
     assert (text, type(text), dtype) == ("dog", str, value.dtype)
 
 
-def test_words_of_a_tokenizer_may_be_numpys(tmp_path):
-    words = np.array(["startseq", "endseq", "dog"])
-    index = {word: number for number, word in enumerate(words, start=1)}
-    path = tmp_path / "tokenizer.pkl"
-    path.write_bytes(pickle.dumps({"word_index": index, "max_length": 9}))
-    assert read_tokenizer(path).words == ("startseq", "endseq", "dog")
-
-
 @pytest.mark.parametrize("reader", [read_features, read_tokenizer])
 @pytest.mark.parametrize("kind", ["zip", "legacy", "npz"])
 def test_what_torch_or_numpy_saved_is_called_that(tmp_path, reader, kind):

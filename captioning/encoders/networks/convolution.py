@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
-LARGEST = {1: 4, 2: 4}  # side of the map, by stride, up to which matrix products are the faster
+LARGEST = 4  # side of the map up to which matrix products are the faster
 BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # words of processors that compute with it
 
 
@@ -37,7 +37,7 @@ class Conv2D(layers.Conv2D):
         padding, stride = self.padding.upper(), self.strides[0]
         turns = stride == 1 and padding == "SAME" and all(side % 2 for side in self.kernel_size)
         sides = inputs.shape[1:3]
-        small = None not in sides and max(sides) // stride <= LARGEST.get(stride, 0)
+        small = None not in sides and stride <= 2 and max(sides) // stride <= LARGEST
         small &= turns or padding == "VALID"
 
         @tf.custom_gradient
@@ -67,13 +67,16 @@ class Conv2D(layers.Conv2D):
         return convolve(inputs, tf.identity(ops.convert_to_tensor(kernel)))
 
     def _is_plain(self) -> bool:
+        if keras.backend.backend() != "tensorflow":
+            return False
+        import tensorflow as tf
+
         return (
-            keras.backend.backend() == "tensorflow"
-            and self.strides[0] == self.strides[1]
+            self.strides[0] == self.strides[1]
             and self.dilation_rate == (1, 1)
             and self.groups == 1
             and self.data_format == "channels_last"
-            and not _has_gpu()
+            and not tf.config.list_logical_devices("GPU")
         )
 
 
@@ -149,12 +152,6 @@ def _product(pixels, upstream):
     pixels = ops.reshape(pixels, (-1, pixels.shape[-1]))
     upstream = ops.reshape(upstream, (-1, upstream.shape[-1]))
     return tf.matmul(pixels, upstream, transpose_a=True)
-
-
-def _has_gpu() -> bool:
-    import tensorflow as tf
-
-    return bool(tf.config.list_logical_devices("GPU"))
 
 
 @cache
