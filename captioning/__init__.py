@@ -14,3 +14,15 @@ if _missing:
         file=sys.stderr,
     )
     sys.exit(2)
+
+
+def __getattr__(name: str):
+    """`from captioning import Captioner`, which imports Keras only then."""
+    if name != "Captioner":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from captioning.cli import import_keras
+
+    import_keras()
+    from captioning.captioner import Captioner
+
+    return Captioner

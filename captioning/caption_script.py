@@ -3,14 +3,19 @@
 import contextlib
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from captioning.arguments import shared
-from captioning.cli import ArgumentParser, UserError, import_keras
+from tqdm import tqdm
+
+from captioning.arguments import positive_int, shared
+from captioning.cli import ArgumentParser, UserError, import_keras, printable
 from captioning.decoders import search_settings
-from captioning.decoders.search_settings import Search
+from captioning.evaluation.confidence import CONFIDENT
+from captioning.files import SHIPPED
 
 MOST_LOOKS = 40  # pictures that --attention draws
+MANY = 128  # images from which on there is a progress bar: their captions come by so many
 USELESS = 0.1  # confidence below which every caption of a model that has learned too little is
 
 
@@ -46,6 +51,13 @@ def parse_arguments(description: str) -> Namespace:
     shared(parser, "--tokenizer", "--encoder", "--weights")
     search_settings.add_arguments(parser, beam_width=None)
     add(
+        "--captions",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="print N captions for each image, the best first (default: 1)",
+    )
+    add(
         "--output",
         nargs="+",
         default=[],
@@ -59,6 +71,11 @@ def parse_arguments(description: str) -> Namespace:
         "inside as XMP and EXIF description; the originals are only read",
     )
     add(
+        "--only-confident",
+        action="store_true",
+        help=f"of --embed: no copy of an image whose caption has a confidence below {CONFIDENT}",
+    )
+    add(
         "--attention",
         metavar="FILE.png",
         help="draw where the model looked for each word; for attention and transformer models",
@@ -66,37 +83,32 @@ def parse_arguments(description: str) -> Namespace:
     return parser.parse_args()
 
 
-def load(path: Path, args: Namespace, search: Search, encoder=None, weights=None) -> tuple:
-    """A model and its encoder, each checked to be able to do what is asked for."""
-    from captioning.captioners.loading import encoder_of, load_captioner
-
-    model = load_captioner(path, args.tokenizer)
-    search.check_length(model.vocabulary)
-    return model, encoder_of(model, path, encoder, weights)
-
-
-def load_first(args: Namespace, search: Search) -> tuple:
-    """The model of --model, or the one that is found, said which; and its encoder."""
+def load(args: Namespace, path: str | None = None):
+    """The captioner of --model, or the one that is found; or the second one at `path`."""
     import_keras()
-    from captioning.captioners.loading import SHIPPED, find_captioner
-    from captioning.files import PRETRAINED
+    from captioning.captioner import Captioner
+    from captioning.captioners.loading import find_captioner
 
-    path, shipped = Path(args.model or find_captioner()), PRETRAINED / SHIPPED
+    options = {"search": search_settings.from_arguments(args), "tokenizer": args.tokenizer}
+    if path:
+        return Captioner(path, **options)
+    path = Path(args.model or find_captioner())
     if args.model:
         print(f"model {path}")
-    elif path == shipped:
+    elif path == SHIPPED:
         print(f"model {path}, the shipped one; for another: --model FILE")
     else:
-        print(f"model {path}, your own; for the shipped one: --model {shipped}")
-    loaded = load(path, args, search, args.encoder, args.weights)
+        print(f"model {path}, your own; for the shipped one: --model {SHIPPED}")
+    options |= {"encoder": args.encoder, "weights": args.weights, "captions": args.captions}
+    captioner = Captioner(path, **options)
     if args.attention:
         from captioning.output.heatmaps import check_looks
 
-        check_looks(loaded[0], path)
-    return loaded
+        check_looks(captioner.model, path)
+    return captioner
 
 
-def stay(args: Namespace, search: Search) -> None:
+def stay(args: Namespace) -> None:
     """Caption what comes, until standard input ends, the folder is gone, or a user stops it."""
     from captioning.output import watching
 
@@ -108,24 +120,70 @@ def stay(args: Namespace, search: Search) -> None:
             there = watching.snapshot(folder)
             names = watching.appearing(folder, there if args.new_only else {})
         with contextlib.redirect_stdout(sys.stderr):  # standard output has lines of JSON only
-            model, encoder = load_first(args, search)
+            captioner = load(args)
             if args.watch is not None:
                 print(f"watching {args.watch}, {len(there)} pictures there; Ctrl-C ends it")
-        watching.answer(model, encoder, names, search)
+        watching.answer(captioner, names)
+
+
+def caption_and_print(captioner, paths: Sequence[Path]) -> tuple[list, list[str]]:
+    """Caption images, printing each caption with its confidence.
+
+    Returns:
+        The captions, and why there is none of the other images.
+
+    Raises:
+        UserError: there is none at all.
+    """
+    results, unreadable = [], []
+    with tqdm(total=len(paths), unit="image", disable=len(paths) < MANY) as bar:
+        for result in captioner.stream(paths):
+            bar.update()
+            if isinstance(result, Exception):
+                unreadable.append(str(result))
+            else:
+                results.append(result)
+                bar.write(f"{printable(result.path)}: {result}")
+    if not results:
+        raise UserError(f"{len(unreadable)} of {len(paths)} pictures failed; {unreadable[0]}")
+    return results, unreadable
+
+
+def check_all_captioned(
+    results: Sequence, unreadable: Sequence[str], uncopied: Sequence[str] = ()
+) -> None:
+    """Name the images that failed, or have no copy, after what there is has been written.
+
+    Raises:
+        UserError: there are some.
+    """
+    messages = [f"skipped: {message}" for message in unreadable]
+    messages += [f"no copy: {message}" for message in uncopied]
+    if not messages:
+        return
+    for message in messages[:-1]:
+        print(printable(message), file=sys.stderr)
+    summary = f"{len(uncopied)} of {len(results)} captioned pictures have no copy"
+    if unreadable:
+        count = len(results) + len(unreadable)
+        summary = f"{len(unreadable)} of {count} pictures failed; the others have their captions"
+    raise UserError(f"{summary}; {messages[-1]}")
 
 
 def caption_images(description: str) -> None:
     """Caption what the command line names, and write what it asks for."""
     args = parse_arguments(description)
-    search = search_settings.from_arguments(args)
+    search_settings.from_arguments(args)  # mistakes come to light before Keras does
     given = [*args.images, *args.image_path]
+    if args.only_confident and args.embed is None:
+        raise UserError("--only-confident: is of the copies of --embed, which is missing")
     if args.watch is not None or args.stdin:
         once = {"--output": args.output, "--embed": args.embed, "--attention": args.attention}
         for what, value in {"pictures": given, "--beside": args.beside, **once}.items():
             if value:
                 raise UserError(f"{what}: not with --watch or --stdin, which print lines of JSON")
-        return stay(args, search)
-    from captioning.files import EXAMPLES, PRETRAINED, check_writable
+        return stay(args)
+    from captioning.files import EXAMPLES, check_writable
     from captioning.images.folders import list_images
     from captioning.output import captions, embedding
     from captioning.output.sheets import check_sheet
@@ -145,25 +203,25 @@ def caption_images(description: str) -> None:
         check_writable(args.attention)
         check_sheet(args.attention)
     planned = embedding.plan(Path(args.embed), given, images) if args.embed is not None else {}
-    model, encoder = load_first(args, search)
-    second = load(Path(args.beside), args, search) if args.beside else None
+    captioner = load(args)
+    second = load(args, args.beside) if args.beside else None
 
     # 2. The captions.
-    from captioning.captioners.loading import SHIPPED
-    from captioning.output.caption_image_files import caption_and_print, check_all_captioned
-
-    results, failed = caption_and_print(model, encoder, images, search)
-    if all(not one.caption or one.confidence < USELESS for one in results):
+    results, failed = caption_and_print(captioner, images)
+    if all(not result.caption or result.confidence < USELESS for result in results):
         print(
             "captions like these come from a model that has learned too little: train it on more "
-            f"pictures or longer, or use the shipped one: --model {PRETRAINED / SHIPPED}"
+            f"pictures or longer, or use the shipped one: --model {SHIPPED}"
         )
     if second is not None:
         print(f"beside, model {args.beside}")
-        others, also_failed = caption_and_print(*second, [one.path for one in results], search)
-        said = {other.path: other.caption for other in others}
+        others, also_failed = caption_and_print(second, [result.path for result in results])
+        captions_of_second = {other.path: other.caption for other in others}
         name, failed = Path(args.beside).stem, failed + also_failed
-        results = [one._replace(beside={name: said.get(one.path, "")}) for one in results]
+        results = [
+            result._replace(beside={name: captions_of_second.get(result.path, "")})
+            for result in results
+        ]
 
     # 3. What they are written to.
     for output in outputs:
@@ -172,7 +230,8 @@ def caption_images(description: str) -> None:
     if args.attention:
         from captioning.output import heatmaps
 
-        heatmaps.draw(model, encoder, results, args.attention)
+        heatmaps.draw(captioner.model, captioner.encoder, results, args.attention)
         print(f"wrote {args.attention}: where the model looked for each word")
-    uncopied = embedding.write(results, planned) if planned else ()
+    embedded = [result for result in results if not (args.only_confident and result.unsure)]
+    uncopied = embedding.write(embedded, planned) if planned else ()
     check_all_captioned(results, failed, uncopied)

@@ -21,6 +21,7 @@ def _shortest(folder: Path) -> Path:
 
 
 PRETRAINED = _shortest(ROOT / "Pre-trained")
+SHIPPED = PRETRAINED / "model-ensemble.keras"
 EXAMPLES = _shortest(ROOT / "examples")
 
 

@@ -17,10 +17,8 @@ from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.public import recorded
 from captioning.features.reading import Features, check_kind, extraction_command
-from captioning.files import PRETRAINED, existing_file, find_artifact
+from captioning.files import PRETRAINED, SHIPPED, existing_file, find_artifact
 from captioning.untrusted.keras_files import load_keras_file
-
-SHIPPED = "model-ensemble.keras"
 
 
 def find_captioner() -> Path:
@@ -35,7 +33,7 @@ def find_captioner() -> Path:
     if trained.is_file():
         return trained
     paths = [*PRETRAINED.glob("model-*.keras"), *PRETRAINED.glob("model-ep*.h5")]
-    paths = [path for path in paths if path.name != SHIPPED] or paths
+    paths = [path for path in paths if path != SHIPPED] or paths
     if len(paths) != 1:
         raise UserError(
             f"{trained} does not exist, and {PRETRAINED.name}/ holds {len(paths)} models; train "

@@ -31,8 +31,6 @@ def generate(
 ) -> list[Hypothesis]:
     """The best caption for each of `features`; see `generate_n_best` for the arguments."""
     n_best = generate_n_best(model, features, search, batch_size=batch_size)
-    if not all(n_best):
-        raise UserError("the model's weights are not finite, or give numbers that are not")
     return [hypotheses[0] for hypotheses in n_best]
 
 
@@ -43,7 +41,7 @@ def generate_n_best(
     *,
     batch_size: int = 500,
 ) -> list[list[Hypothesis]]:
-    """Up to `search.beam_width` captions, the best first, for each of `features`.
+    """From one to `search.beam_width` captions, the best first, for each of `features`.
 
     These are vectors (N, D) or grids (N, L, D), as the model takes them: an array, or what gives
     an array when it is sliced.
@@ -55,7 +53,7 @@ def generate_n_best(
 
     Raises:
         UserError: a minimum length that no caption of this model can have; features that are not
-            finite, of which some processors make captions.
+            finite, of which some processors make captions; or weights that are not.
     """
     search.check_length(model.vocabulary)
     n_best: list[list[Hypothesis]] = []
@@ -65,6 +63,8 @@ def generate_n_best(
         if not np.isfinite(part).all():
             raise UserError("an image's features are not finite; extract them again")
         beams = _beam_search(model, part, search)
+        if not all(beams):
+            raise UserError("the model's weights are not finite, or give numbers that are not")
         n_best += _ranked(model, part, beams, search.mbr_samples) if search.mbr_samples else beams
     return n_best
 

@@ -26,18 +26,25 @@ LEGEND = f"Paler: the captioner is not sure (confidence below {CONFIDENT:.2f})."
 class Captioned(NamedTuple):
     """A picture's file, its caption and the caption's log-probability.
 
-    `beside` has other captioners' captions by the captioners' names.
+    `alternatives` are further captions of the same captioner with their log-probabilities, the best
+    first; `beside` has other captioners' captions by the captioners' names.
     """
 
     path: Path
     caption: str
     log_probability: float
+    alternatives: tuple[tuple[str, float], ...] = ()
     beside: dict[str, str] = {}  # noqa: RUF012 - it is never changed
 
     @property
     def confidence(self) -> float:
         """The geometric mean probability a word."""
         return confidence(self.caption, self.log_probability)
+
+    def __str__(self) -> str:
+        """Caption and confidence, the alternatives in lines of their own."""
+        captions = [(self.caption, self.log_probability), *self.alternatives]
+        return "\n    ".join(f"{text} ({confidence(text, value):.2f})" for text, value in captions)
 
     @property
     def unsure(self) -> bool:
@@ -81,6 +88,7 @@ def _write_json(path: Path, results: Sequence[Captioned]) -> None:
             "log_probability": captioned.log_probability,
             "confidence": captioned.confidence,
             **({"beside": captioned.beside} if captioned.beside else {}),
+            **({"alternatives": others} if (others := _alternatives(captioned)) else {}),
         }
         for captioned in results
     ]
@@ -89,12 +97,27 @@ def _write_json(path: Path, results: Sequence[Captioned]) -> None:
 
 def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
     content = io.StringIO()
+    most = max(len(captioned.alternatives) for captioned in results)
+    names = ["file", "caption", "log_probability", *results[0].beside, "confidence"]
+    for number in range(2, most + 2):
+        names += [f"caption {number}", f"log_probability {number}", f"confidence {number}"]
     rows = csv.writer(content, lineterminator="\n")
-    rows.writerow(["file", "caption", "log_probability", *results[0].beside, "confidence"])
+    rows.writerow(names)
     for captioned in results:
-        values = (captioned.caption, f"{captioned.log_probability:.4f}", *captioned.beside.values())
-        rows.writerow([captioned.path, *values, f"{captioned.confidence:.2f}"])
+        values = [captioned.caption, f"{captioned.log_probability:.4f}", *captioned.beside.values()]
+        values.append(f"{captioned.confidence:.2f}")
+        for other in _alternatives(captioned):
+            values += [other["caption"], f"{other['log_probability']:.4f}"]
+            values.append(f"{other['confidence']:.2f}")
+        rows.writerow([captioned.path, *values, *[""] * (len(names) - 1 - len(values))])
     write_text(path, content.getvalue())
+
+
+def _alternatives(captioned: Captioned) -> list[dict[str, str | float]]:
+    return [
+        {"caption": text, "log_probability": value, "confidence": confidence(text, value)}
+        for text, value in captioned.alternatives
+    ]
 
 
 def _write_html(path: Path, results: Sequence[Captioned]) -> None:

@@ -67,13 +67,12 @@ def named(stream: BinaryIO) -> Iterator[str]:
             yield name
 
 
-def answer(model, encoder, names: Iterable[str], search) -> None:
+def answer(captioner, names: Iterable[str]) -> None:
     """Print a line of JSON for each name at once: the caption, or what is wrong with the file."""
     from captioning.images.reading import UnreadableImage
-    from captioning.output.caption_image_files import caption_image_files
 
     for name in names:
-        [result] = caption_image_files(model, encoder, [Path(name)], search, few=0)
+        [result] = captioner.stream([Path(name)], few=0)
         line = {"file": name}
         if isinstance(result, UnreadableImage):
             line["error"] = str(result)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.captioner import Captioner
 from captioning.decoders.search_settings import Search
 from captioning.features.extraction import extract
 from captioning.images.preprocessing import Preprocessing
-from captioning.output.caption_image_files import caption_image_files
 from captioning.output.heatmaps import attend
 from captioning.training.end_to_end import validation_loss
 from captioning.training.image_batches import ImageBatches
@@ -41,7 +41,10 @@ def extracting(encoder, path) -> None:
 
 
 def captioning(encoder, path, few=8) -> None:
-    list(caption_image_files(encoder.decoder, encoder, [path], Search(beam_width=1), few))
+    captioner = Captioner.__new__(Captioner)  # whose model and encoder come from no file
+    captioner.model, captioner.encoder = encoder.decoder, encoder
+    captioner.search, captioner.captions = Search(beam_width=1), 1
+    list(captioner.stream([path], few))
 
 
 def judging(encoder, path) -> None:

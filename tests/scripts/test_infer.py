@@ -5,10 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from captioning.decoders.merge import MergeDecoder
+from captioning.evaluation.confidence import CONFIDENT
 from tests.conftest import ROOT, assert_refused, run_script, succeed
 
 
@@ -34,6 +36,19 @@ def test_both_scripts_take_the_options_of_both(script, given, pipeline, tmp_path
     printed = succeed(run_script(script, *given, image, *outputs, cwd=tmp_path))
     assert printed.startswith("model checkpoints/best_model.keras, your own; for the shipped one")
     assert (tmp_path / "page.html").is_file() and (tmp_path / "copies" / image.name).is_file()
+
+
+def test_alternatives_are_printed_and_written_and_the_unsure_get_no_copy(pipeline, tmp_path):
+    images = [pipeline.data.images / name for name in pipeline.data.names[:2]]
+    model = pipeline.work / "checkpoints/best_model.keras"
+    options = ("--captions", "3", "--output", "a.csv", "a.json", "--only-confident", "--embed", "c")
+    printed = succeed(run_script("5_test.py", *images, "--model", model, *options, cwd=tmp_path))
+    entries = json.loads((tmp_path / "a.json").read_text())
+    assert [len(entry["alternatives"]) for entry in entries] == [2, 2]
+    assert all(f"    {entry['alternatives'][1]['caption']} (" in printed for entry in entries)
+    assert (tmp_path / "a.csv").read_text().splitlines()[0].endswith(",confidence 3")
+    confident = {Path(entry["file"]).name for entry in entries if entry["confidence"] >= CONFIDENT}
+    assert {path.name for path in (tmp_path / "c").iterdir()} == confident
 
 
 def test_captions_of_a_model_that_has_learned_nothing_say_what_to_do(pipeline, tmp_path):
