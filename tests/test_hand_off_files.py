@@ -140,8 +140,8 @@ def virtual(file: h5py.File) -> None:
     file.create_virtual_dataset("features", layout)
 
 
-def soft_link(file: h5py.File) -> None:
-    file["features"] = h5py.SoftLink("/image_id")
+def external_link(file: h5py.File) -> None:
+    file["features"] = h5py.ExternalLink("elsewhere.h5", "/features")
 
 
 def nothing_behind_its_shape(file: h5py.File) -> None:
@@ -152,7 +152,7 @@ def nothing_behind_its_shape(file: h5py.File) -> None:
     "make, reason",
     [
         (virtual, "lie in other files"),
-        (soft_link, "link to somewhere else"),
+        (external_link, "link to somewhere else"),
         (nothing_behind_its_shape, "claims 8796093022208 bytes and holds 0"),
     ],
 )

@@ -126,16 +126,12 @@ def _read_h5(path: Path) -> tuple[list[str], np.ndarray | StoredRows, Any]:
 
 
 def _read_ids(names, most: int) -> list[str]:
-    """All ids, a few at a time: strings of variable length can share their bytes without bound.
-
-    Raises:
-        ValueError: they have more than `most` bytes.
-    """
+    """All ids, a few at a time: strings of variable length can share their bytes without bound."""
     ids: list[str] = []
     for first in range(0, len(names), 64):
         part = names[first : first + 64].tolist()
         most -= sum(map(len, part))
         if most < 0:
-            raise ValueError
+            raise ValueError("more ids than the file has bytes")
         ids += [image_id.decode() for image_id in part]
     return ids

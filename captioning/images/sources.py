@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import h5py
@@ -32,11 +32,6 @@ class Item(NamedTuple):
     name: str  # for messages
     member: str  # its name inside its source
     read: Callable[[], bytes | np.ndarray]
-
-    @property
-    def folder(self) -> str:
-        """The folder that it lies in, empty at the top of its source."""
-        return PurePosixPath(self.member).parent.name
 
 
 class Source(NamedTuple):

@@ -57,13 +57,10 @@ def why_not(path: str | Path, error: Exception) -> str:
 
 
 def check_hdf5(file: h5py.File, *, sizes: bool = True) -> None:
-    """Refuse a file that points out of itself, or claims numbers that it does not hold.
+    """Raise a `UserError` for a file that points out of itself, or claims more than it holds.
 
     Without `sizes` for files that are read row by row, and may be half filled: there only a row
     and a chunk, which HDF5 reads at once, may not be larger than the largest picture.
-
-    Raises:
-        UserError: names what is wrong, and where; not the file.
     """
     links = []
     file.visititems_links(lambda name, link: links.append((name, link)))

@@ -111,11 +111,7 @@ def _check_names(part: Any) -> None:
 
 
 def check_finite(model: keras.Model, path: str | Path) -> None:
-    """Refuse weights that are not finite: no feature and no word would be, either.
-
-    Raises:
-        UserError: there are such; the message names the file that they are from.
-    """
+    """Raise a `UserError` for weights, from the file `path`, that are not finite."""
     for weight in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(weight.value)).all():
             raise UserError(

@@ -258,6 +258,6 @@ def test_features_that_cannot_be_read_are_named_not_hidden_by_the_backend(task, 
     write_features(path, [(task.ids, task.features.matrix)], {}, rows=16)
     stored = SimpleNamespace(**{**vars(task), "features": read_features(path)})
     with open(path, "r+b") as file:
-        file.truncate(stored.features.matrix.position + 40)
+        file.truncate(stored.features.matrix.offset + 40)
     with pytest.raises(UserError, match=r"features.h5: was replaced or cut"):
         run(stored, make_model(task), tmp_path, epochs=1)

@@ -63,10 +63,6 @@ class Tokens(layers.Layer):
         first = ops.cast(self.cls_token, self.compute_dtype) + position[:, :1]
         return ops.concatenate([ops.broadcast_to(first, (count, 1, size)), tokens], axis=1)
 
-    def compute_output_shape(self, shape):
-        area = None if None in shape[1:3] else 1 + shape[1] * shape[2]
-        return (shape[0], area, shape[-1])
-
 
 @keras.saving.register_keras_serializable(package="captioning")
 class SelfAttention(layers.Layer):
@@ -84,9 +80,6 @@ class SelfAttention(layers.Layer):
         attended = ops.dot_product_attention(query, key, value)
         return ops.reshape(attended, (count, length, width))
 
-    def compute_output_shape(self, shape):
-        return (*shape[:-1], shape[-1] // 3)
-
     def get_config(self) -> dict:
         return {**super().get_config(), "heads": self.heads}
 
@@ -100,4 +93,4 @@ class Grid(layers.Layer):
         return ops.reshape(tokens[:, 1:], ops.shape(patches))
 
     def compute_output_shape(self, shapes):
-        return shapes[1]
+        return shapes[1]  # JAX cannot tell it where height and width are open
