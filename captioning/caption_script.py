@@ -118,12 +118,13 @@ def caption_images(description: str) -> None:
     """Caption what the command line names, and write what it asks for."""
     args = parse_arguments(description)
     search = search_settings.from_arguments(args)
-    given = [*args.images, *args.image_path]
+    paths = [*args.images, *args.image_path]
     if args.watch is not None or args.stdin:
-        once = {"--output": args.output, "--embed": args.embed, "--attention": args.attention}
-        for what, value in {"pictures": given, "--beside": args.beside, **once}.items():
+        excluded = {"pictures": paths, "--beside": args.beside, "--output": args.output}
+        excluded |= {"--embed": args.embed, "--attention": args.attention}
+        for name, value in excluded.items():
             if value:
-                raise UserError(f"{what}: not with --watch or --stdin, which print lines of JSON")
+                raise UserError(f"{name}: not with --watch or --stdin, which print lines of JSON")
         return stay(args, search)
     from captioning.files import EXAMPLES, PRETRAINED, check_writable
     from captioning.images.folders import list_images
@@ -131,8 +132,8 @@ def caption_images(description: str) -> None:
     from captioning.output.sheets import check_sheet
 
     # 1. What is asked for. Mistakes come to light before the work.
-    given = given or [EXAMPLES]
-    images = list_images(given)
+    paths = paths or [EXAMPLES]
+    images = list_images(paths)
     outputs = [Path(output) for output in args.output]
     for output in outputs:
         captions.check_output(output, images)
@@ -144,7 +145,7 @@ def caption_images(description: str) -> None:
             raise UserError(f"{args.attention}: --attention writes a PNG; end the name in .png")
         check_writable(args.attention)
         check_sheet(args.attention)
-    planned = embedding.plan(Path(args.embed), given, images) if args.embed is not None else {}
+    copies = embedding.plan(Path(args.embed), paths, images) if args.embed is not None else {}
     model, encoder = load_first(args, search)
     second = load(Path(args.beside), args, search) if args.beside else None
 
@@ -153,17 +154,17 @@ def caption_images(description: str) -> None:
     from captioning.output.caption_image_files import caption_and_print, check_all_captioned
 
     results, failed = caption_and_print(model, encoder, images, search)
-    if all(not one.caption or one.confidence < USELESS for one in results):
+    if all(not result.caption or result.confidence < USELESS for result in results):
         print(
             "captions like these come from a model that has learned too little: train it on more "
             f"pictures or longer, or use the shipped one: --model {PRETRAINED / SHIPPED}"
         )
     if second is not None:
         print(f"beside, model {args.beside}")
-        others, also_failed = caption_and_print(*second, [one.path for one in results], search)
-        said = {other.path: other.caption for other in others}
+        others, also_failed = caption_and_print(*second, [r.path for r in results], search)
+        other_captions = {other.path: other.caption for other in others}
         name, failed = Path(args.beside).stem, failed + also_failed
-        results = [one._replace(beside={name: said.get(one.path, "")}) for one in results]
+        results = [r._replace(beside={name: other_captions.get(r.path, "")}) for r in results]
 
     # 3. What they are written to.
     for output in outputs:
@@ -174,5 +175,5 @@ def caption_images(description: str) -> None:
 
         heatmaps.draw(model, encoder, results, args.attention)
         print(f"wrote {args.attention}: where the model looked for each word")
-    uncopied = embedding.write(results, planned) if planned else ()
+    uncopied = embedding.write(results, copies) if copies else ()
     check_all_captioned(results, failed, uncopied)
