@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from captioning.arguments import shared
+from captioning.arguments import SHARED, shared
 from captioning.cli import ArgumentParser, UserError, import_keras
 from captioning.decoders import search_settings
 from captioning.decoders.search_settings import Search
@@ -21,48 +21,26 @@ def parse_arguments(description: str) -> Namespace:
     image = "IMAGE_OR_FOLDER"
     add("images", nargs="*", metavar=image, help="what to caption; default: examples/")
     add("--image-path", nargs="+", default=[], metavar=image, help="the same, as an option")
-    stay = parser.add_mutually_exclusive_group()
-    stay.add_argument(
-        "--watch",
-        metavar="FOLDER",
-        help="stay, and print a line of JSON for each picture that lies or appears in the folder",
-    )
-    stay.add_argument(
-        "--stdin",
-        action="store_true",
-        help="stay, and print a line of JSON for each path that comes on a line of standard input",
-    )
+    group = parser.add_mutually_exclusive_group()
+    text = "stay, and print a line of JSON for each picture that lies or appears in the folder"
+    group.add_argument("--watch", metavar="FOLDER", help=text)
+    text = "stay, and print a line of JSON for each path that comes on a line of standard input"
+    group.add_argument("--stdin", action="store_true", help=text)
     add("--new-only", action="store_true", help="of --watch: only what appears from now on")
-    add(
-        "--model",
-        "--model-path",
-        help="default: checkpoints/best_model.keras, else the one in Pre-trained/",
-    )
-    add(
-        "--beside",
-        metavar="MODEL",
-        help="a second captioner, to compare: its captions stand beneath those of --model",
-    )
+    add("--model", "--model-path", help=SHARED["--model"]["help"])
+    text = "a second captioner, to compare: its captions stand beneath those of --model"
+    add("--beside", metavar="MODEL", help=text)
     shared(parser, "--tokenizer", "--encoder", "--weights")
     search_settings.add_arguments(parser, beam_width=3)
-    add(
-        "--output",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="also write the captions as .json, .csv, .html (a page) or .png (a contact sheet)",
+    text = "also write the captions as .json, .csv, .html (a page) or .png (a contact sheet)"
+    add("--output", nargs="+", default=[], metavar="FILE", help=text)
+    text = (
+        "also write copies of the pictures (JPEG, PNG, WebP) there, each with its caption inside "
+        "as XMP and EXIF description; the originals are only read"
     )
-    add(
-        "--embed",
-        metavar="FOLDER",
-        help="also write copies of the pictures (JPEG, PNG, WebP) there, each with its caption "
-        "inside as XMP and EXIF description; the originals are only read",
-    )
-    add(
-        "--attention",
-        metavar="FILE.png",
-        help="draw where the model looked for each word; for attention and transformer models",
-    )
+    add("--embed", metavar="FOLDER", help=text)
+    text = "draw where the model looked for each word; for attention and transformer models"
+    add("--attention", metavar="FILE.png", help=text)
     return parser.parse_args()
 
 

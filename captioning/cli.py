@@ -138,7 +138,6 @@ def import_keras():
     unused = {"matplotlib", "jax"} - {backend, *sys.modules}
     sys.modules.update(dict.fromkeys(unused))  # None: an ImportError
     # The collector would walk over a million objects that stay to the end, for a third of the time.
-    collects = gc.isenabled()
     gc.disable()
     sys.stderr.flush()
     kept = os.dup(2)
@@ -159,8 +158,7 @@ def import_keras():
             for name in unused:
                 del sys.modules[name]
             gc.freeze()
-            if collects:
-                gc.enable()
+            gc.enable()
             os.dup2(kept, 2)
             os.close(kept)
             os.environ.pop("KERAS_HOME")

@@ -1,4 +1,4 @@
-"""The five scripts, given what is wrong: a line on stderr, exit status 2."""
+"""The scripts, given what is wrong: a line on stderr, exit status 2."""
 
 import os
 import pickle
@@ -148,6 +148,14 @@ def test_where_a_model_looked_that_does_not_look_or_in_another_format(pipeline, 
         ("5_test.py", ["--beam-width", "1001"], "to 1000"),
         ("5_test.py", ["--output", "captions.pdf"], ".html"),
         ("5_test.py", ["--outputs", "captions.html"], "--outputs"),
+        ("infer.py", ["nowhere.jpg"], "nowhere.jpg"),
+        ("infer.py", ["--watch", "nowhere"], "nowhere: is no folder"),
+        ("infer.py", ["--stdin", "--attention", "a.png"], "--attention: not with --watch or --st"),
+        ("infer.py", ["--stdin", "--watch", "."], "not allowed with argument"),
+        ("evaluate.py", ["--java-patience", "0"], "--java-patience"),
+        ("evaluate.py", ["--captions", "nowhere.txt"], "nowhere.txt"),
+        ("evaluate.py", ["--output", "nowhere/results.json"], "nowhere/results.json"),
+        ("evaluate.py", ["--calibrate", "--predictions", "a.json"], "--calibrate"),
     ],
 )
 def test_wrong_arguments(script, arguments, part, tmp_path):
