@@ -26,7 +26,7 @@ def number(
     """
     bounds = ((least, "at least"), (above, "above"), (below, "below"))
     wanted = " and ".join(f"{word} {bound}" for bound, word in bounds if math.isfinite(bound))
-    what = "a whole number" if kind is int else "a number"
+    noun = "a whole number" if kind is int else "a number"
 
     def parse(text: str) -> int | float:
         try:
@@ -36,7 +36,7 @@ def number(
         except ValueError:
             value = math.nan
         if not (least <= value and above < value < below):  # false for what is not a number
-            raise argparse.ArgumentTypeError(f"'{text}' is not {what} {wanted}")
+            raise argparse.ArgumentTypeError(f"'{text}' is not {noun} {wanted}")
         return value
 
     return parse

@@ -77,8 +77,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         reason = " ".join((error.strerror or str(error)).split())
         message = f"{error.filename}: {reason}" if error.filename else reason
         # HDF5 tells everything that it knows, the reason somewhere in it.
-        if told := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
-            message = ": ".join(told.groups())
+        if details := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
+            message = ": ".join(details.groups())
         message = printable(message)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
