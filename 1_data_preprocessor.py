@@ -112,7 +112,7 @@ def main() -> None:
     report_skipped("pictures of the same name as another", left_out)
     report_skipped("captioned images without a picture", [i for i in captions if i not in images])
     report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
-    ids = [image_id for own in usable for image_id in own[: args.limit]]
+    ids = [image_id for of_one_set in usable for image_id in of_one_set[: args.limit]]
     if args.shard:
         number, count = args.shard
         ids = ids[number - 1 :: count]
@@ -151,8 +151,8 @@ def main() -> None:
             workers=args.workers,
         )
         report_skipped("unreadable pictures", list(unreadable.values()))
-        what = "grids of vectors" if args.grid else "vectors"
-        print(f"{output}: {len(ids) - len(unreadable)} {what} of {encoder.width} numbers")
+        kind = "grids of vectors" if args.grid else "vectors"
+        print(f"{output}: {len(ids) - len(unreadable)} {kind} of {encoder.width} numbers")
 
     # 3. Captions through the cleaning rules.
     if args.only != "features":

@@ -28,8 +28,8 @@ def parse_arguments():
         default=3,
         help="stop early when the development loss has not improved for so many epochs; 0: never",
     )
-    what = "captions a step on average: every step has about the same number of words"
-    shared(parser, "--batch-size", default=128, help=what)
+    text = "captions a step on average: every step has about the same number of words"
+    shared(parser, "--batch-size", default=128, help=text)
     shared(parser, "--dtype", "--seed", "--limit", "--output-dir", "--resume")
     args = parser.parse_args()
     recipes.complete(args)
@@ -62,12 +62,12 @@ def main() -> None:
     if writes:
         lock(output)
     options = {"batch_size": args.batch_size, "world": world, "keep_unknown": args.min_count > 1}
-    what = (data.source, data.descriptions)
-    seen_ids = [one for one, count in data.repeats.items() for _ in range(count)]
+    inputs = (data.source, data.descriptions)
+    seen_ids = [image_id for image_id, count in data.repeats.items() for _ in range(count)]
     train_batches = CaptionBatches(
-        *what, seen_ids, data.vocabulary, seed=args.seed, views=views, **options
+        *inputs, seen_ids, data.vocabulary, seed=args.seed, views=views, **options
     )
-    dev_batches = CaptionBatches(*what, data.dev_ids, data.vocabulary, **options)
+    dev_batches = CaptionBatches(*inputs, data.dev_ids, data.vocabulary, **options)
     keras.utils.set_random_seed(args.seed)
     model = recipes.build(args, data, args.epochs * len(train_batches))
     this_run = caption_run(model, output, data.settings, writes)

@@ -76,7 +76,7 @@ def main() -> None:
 
     print(f"model {model_path}\nfeatures {features_path}\nreferences {source}")
     hypotheses = generate(model, features.of(named[image_id] for image_id in ids), search)
-    captions = {image_id: found.caption for image_id, found in zip(ids, hypotheses, strict=True)}
+    captions = {image_id: h.caption for image_id, h in zip(ids, hypotheses, strict=True)}
     if args.output:
         write_json(args.output, results(captions.items(), numbers))
 

@@ -58,8 +58,8 @@ def trained(args, name: str, kind: type):
     """An argument, or what the model beside the output was trained with; None: neither is known."""
     from captioning.training.recipes import trained_setting
 
-    given = getattr(args, name)
-    return trained_setting(Path(args.output).parent, name, kind) if given is None else given
+    value = getattr(args, name)
+    return trained_setting(Path(args.output).parent, name, kind) if value is None else value
 
 
 def trained_splits(args) -> list[str]:

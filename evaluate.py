@@ -109,9 +109,9 @@ def caption_by_models(
     candidates = []
     for path, model, source, features in models:
         rows = features.of(find_ids(ids, features, source).values())
-        found = dict(zip(ids, generate(model, rows, search), strict=True))
-        captions = {name: hypothesis.caption for name, hypothesis in found.items()}
-        confidences = {name: confidence(*hypothesis) for name, hypothesis in found.items()}
+        hypotheses = dict(zip(ids, generate(model, rows, search), strict=True))
+        captions = {image_id: h.caption for image_id, h in hypotheses.items()}
+        confidences = {image_id: confidence(*h) for image_id, h in hypotheses.items()}
         # Grids are gigabytes, so only for a record that is kept.
         digest = sha256(source) if args.output and source.is_file() else None
         origin = {"model": str(path), "model_sha256": sha256(path), "features": str(source)}
@@ -133,7 +133,7 @@ def main() -> None:
     for output in filter(None, (args.output, args.report)):
         check_writable(output)
     if args.report or len(args.images) > 1:
-        dataset, pictures, *_ = datasets.read_images_and_captions(
+        dataset, images, *_ = datasets.read_images_and_captions(
             args.images, args.captions, args.dataset
         )
     else:
@@ -161,12 +161,12 @@ def main() -> None:
     candidates += baselines(references, ids, split)
 
     # 3. The scores.
-    found = toolkit.score([(row.references, row.captions) for row in candidates])
-    rows = list(zip(candidates, found, strict=True))
+    scored = toolkit.score([(row.references, row.captions) for row in candidates])
+    rows = list(zip(candidates, scored, strict=True))
     of = f" of {len(split)}" if len(ids) < len(split) else ""
     settings = f"protocol coco, split {split_name}, {len(ids)}{of} images, captions {dataset.name}"
     print(settings)
-    print(table(rows, spread(found[: len(models)]) if args.spread else None))
+    print(table(rows, spread(scored[: len(models)]) if args.spread else None))
     if toolkit.without_meteor:
         print(f"METEOR: n/a ({toolkit.without_meteor})")
         settings += f", METEOR n/a ({toolkit.without_meteor})"
@@ -174,8 +174,8 @@ def main() -> None:
         print("CIDEr-D: n/a (needs two images or more)")
     for candidate, scores in rows[: len(models)] if args.calibrate else ():
         values = candidate.confidences
-        scored = [scores.cider[image_id] for image_id in values]
-        print(f"\n{candidate.name}\n{calibration(list(values.values()), scored, GOOD)}")
+        ciders = [scores.cider[image_id] for image_id in values]
+        print(f"\n{candidate.name}\n{calibration(list(values.values()), ciders, GOOD)}")
     if args.output:
         figures = {
             "protocol": "coco",
@@ -192,7 +192,7 @@ def main() -> None:
         write_json(args.output, {**figures, "rows": [record(*row) for row in rows]})
         print(f"wrote {args.output}")
     if args.report:
-        write_page(args.report, settings, rows, rows[:shown], pictures)
+        write_page(args.report, settings, rows, rows[:shown], images)
         print(f"wrote {args.report}")
 
 

@@ -26,7 +26,7 @@ def number(
     """
     bounds = ((least, "at least"), (above, "above"), (below, "below"))
     wanted = " and ".join(f"{word} {bound}" for bound, word in bounds if math.isfinite(bound))
-    what = "a whole number" if kind is int else "a number"
+    noun = "a whole number" if kind is int else "a number"
 
     def parse(text: str) -> int | float:
         try:
@@ -36,7 +36,7 @@ def number(
         except ValueError:
             value = math.nan
         if not (least <= value and above < value < below):  # false for what is not a number
-            raise argparse.ArgumentTypeError(f"'{text}' is not {what} {wanted}")
+            raise argparse.ArgumentTypeError(f"'{text}' is not {noun} {wanted}")
         return value
 
     return parse
@@ -62,44 +62,54 @@ _SPLIT = (
     "a text file of names, COCO's captions JSON, FILE.json:test of Karpathy's, a csv with a column "
     "of names, or FILE:train (:dev, :test), drawn at random by --split-seed; one for each data set"
 )
+
+
+def _several(metavar: str, default: str, help: str) -> dict:
+    return dict(nargs="+", default=[default], metavar=metavar, help=help)
+
+
 SHARED = {
-    "--images": dict(
-        nargs="+", default=["data/flickr8k/Flicker8k_Dataset"], metavar="FOLDER",
-        help="folder of images, searched with its sub-folders; of several data sets one folder for "
+    "--images": _several(
+        "FOLDER",
+        "data/flickr8k/Flicker8k_Dataset",
+        "folder of images, searched with its sub-folders; of several data sets one folder for "
         "each file of --captions, in the same order",
     ),
-    "--captions": dict(
-        nargs="+", default=[f"{FLICKR8K}/Flickr8k.token.txt"], metavar="FILE",
-        help="captions as the data set provides them: a token file, a csv, or COCO's or "
-        "Karpathy's JSON",
+    "--captions": _several(
+        "FILE",
+        f"{FLICKR8K}/Flickr8k.token.txt",
+        "captions as the data set provides them: a token file, a csv, or COCO's or Karpathy's JSON",
     ),
     "--dataset": dict(default="auto", help="format of --captions; auto goes by its content"),
     "--descriptions": dict(
         default=artifact_path("descriptions.txt"),
         help="captions cleaned by 1_data_preprocessor.py, here or in Pre-trained/",
     ),
-    "--train-split": dict(
-        nargs="+", default=[f"{FLICKR8K}/Flickr_8k.trainImages.txt"], metavar="SPLIT",
-        help=f"training images: {_SPLIT}",
+    "--train-split": _several(
+        "SPLIT", f"{FLICKR8K}/Flickr_8k.trainImages.txt", f"training images: {_SPLIT}"
     ),
-    "--dev-split": dict(
-        nargs="+", default=[f"{FLICKR8K}/Flickr_8k.devImages.txt"], metavar="SPLIT",
-        help="images that choose the best epoch, given as --train-split",
+    "--dev-split": _several(
+        "SPLIT",
+        f"{FLICKR8K}/Flickr_8k.devImages.txt",
+        "images that choose the best epoch, given as --train-split",
     ),
-    "--split": dict(
-        nargs="+", default=[f"{FLICKR8K}/Flickr_8k.devImages.txt"], metavar="SPLIT",
-        help=f"images to score: {_SPLIT}",
+    "--split": _several(
+        "SPLIT", f"{FLICKR8K}/Flickr_8k.devImages.txt", f"images to score: {_SPLIT}"
     ),
     "--split-seed": dict(
         type=seed, default=0, help="random seed of drawn splits; give every script the same"
     ),
     "--repeat": dict(
-        nargs="+", type=positive_int, metavar="N",
+        nargs="+",
+        type=positive_int,
+        metavar="N",
         help="how often an epoch sees each training split; raise it for a small data set beside a "
         "large one; default: once",
     ),
     "--exclude": dict(
-        nargs="+", default=[], metavar="FILE",
+        nargs="+",
+        default=[],
+        metavar="FILE",
         help="split files whose images are left out of --images, such as a development split",
     ),
     "--model": dict(help="default: checkpoints/best_model.keras, else the one in Pre-trained/"),
@@ -119,7 +129,8 @@ SHARED = {
         type=positive_float, help="at its peak; lower it if the loss does not fall"
     ),
     "--dtype": dict(
-        choices=("float32", "bfloat16"), default="float32",
+        choices=("float32", "bfloat16"),
+        default="float32",
         help="bfloat16 computes faster where the processor has it; weights stay float32",
     ),
     "--workers": dict(type=positive_int, help="threads that read images; default: one a core"),
@@ -134,7 +145,7 @@ SHARED = {
         type=positive_float, default=10, help="save the state of the run at least this often"
     ),
     "--stop-minutes": dict(type=positive_float, help="stop after so long; --resume continues"),
-}  # fmt: skip
+}
 
 
 def shared(parser: argparse.ArgumentParser, *flags: str, **changes) -> None:

@@ -77,8 +77,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         reason = " ".join((error.strerror or str(error)).split())
         message = f"{error.filename}: {reason}" if error.filename else reason
         # HDF5 tells everything that it knows, the reason somewhere in it.
-        if told := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
-            message = ": ".join(told.groups())
+        if details := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
+            message = ": ".join(details.groups())
         message = printable(message)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
@@ -138,7 +138,6 @@ def import_keras():
     unused = {"matplotlib", "jax"} - {backend, *sys.modules}
     sys.modules.update(dict.fromkeys(unused))  # None: an ImportError
     # The collector would walk over a million objects that stay to the end, for a third of the time.
-    collects = gc.isenabled()
     gc.disable()
     sys.stderr.flush()
     kept = os.dup(2)
@@ -159,8 +158,7 @@ def import_keras():
             for name in unused:
                 del sys.modules[name]
             gc.freeze()
-            if collects:
-                gc.enable()
+            gc.enable()
             os.dup2(kept, 2)
             os.close(kept)
             os.environ.pop("KERAS_HOME")

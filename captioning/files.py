@@ -140,10 +140,8 @@ def find_artifact(name: str) -> Path | None:
 
     `name` is a path relative to either, e.g. `tokenizer.pkl`.
     """
-    for folder in (Path(), PRETRAINED):
-        if (folder / name).is_file():
-            return folder / name
-    return None
+    paths = (Path(name), PRETRAINED / name)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def artifact_path(name: str) -> str:

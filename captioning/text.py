@@ -76,19 +76,16 @@ def clean_all(
     hint = "put a space between two words (Japanese, Chinese and Thai are written without)"
     if not cleaned:
         raise UserError(f"{source}: the rules {rules} leave no word of any caption; {hint}")
-    if _lacks_spaces(text.split() for texts in cleaned.values() for text in texts):
+    texts = [text for texts in cleaned.values() for text in texts]
+    if 2 * sum(map(_lacks_spaces, texts)) > len(texts):
         raise UserError(f"{source}: most captions are one word without a space; {hint}")
     return cleaned, left_out
 
 
-def _lacks_spaces(captions: Iterable[Sequence[str]]) -> bool:
-    """Whether most of these cleaned captions are one word, of a script written without spaces."""
-    whole = total = 0
-    for words in captions:
-        words = [word for word in words if any(map(str.isalpha, word))]
-        total += 1
-        whole += len(words) == 1 and len(words[0]) > 3 and bool(_WITHOUT_SPACES.search(words[0]))
-    return 2 * whole > total
+def _lacks_spaces(caption: str) -> bool:
+    """Whether a cleaned caption is one word, of a script written without spaces."""
+    words = [word for word in caption.split() if any(map(str.isalpha, word))]
+    return len(words) == 1 and len(words[0]) > 3 and bool(_WITHOUT_SPACES.search(words[0]))
 
 
 @dataclass(frozen=True)

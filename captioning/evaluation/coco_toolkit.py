@@ -175,8 +175,8 @@ class CocoToolkit:
         answered = ended.stdout.decode(errors="replace").split("\n")
         if ended.returncode != 0 or len(answered) != answers:
             errors = ended.stderr.decode(errors="replace").splitlines()
-            said = [line.strip() for line in errors if not line.startswith("Picked up ")]
-            raise JavaFailed(f"Java failed: {said[0] if said else 'it said nothing':.120}")
+            messages = [line.strip() for line in errors if not line.startswith("Picked up ")]
+            raise JavaFailed(f"Java failed: {messages[0] if messages else 'it said nothing':.120}")
         return answered
 
 

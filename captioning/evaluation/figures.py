@@ -53,7 +53,7 @@ def headings() -> list[str]:
 
 def cells(figures: Mapping[str, float | None], count_form: str = "d") -> list[str]:
     """The values of a row as the table has them under `headings`."""
-    forms = dict.fromkeys(FIGURES, ".4f") | {key: one.form for key, one in METRICS.items()}
+    forms = dict.fromkeys(FIGURES, ".4f") | {key: metric.form for key, metric in METRICS.items()}
     return [
         "n/a" if figures[key] is None else format(figures[key], form.replace("d", count_form))
         for key, form in forms.items()

@@ -121,7 +121,8 @@ def _alternatives(captioned: Captioned) -> list[dict[str, str | float]]:
 
 
 def _write_html(path: Path, results: Sequence[Captioned]) -> None:
-    legend = f'<p class="unsure">{LEGEND}</p>' if _any_unsure(results) else ""
+    any_unsure = any(captioned.unsure for captioned in results)
+    legend = f'<p class="unsure">{LEGEND}</p>' if any_unsure else ""
     write_page(path, f"{len(results)} captions", legend, map(_card, results))
 
 
@@ -136,21 +137,17 @@ def _card(captioned: Captioned) -> str:
     return card(captioned.path, captioned.caption, body, THUMBNAIL)
 
 
-def _any_unsure(results: Sequence[Captioned]) -> bool:
-    return any(captioned.unsure for captioned in results)
-
-
 def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     """Thumbnails in rows, each with its caption beneath, as one PNG."""
     cells = []
     for captioned in results:
         texts = [(captioned.caption, PALE if captioned.unsure else "black")]
-        texts += [(f"{name}: {said}", "dimgray") for name, said in captioned.beside.items()]
+        texts += [(f"{name}: {other}", "dimgray") for name, other in captioned.beside.items()]
         image = thumbnail(captioned.path, THUMBNAIL)
         image = ImageOps.pad(image, (THUMBNAIL, 240), color="white")
         cells.append(cell(image, texts, THUMBNAIL))
     rows = [cells[first : first + 4] for first in range(0, len(cells), 4)]
-    if _any_unsure(results):
+    if any(captioned.unsure for captioned in results):
         rows.append([cell(Image.new("RGB", (1, 1), "white"), [(LEGEND, PALE)], THUMBNAIL)])
     save_sheet(rows, path)
 

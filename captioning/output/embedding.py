@@ -29,8 +29,8 @@ _EMPTY_XMP = (
 ).encode()
 
 
-def plan(folder: Path, given: Sequence[str | Path], images: Sequence[Path]) -> dict[Path, Path]:
-    """Where the copy of each picture goes: into `folder`, in sub-folders as in the folder given.
+def plan(folder: Path, roots: Sequence[str | Path], images: Sequence[Path]) -> dict[Path, Path]:
+    """Where the copy of each picture goes: into `folder`, in sub-folders as in one of the `roots`.
 
     The folder is made if need be. Nothing is overwritten.
 
@@ -39,7 +39,7 @@ def plan(folder: Path, given: Sequence[str | Path], images: Sequence[Path]) -> d
     """
     sources: dict[Path, Path] = {}
     for image in dict.fromkeys(images):
-        insides = [image.relative_to(root) for root in given if image.is_relative_to(root)]
+        insides = [image.relative_to(root) for root in roots if image.is_relative_to(root)]
         inside = next((path for path in insides if path.parts and ".." not in path.parts), None)
         copy = folder / (inside or image.name)
         if os.path.lexists(copy):

@@ -28,7 +28,7 @@ def write_page(
         rows: the table at the head of the page.
         shown: those of the rows whose captions stand under the pictures. The page is sorted by
             the first, best first; its buttons sort by any, either way.
-        pictures: files by `image_id`.
+        images: files by `image_id`.
     """
     first = shown[0][1].cider
     ids = sorted(first, key=lambda image_id: first[image_id] or 0.0, reverse=True)
@@ -48,20 +48,18 @@ def _grade(score: float | None) -> str:
 
 
 def _card(image_id: str, image: Path | None, shown: Rows) -> str:
-    captions = []
+    body = ""
     for number, (candidate, scores) in enumerate(shown, start=1):
-        score = scores.cider[image_id]
-        by = f" <small>{number}</small>" if len(shown) > 1 else ""
-        captions.append(
-            f'<p class="{_grade(score)}"><b>{"n/a" if score is None else f"{score:.2f}"}</b> '
-            f"<bdi>{text(candidate.captions[image_id]) or '<i>(empty)</i>'}</bdi>{by}</p>"
-        )
-    references = "".join(
-        f"<li><bdi>{text(one)}</bdi></li>" for one in shown[0][0].references[image_id]
-    )
-    body = f"{''.join(captions)}\n<ul>{references}</ul><small>{text(image_id)}</small>"
-    every = " ".join(f"{scores.cider[image_id] or 0.0:.6f}" for _, scores in shown)
-    return page.card(image, f"photograph {image_id}", body, THUMBNAIL, every)
+        score, caption = scores.cider[image_id], text(candidate.captions[image_id])
+        figure = "n/a" if score is None else f"{score:.2f}"
+        row = f" <small>{number}</small>" if len(shown) > 1 else ""
+        body += f'<p class="{_grade(score)}"><b>{figure}</b> '
+        body += f"<bdi>{caption or '<i>(empty)</i>'}</bdi>{row}</p>"
+    references = shown[0][0].references[image_id]
+    items = "".join(f"<li><bdi>{text(reference)}</bdi></li>" for reference in references)
+    body += f"\n<ul>{items}</ul><small>{text(image_id)}</small>"
+    sorted_by = " ".join(f"{scores.cider[image_id] or 0.0:.6f}" for _, scores in shown)
+    return page.card(image, f"photograph {image_id}", body, THUMBNAIL, sorted_by)
 
 
 def _intro(settings: str, rows: Rows, shown: Rows) -> str:

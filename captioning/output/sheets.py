@@ -1,5 +1,7 @@
 """Thumbnails, and sheets of them: PNGs of ours, which are told from the photographs of a user."""
 
+import contextlib
+import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,27 +19,25 @@ GAP, LINE, LETTER = 16, 21, 9  # pixels: between cells, of a line's height, of a
 
 def thumbnail(path: Path | None, longest: int) -> Image.Image:
     """A picture, its longer side at most `longest`; a grey one where there is none any more."""
-    try:
+    with contextlib.suppress(UnreadableImage):
         if path is not None:
             return load_thumbnail(path, longest)
-    except UnreadableImage:
-        pass
     blank = Image.new("RGB", (longest, longest * 3 // 4), "#eeeeee")
     ImageDraw.Draw(blank).text((GAP, GAP), "no picture", "#555555", ImageFont.load_default(17))
     return blank
 
 
-def cell(picture: Image.Image, texts: Sequence[tuple[str, str]], width: int) -> Image.Image:
+def cell(image: Image.Image, texts: Sequence[tuple[str, str]], width: int) -> Image.Image:
     """A picture of that width or less, with texts beneath, each with its colour."""
     lines = [
         (line, colour) for text, colour in texts for line in textwrap.wrap(text, width // LETTER)
     ]
-    found = Image.new("RGB", (width, picture.height + LINE * len(lines)), "white")
-    found.paste(picture, ((width - picture.width) // 2, 0))
-    draw, font = ImageDraw.Draw(found), ImageFont.load_default(17)
+    canvas = Image.new("RGB", (width, image.height + LINE * len(lines)), "white")
+    canvas.paste(image, ((width - image.width) // 2, 0))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(17)
     for number, (line, colour) in enumerate(lines):
-        draw.text((0, picture.height + LINE * number), line, colour, font)
-    return found
+        draw.text((0, image.height + LINE * number), line, colour, font)
+    return canvas
 
 
 def save_sheet(rows: Sequence[Sequence[Image.Image]], path: str | Path) -> None:
@@ -63,17 +63,13 @@ def check_sheet(path: str | Path) -> None:
     Raises:
         UserError: `path` exists, and is no sheet.
     """
-    path = Path(path)
-    if path.exists() and not _is_sheet(path):
-        raise UserError(
-            f"{path}: exists, and is no sheet of captions, so it is not written over; give another "
-            "name (and pictures before the options)"
-        )
-
-
-def _is_sheet(path: Path) -> bool:
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return image.info.get("Software") == MARK
-    except Exception:  # no PNG, or a damaged one; Pillow raises many kinds
-        return False
+    if not os.path.exists(path):
+        return
+    # It may be no PNG, or a damaged one, for which Pillow raises many kinds of error.
+    with contextlib.suppress(Exception), Image.open(path, formats=["PNG"]) as image:
+        if image.info.get("Software") == MARK:
+            return
+    raise UserError(
+        f"{path}: exists, and is no sheet of captions, so it is not written over; give another "
+        "name (and pictures before the options)"
+    )

@@ -11,7 +11,7 @@ from captioning.cli import UserError
 from captioning.output.embedding import plan, with_caption
 from tests.conftest import ROOT
 
-CAPTION = "a dog & a café"
+CAPTION = "a dog & a café مرد می\u200cرود"  # with a joiner within a word
 ORIENTATION, DESCRIPTION, MAKER, ARTIST = 274, 270, 271, 315
 EXIF_DIRECTORY, MAKER_NOTE = 0x8769, 0x927C
 IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\x08\x1c\x02\x19\0\x03key"
@@ -35,11 +35,11 @@ KINDS = {
 def copied(tmp_path):
     """Save a photograph, and give it and its copy as Pillow opens them."""
 
-    def copy(kind: str, mode: str = "RGB", caption: str = CAPTION, **metadata):
+    def copy(kind: str, mode: str = "RGB", **metadata):
         path = tmp_path / f"original.{kind}"
         photograph = Image.open(ROOT / "examples/dog.jpg").crop((100, 100, 203, 201))
         photograph.convert(mode).save(path, **KINDS[kind], **metadata)
-        (tmp_path / f"copy.{kind}").write_bytes(with_caption(path, caption))
+        (tmp_path / f"copy.{kind}").write_bytes(with_caption(path, CAPTION))
         return Image.open(path), Image.open(tmp_path / f"copy.{kind}")
 
     return copy
@@ -55,7 +55,8 @@ def test_pillow_reads_the_caption_and_the_same_pixels(copied, kind):
     original, copy = copied(kind)
 
     assert description(copy) == CAPTION
-    assert '<rdf:li xml:lang="x-default">a dog &amp; a café</rdf:li>' in copy.info["xmp"].decode()
+    caption = CAPTION.replace("&", "&amp;")
+    assert f'<rdf:li xml:lang="x-default">{caption}</rdf:li>' in copy.info["xmp"].decode()
     assert copy.info.get("progressive") == original.info.get("progressive")
     off = np.abs(np.asarray(copy, int) - np.asarray(original, int))
     assert off.max() <= (8 if "jpg" in kind else 0)  # a JPEG is encoded anew, with its own tables
@@ -79,6 +80,7 @@ def test_orientation_profile_makers_note_and_other_xmp_stay(copied, kind):
     assert (found[ORIENTATION], found[MAKER], found[ARTIST]) == (6, "Maker", "Renée")
     assert found.get_ifd(EXIF_DIRECTORY)[MAKER_NOTE] == bytes(range(40))
     assert copy.info["icc_profile"] == b"profile" * 20
+    assert description(copy) == CAPTION
     assert b'xmp:Rating="4"' in copy.info["xmp"] and b"old" not in copy.info["xmp"]
     assert kind != "png" or copy.text["Software"] == "a camera"
     assert "webp" in kind or copy.info["dpi"] == pytest.approx((300, 300), abs=0.01)
@@ -89,16 +91,6 @@ def test_comment_and_iptc_of_a_jpeg_stay(copied):
     _, copy = copied("jpg", comment=b"kept", extra=segment)
     assert copy.info["comment"] == b"kept"
     assert copy.info["photoshop"][0x0404].endswith(b"key")
-
-
-def test_a_second_caption_replaces_the_first(copied, tmp_path):
-    copied("jpg", caption="a cat with a very long tail")
-
-    (tmp_path / "again.jpg").write_bytes(with_caption(tmp_path / "copy.jpg", CAPTION))
-
-    again = Image.open(tmp_path / "again.jpg")
-    assert description(again) == CAPTION
-    assert again.info["xmp"].count(b"<dc:description>") == 1 and b"a cat" not in again.info["xmp"]
 
 
 @pytest.mark.parametrize(
@@ -133,13 +125,6 @@ def test_what_cannot_be_copied_whole_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=reason):
             with_caption(tmp_path / name, caption)
-
-
-def test_joiners_within_words_stay(copied):
-    caption = "\u0645\u0631\u062f \u0645\u06cc\u200c\u0631\u0648\u062f"
-    _, copy = copied("jpg", caption=caption)
-    assert description(copy) == caption
-    assert caption in copy.info["xmp"].decode()
 
 
 def test_copies_lie_in_the_sub_folders_of_the_pictures(tmp_path):

@@ -228,19 +228,6 @@ def test_a_row_that_cannot_be_is_refused_before_any_work(work, name, message):
     assert calls(work) == []
 
 
-def test_without_the_toolkit_it_says_so_before_any_work(work):
-    (work / "without").mkdir()
-    hidden = 'import sys\nsys.modules["pycocoevalcap"] = None\n'
-    (work / "without" / "sitecustomize.py").write_text(hidden)
-
-    settings = ("--pretext", "random", "--output", "out")
-    path = str(work / "without")
-    result = run_script("benchmarks/compare.py", *settings, cwd=work, PYTHONPATH=path)
-
-    assert_refused(result, "not installed", "pip install -r requirements-evaluate.txt")
-    assert calls(work) == []
-
-
 def test_a_file_of_weights_is_a_row_with_the_pictures_that_it_has_seen(work):
     weights = ROOT / "Pre-trained" / "simclr" / "resnet18-simclr-1m.weights.h5"
     (work / "kill").write_text("supervised")

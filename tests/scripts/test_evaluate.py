@@ -205,17 +205,3 @@ def test_features_of_another_model_are_refused_and_nothing_is_lost(work):
     result = evaluate(work, *models, "--output", "results.json")
     assert_refused(result, "narrow.pkl", "5 numbers", "wide.keras")
     assert (work.folder / "results.json").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["--beam-width", "0"], "--beam-width"),
-        (["--java-patience", "0"], "--java-patience"),
-        (["--captions", "nowhere.txt"], "nowhere.txt"),
-        (["--output", "nowhere/results.json"], "nowhere/results.json"),
-        (["--calibrate", "--predictions", "a.json"], "--calibrate"),
-    ],
-)
-def test_wrong_arguments(arguments, part, tmp_path):
-    assert_refused(run_script("evaluate.py", *arguments, cwd=tmp_path), part)

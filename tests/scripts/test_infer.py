@@ -109,17 +109,3 @@ def test_captions_what_lies_and_appears_in_a_folder_until_that_vanishes(watching
     errors = watching.stderr.read().splitlines()
     assert errors[1].startswith("watching watched, ")
     assert errors[2:] == ["infer.py: watched: is no folder, or not any more"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["a.jpg", "--beam-width", "0"], "--beam-width"),
-        (["nowhere.jpg"], "nowhere.jpg"),
-        (["--watch", "nowhere"], "nowhere: is no folder"),
-        (["--stdin", "--attention", "a.png"], "--attention: not with --watch or --stdin"),
-        (["--stdin", "--watch", "."], "not allowed with argument"),
-    ],
-)
-def test_wrong_arguments(arguments, part, tmp_path):
-    assert_refused(run_script("infer.py", *arguments, cwd=tmp_path), part)

@@ -12,6 +12,7 @@ from PIL import Image
 from captioning.captioners.loading import load_captioner
 from captioning.captioners.tokenizer import read_tokenizer
 from tests.conftest import ROOT, assert_refused, run_script, succeed
+from tests.dataset_formats import write_flickr8k_token
 from tests.evaluation.test_bleu import WEIGHTS, naive_bleu
 from tests.jax_processes import JAX, PLAIN, needs_jax
 
@@ -78,13 +79,10 @@ def test_the_constant_caption_has_not_seen_the_split(pipeline, tmp_path):
     No two others have a word in common.
     """
     unscored = [f"without_features{number}.jpg" for number in range(3)]
-    own = {
-        name: f"{a}b {a}c {a}d {a}e"
-        for name, a in zip(pipeline.data.names, "fghijklmnopq", strict=True)
-    }
+    letters = zip(pipeline.data.names, "fghijklmnopq", strict=True)
+    own = {name: f"{a}b {a}c {a}d {a}e" for name, a in letters}
     captions = {**own, **dict.fromkeys(unscored, "all say the same")}
-    lines = [f"{name}#0\t{caption}\n" for name, caption in captions.items()]
-    (tmp_path / "other.txt").write_text("".join(lines))
+    write_flickr8k_token(tmp_path / "other.txt", {name: [captions[name]] for name in captions})
     dev = pipeline.data.dev.read_text().split()
     (tmp_path / "dev.txt").write_text("\n".join([*dev, *unscored]))
 
@@ -189,11 +187,9 @@ def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
 
     printed = succeed(run_script("5_test.py", *given, cwd=tmp_path))
 
-    [first, second] = [line for line in printed.splitlines() if "dog.jpg: " in line]
-    caption, other = (line.split("dog.jpg: ")[1] for line in (first, second))
+    [first, (other, _)] = re.findall(r"dog\.jpg: (.*) \((.*)\)", printed)
     [row] = csv.DictReader((tmp_path / "c.csv").open())
-    assert f"{row['caption']} ({row['confidence']})" == caption
-    other = other.rsplit(" (", 1)[0]
+    assert (row["caption"], row["confidence"]) == first
     assert row[model.stem] == other
     [record] = json.loads((tmp_path / "c.json").read_text())
     assert record["beside"] == {model.stem: other}
