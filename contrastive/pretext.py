@@ -20,10 +20,8 @@ class Pretext(keras.Model):
     dictionary (`embed`), and that into the loss, a scalar (`loss_of`). Whatever changes without a
     gradient (target network, queue, counters) is a non-trainable variable that those two assign.
 
-    Args:
-        encoder: from pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D).
-        views: of each picture; see `presets.views_for`.
-        seed: of the augmentation.
+    `encoder` takes pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D); for `views`
+    see `presets.views_for`.
     """
 
     def __init__(self, encoder: keras.Model, views: Sequence[View], seed: int = 0) -> None:
@@ -31,7 +29,7 @@ class Pretext(keras.Model):
         self.encoder = encoder
         self.width = encoder.output["pooled"].shape[-1]  # D
         self.augmentations = [
-            Augmentation(view, seed=seed + 1000 * number) for number, view in enumerate(views)
+            Augmentation(view, seed + 1000 * number) for number, view in enumerate(views)
         ]
         self.spread = keras.metrics.Mean(name="spread")
         self.built = True
