@@ -16,11 +16,7 @@ class BYOL(Pretext):
     """An online network predicts what its slow copy, the target, makes of the other view.
 
     In every step the target follows the online network, with a momentum that rises from
-    `momentum` to 1 along a half cosine over `steps`. See `Pretext` for the other arguments.
-
-    Args:
-        momentum: of the target network at the start.
-        steps: length of the run.
+    `momentum` to 1 along a half cosine over `steps`, the length of the run.
     """
 
     def __init__(

@@ -20,16 +20,12 @@ from captioning.images.sources import decode, open_sources
 
 
 class Pictures(NamedTuple):
-    """Pixels (N, S, S, 3), uint8, in memory or mapped from a file, and where they are from.
+    """Decoded pictures, and where they are from."""
 
-    `sources` has the number of the path that each is from, `unreadable` a message for each that was
-    left out. `digest` tells other pictures, or others in between, from these.
-    """
-
-    pixels: np.ndarray
-    sources: np.ndarray
-    unreadable: list[str]
-    digest: str
+    pixels: np.ndarray  # (N, S, S, 3), uint8, in memory or mapped from a file
+    sources: np.ndarray  # the number of the path that each is from
+    unreadable: list[str]  # a message for each that was left out
+    digest: str  # tells other pictures, or others in between, from these
 
 
 def load_images(

@@ -19,13 +19,8 @@ class MoCo(Pretext):
     oldest ones in the queue. A batch is normalised in random groups, drawn anew in every step, for
     queries and keys each. By statistics of the whole batch a key would be told from the queue's by
     the company it came in (arXiv 1911.05722, section 3.3, which shuffles over 8 GPUs). Queries are
-    shuffled, too, because a batch comes sorted by source. See `Pretext` for the other arguments.
-
-    Args:
-        temperature: of InfoNCE.
-        momentum: of the momentum encoder.
-        queue_size: negatives; a multiple of the batch size.
-        batch_size: pictures a step.
+    shuffled, too, because a batch comes sorted by source. `queue_size` is the number of negatives,
+    a multiple of `batch_size`.
     """
 
     def __init__(

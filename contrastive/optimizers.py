@@ -8,14 +8,8 @@ class SGD(keras.optimizers.SGD):
     """SGD with momentum, whose weight decay is part of the gradient.
 
     So it goes through the momentum, and in the long run moves a weight by 1 / (1 - momentum) times
-    as much as Keras' `weight_decay`, which acts on the weight itself: ten times, with 0.9. It is
-    what `torch.optim.SGD` does, and so what MoCo's 1e-4 means. All weights are decayed, those of
-    normalisation too, as there.
-
-    Args:
-        learning_rate: a number or a schedule.
-        decay: factor of L2 regularisation.
-        momentum: of SGD.
+    as much as Keras' `weight_decay`, which acts on the weight itself. It is what `torch.optim.SGD`
+    does, and so what MoCo's 1e-4 means. All weights are decayed, those of normalisation too.
     """
 
     def __init__(self, learning_rate, decay: float, momentum: float = 0.9) -> None:
@@ -35,12 +29,7 @@ class LARS(SGD):
     """SGD whose steps are proportional to the norm of the layer's weights, for large batches.
 
     Biases and normalisation (vectors) take plain steps without decay, as in SimCLR and BYOL.
-
-    Args:
-        learning_rate: a number or a schedule.
-        decay: factor of L2 regularisation.
-        momentum: of SGD.
-        trust: step length as a share of the weights' norm, before the learning rate.
+    `trust` is a step's length as a share of the weights' norm, before the learning rate.
     """
 
     def __init__(

@@ -21,36 +21,21 @@ JITTER = ("brightness", "contrast", "saturation", "hue")
 
 
 class View(NamedTuple):
-    """How a random view of a picture is drawn; the defaults change nothing.
+    """How a random view of a picture is drawn; the defaults change nothing."""
 
-    Args:
-        size: side of the view in pixels.
-        min_area, max_area: share of the picture that a crop covers, or less where its width or
-            height would be more than the picture's.
-        aspect: a crop's width to height, beside the picture's, is between 1 / aspect and aspect.
-        flip: probability of a mirrored view.
-        jitter: probability of a colour jitter.
-        brightness, contrast, saturation: a factor is drawn from 1 - x to 1 + x.
-        hue: part of a full turn, drawn from -x to x.
-        grey: probability of a view without colour.
-        blur: probability of a Gaussian blur. Its std is 0.1 to 2 pixels in a view of 224, and
-            shrinks with the view.
-        solarize: probability that pixels of 128 and more are inverted.
-    """
-
-    size: int = 224
-    min_area: float = 1.0
-    max_area: float = 1.0
-    aspect: float = 1.0
-    flip: float = 0.0
-    jitter: float = 0.0
-    brightness: float = 0.0
+    size: int = 224  # side of the view in pixels
+    min_area: float = 1.0  # least share of the picture that a crop covers, and the most; or less
+    max_area: float = 1.0  # where its width or height would be more than the picture's
+    aspect: float = 1.0  # width to height, beside the picture's: from 1 / aspect to aspect
+    flip: float = 0.0  # probability of a mirrored view
+    jitter: float = 0.0  # probability of a colour jitter
+    brightness: float = 0.0  # a factor is drawn from 1 - x to 1 + x; so for the next two
     contrast: float = 0.0
     saturation: float = 0.0
-    hue: float = 0.0
-    grey: float = 0.0
-    blur: float = 0.0
-    solarize: float = 0.0
+    hue: float = 0.0  # part of a full turn, drawn from -x to x
+    grey: float = 0.0  # probability of a view without colour
+    blur: float = 0.0  # probability of a Gaussian blur, of std 0.1 to 2 pixels in a view of 224
+    solarize: float = 0.0  # probability that pixels of 128 and more are inverted
 
 
 _CROP = View(min_area=0.08, aspect=4 / 3, flip=0.5, jitter=0.8, grey=0.2)
@@ -60,37 +45,21 @@ _MOCO = _BYOL._replace(min_area=0.2, saturation=0.4, blur=0.5)
 
 
 class Entry(NamedTuple):
-    """What is to be known of a method.
+    """What is to be known of a method."""
 
-    Args:
-        model: `module:class`, of a subclass of `Pretext`.
-        views: the first and the second.
-        optimizer: the paper's.
-        arguments: which of a run's settings the class takes.
-    """
-
-    model: str
-    views: tuple[View, View]
-    optimizer: str
-    arguments: tuple[str, ...]
+    model: str  # `module:class`, of a subclass of `Pretext`
+    views: tuple[View, View]  # the first and the second
+    optimizer: str  # the paper's
+    arguments: tuple[str, ...]  # which of a run's settings the class takes
 
 
+_BYOL_VIEWS = _BYOL._replace(blur=1.0), _BYOL._replace(blur=0.1, solarize=0.2)
+_SIMCLR_ARGUMENTS = ("temperature", "decoupled")
+_MOCO_ARGUMENTS = ("temperature", "momentum", "queue_size", "batch_size")
 TABLE = {
-    "simclr": Entry(
-        "contrastive.simclr:SimCLR", (_SIMCLR, _SIMCLR), "lars", ("temperature", "decoupled")
-    ),
-    "moco": Entry(
-        "contrastive.moco:MoCo",
-        (_MOCO, _MOCO),
-        "sgd",
-        ("temperature", "momentum", "queue_size", "batch_size"),
-    ),
-    "byol": Entry(
-        "contrastive.byol:BYOL",
-        (_BYOL._replace(blur=1.0), _BYOL._replace(blur=0.1, solarize=0.2)),
-        "lars",
-        ("momentum", "steps"),
-    ),
+    "simclr": Entry("contrastive.simclr:SimCLR", (_SIMCLR,) * 2, "lars", _SIMCLR_ARGUMENTS),
+    "moco": Entry("contrastive.moco:MoCo", (_MOCO,) * 2, "sgd", _MOCO_ARGUMENTS),
+    "byol": Entry("contrastive.byol:BYOL", _BYOL_VIEWS, "lars", ("momentum", "steps")),
 }
 METHODS = tuple(TABLE)
 OPTIMIZERS = {
@@ -115,14 +84,10 @@ def settings_for(
 ) -> dict[str, Any]:
     """What a method and its optimizer are set to: as given, or the paper's where that is None.
 
-    SimCLR's temperature is 0.1 in the paper, with 8192 pictures a batch, which finds higher ones
-    better with fewer. MoCo's queue has at most a quarter of the pictures, so that no picture meets
-    itself there. BYOL goes by the official run whose number of epochs is nearest. AdamW is of no
-    paper.
-
-    Args:
-        given: `method`, and any of what is returned; what else is in it does not count.
-        batch_size, images, epochs: of the run.
+    `given` has `method`, and any of what is returned. SimCLR's temperature is 0.1 in the paper,
+    with 8192 pictures a batch, which finds higher ones better with fewer. MoCo's queue has at most
+    a quarter of the pictures, so that no picture meets itself there. BYOL goes by the official run
+    whose number of epochs is nearest. AdamW is of no paper.
 
     Raises:
         UserError: a queue that is no multiple of the batch.
@@ -153,12 +118,9 @@ def settings_for(
         for name, default in defaults.items()
         if name in names
     }
-    settings = {"method": method, "optimizer": optimizer, **chosen}
-    if settings.get("queue_size", 0) % batch_size:
-        raise UserError(
-            f"--queue-size {settings['queue_size']} is not a multiple of --batch-size {batch_size}"
-        )
-    return settings
+    if (queue_size := chosen.get("queue_size", 0)) % batch_size:
+        raise UserError(f"--queue-size {queue_size} is not a multiple of --batch-size {batch_size}")
+    return {"method": method, "optimizer": optimizer, **chosen}
 
 
 def views_for(
@@ -182,10 +144,7 @@ def views_for(
 
 
 def build_method(settings: Mapping[str, Any], encoder, views: Sequence[View]):
-    """The method around `encoder`, a compiled `Pretext`.
-
-    Of the `settings` of a run it takes `settings_for`'s, `steps`, `batch_size` and `seed`.
-    """
+    """The method around `encoder`, a compiled `Pretext`, by the `settings` of a run."""
     import keras
 
     from captioning.training.optimizers import learning_rate_schedule
@@ -193,7 +152,6 @@ def build_method(settings: Mapping[str, Any], encoder, views: Sequence[View]):
     entry = TABLE[settings["method"]]
     arguments = {name: settings[name] for name in ("seed", *entry.arguments)}
     model = pkgutil.resolve_name(entry.model)(encoder, views, **arguments)
-    # Warmed up, then falling along a half cosine.
     schedule = learning_rate_schedule(settings["learning_rate"], settings["steps"])
     optimizer = pkgutil.resolve_name(OPTIMIZERS[settings["optimizer"]])
     model.compile(

@@ -19,12 +19,9 @@ class Pretext(keras.Model):
     A subclass turns the views (B, H, W, 3) of the same pictures into what its loss needs, a
     dictionary (`embed`), and that into the loss, a scalar (`loss_of`). Whatever changes without a
     gradient (target network, queue, counters) is a non-trainable variable that those two assign.
-    Keras then trains it by its own `train_step` on every backend.
 
-    Args:
-        encoder: from pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D).
-        views: of each picture; see `presets.views_for`.
-        seed: of the augmentation.
+    `encoder` takes pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D); for `views`
+    see `presets.views_for`.
     """
 
     def __init__(self, encoder: keras.Model, views: Sequence[View], seed: int = 0) -> None:
@@ -32,7 +29,7 @@ class Pretext(keras.Model):
         self.encoder = encoder
         self.width = encoder.output["pooled"].shape[-1]  # D
         self.augmentations = [
-            Augmentation(view, seed=seed + 1000 * number) for number, view in enumerate(views)
+            Augmentation(view, seed + 1000 * number) for number, view in enumerate(views)
         ]
         self.spread = keras.metrics.Mean(name="spread")
         self.built = True
@@ -70,15 +67,15 @@ def mlp(inputs: int, hidden: int, outputs: int, *, norms: int, name: str) -> ker
 
     Its cost is nothing beside an encoder's, and a loss of small differences wants the bits.
     """
-    layer = {"dtype": "float32"}
-    parts = [keras.Input((inputs,), dtype="float32")]
+    kind = {"dtype": "float32"}
+    parts = [keras.Input((inputs,), **kind)]
     for number, units in enumerate((hidden, outputs)):
         normalised = number < norms
-        parts.append(layers.Dense(units, use_bias=not normalised, name=f"dense{number}", **layer))
+        parts.append(layers.Dense(units, use_bias=not normalised, name=f"dense{number}", **kind))
         if normalised:
-            parts.append(layers.BatchNormalization(momentum=0.9, name=f"norm{number}", **layer))
+            parts.append(layers.BatchNormalization(momentum=0.9, name=f"norm{number}", **kind))
         if number == 0:
-            parts.append(layers.ReLU(**layer))
+            parts.append(layers.ReLU(**kind))
     return keras.Sequential(parts, name=name)
 
 

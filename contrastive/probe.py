@@ -23,10 +23,9 @@ class CaptionProbe:
     """Share of the variance of captions' words that a ridge regression on the features explains.
 
     The regression (Hoerl and Kennard, 1970) is fitted on the training pictures' normalised
-    features, to the share of each picture's captions that hold each of the `WORDS` commonest words.
-    Its strength is the one with the least generalised cross-validation error (Golub et al., 1979)
-    among the training pictures. The share is measured on held-out pictures, over all words
-    together: 0 is what the training pictures' mean explains, and it can be negative.
+    features, to the share of each picture's captions that hold each of the `WORDS` commonest words,
+    with the strength of the least generalised cross-validation error (Golub et al., 1979). It is
+    measured on held-out pictures, over all words together: 0 is what the mean explains.
 
     Of the images in `pixels`, uint8 (N, S, S, 3), the first `fitted` are fitted.
     """

@@ -9,11 +9,7 @@ from contrastive.pretext import PROJECTION, Pretext, mlp, project
 
 
 class SimCLR(Pretext):
-    """Encoder and projection head under NT-Xent; see `Pretext` for the other arguments.
-
-    Args:
-        temperature, decoupled: of `nt_xent`.
-    """
+    """Encoder and projection head under NT-Xent, `temperature` and `decoupled` being of that."""
 
     def __init__(
         self, encoder, views, seed: int = 0, temperature: float = 0.2, decoupled: bool = False

@@ -28,15 +28,13 @@ class PretextRun(Run):
     """A run with history, plot and the encoder's weights, which are written after every row.
 
     Args:
-        model: compiled.
         batches: `data.batches`, but for its batch size, `step` and `portion`.
         settings: of a `Run`; among them `encoder`, `method`, `pictures`, their number, `batch_size`
             and `steps`, the run's length.
         recipe: goes into the encoder's weights file. Its `image_size` is that of the pictures that
-            features are taken of. Its `pictures_seen_before`, if there is such, were seen by the
-            encoder that the run began from.
+            features are taken of.
         row_steps: steps between two rows of the history; default: a pass over the pictures.
-        probe: measures the encoder, a number, or None; every `probe_every` rows and at the end.
+        probe: measures the encoder, a number; every `probe_every` rows and at the end.
         portion: which part of every batch this process computes.
         options: `save_minutes` and `stop_minutes` of a `Run`.
     """
@@ -65,11 +63,7 @@ class PretextRun(Run):
         self.weights_path = output / f"{settings['encoder']}-{settings['method']}.weights.h5"
 
     def train(self) -> None:
-        """Train to the last step, or until time is up.
-
-        Raises:
-            UserError: the loss or the weights are no longer numbers. The last good state stays.
-        """
+        """Train to the last step, or until time is up."""
         self.save_results()  # of a run that was killed after its last row's state and before these
         while self.step < self.steps and not self.stopped:
             # The first row may be begun already, the last may be short.

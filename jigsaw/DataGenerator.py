@@ -11,14 +11,9 @@ class DataGenerator(keras.utils.PyDataset):
 
     A puzzle follows from `seed`, the epoch and the batch's number alone, whichever thread cuts it.
     With `shuffle`, every epoch, which `start_epoch` begins, has another order and other puzzles,
-    and leaves out pictures that fill no batch; without, the last batch may be smaller.
-
-    Args:
-        images: uint8 (N, S, S, 3) of the creator's size, in memory or in an open HDF5 file.
-        creator: cuts the puzzles.
-        batch_size: puzzles.
-        limit: number of pictures to use, drawn at random.
-        workers: threads that cut batches ahead.
+    and leaves out pictures that fill no batch; without, the last batch may be smaller. `images` are
+    uint8 (N, S, S, 3) of the creator's size, in memory or in an open HDF5 file, of which `limit`
+    takes so many at random. `workers` are threads that cut batches ahead.
     """
 
     def __init__(

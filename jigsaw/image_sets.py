@@ -26,9 +26,6 @@ SPLITS = ("train", "val", "test")
 DIGESTED = 64  # pictures of each split, whose bytes are read to tell files apart
 
 
-# ---- writing ---------------------------------------------------------------------------------
-
-
 def convert(
     source: Source,
     output: Path,
@@ -101,9 +98,6 @@ def random_square(seed: int) -> Callable[[Item], ToSquare]:
         return crop
 
     return to_square
-
-
-# ---- reading ---------------------------------------------------------------------------------
 
 
 @contextmanager

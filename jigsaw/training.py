@@ -76,13 +76,9 @@ def compile_solver(solver: JigsawSolver, optimizer: keras.Optimizer | str = "sgd
 class JigsawRun(Run):
     """A run with history, plot, and the solver of its best epoch with that one's trunk.
 
-    Args:
-        solver: compiled with the optimizer of `make_optimizer`.
-        puzzles: those called "train" and "val".
-        settings: of a `Run`, among them `epochs`, `learning_rate` and `schedule`; they go into the
-            trunk's file. With "cosine" all epochs are trained, with "plateau" until nothing is
-            gained; then a resumed run may have other epochs and another rate.
-        options: `save_minutes` and `stop_minutes` of a `Run`.
+    Of its `settings`, `epochs`, `learning_rate` and `schedule` count here: with "cosine" all epochs
+    are trained, with "plateau" until nothing is gained; then a resumed run may have other epochs
+    and another rate. `options` are `save_minutes` and `stop_minutes` of a `Run`.
     """
 
     def __init__(
@@ -104,11 +100,7 @@ class JigsawRun(Run):
         self.trunk_path = output / f"{settings['encoder']}-jigsaw.weights.h5"
 
     def train(self) -> None:
-        """Train to the last epoch, until time is up or, with "plateau", until progress ends.
-
-        Raises:
-            UserError: the loss or the weights are no longer numbers. The last good state stays.
-        """
+        """Train to the last epoch, until time is up or, with "plateau", until progress ends."""
         puzzles = self.puzzles["train"]
         for epoch in range(len(self.history), self.settings["epochs"]):
             if self.plateau:

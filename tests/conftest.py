@@ -1,5 +1,6 @@
 """A small data set of coloured squares, and how to run a script as a user would."""
 
+import csv
 import hashlib
 import os
 import platform
@@ -141,6 +142,12 @@ def succeed(result: subprocess.CompletedProcess) -> str:
     """What a run printed, which must have ended well."""
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def history_of(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's history."""
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def assert_refused(result: subprocess.CompletedProcess, *parts: str) -> None:

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
@@ -58,6 +59,14 @@ def value_and_gradients(function, *arrays: np.ndarray) -> tuple[float, list[np.n
             value = function(*tensors)
         gradients = tape.gradient(value, tensors)
     return float(value), [keras.ops.convert_to_numpy(one) for one in gradients]
+
+
+def arrays_in(path: Path) -> list[np.ndarray]:
+    """All data of an HDF5 file."""
+    arrays: list[np.ndarray] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: arrays.append(item[()]) if hasattr(item, "shape") else None)
+    return arrays
 
 
 def weights_of(network: keras.Model) -> list[np.ndarray]:

@@ -1,12 +1,10 @@
 """Stage 2 on several devices and hosts: two processes train as one does."""
 
-import csv
-
 import pytest
 
 from captioning import distribution
 from captioning.cli import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, history_of
 from tests.jax_processes import PLAIN, finish, needs_jax, start, start_two
 
 
@@ -21,9 +19,7 @@ def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
     finish(start(*command, tmp_path / "one", cwd=tmp_path, **PLAIN))
     finish(*start_two(*command, tmp_path / "two", cwd=tmp_path, **PLAIN))
 
-    one, two = (
-        list(csv.DictReader((tmp_path / name / "history.csv").open())) for name in ("one", "two")
-    )
+    one, two = (history_of(tmp_path / name) for name in ("one", "two"))
     assert len(one) == 2
     for first, second in zip(one, two, strict=True):
         assert float(second["loss"]) == pytest.approx(float(first["loss"]), rel=1e-4)

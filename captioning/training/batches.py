@@ -17,8 +17,7 @@ class CaptionBatches(keras.utils.PyDataset):
     """Captions in batches of equal length: one LSTM pass a caption and no padding.
 
     Every batch has about as many words as `batch_size` captions of average length: more short
-    captions, fewer long ones. So every word weighs alike, and the largest arrays of all batches
-    are of one size, which memory is reused for.
+    captions, fewer long ones. So every word weighs alike, and memory is reused.
 
     An item is `({"features": (B, D), "tokens": (B, T)}, next words (B, T))`; of grids, the features
     are (B, L, D), and only those of the batch are read from their file. The order of an
@@ -77,7 +76,7 @@ class CaptionBatches(keras.utils.PyDataset):
     def start_epoch(self, epoch: int) -> None:
         """Cut every group into batches; with a seed, shuffle captions and batches first."""
         self.epoch = epoch
-        random = None if self.seed is None else np.random.default_rng((self.seed, self.epoch))
+        random = None if self.seed is None else np.random.default_rng((self.seed, epoch))
         words = self.batch_size * self.words / sum(len(rows) for rows, _ in self.groups)
         self.batches = []
         for group, (rows, tokens) in enumerate(self.groups):
@@ -99,10 +98,8 @@ class CaptionBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int):
         group, chosen = self.batches[number]
         rows, tokens = self.groups[group]
-        view_numbers = np.zeros(len(chosen), int)
-        if len(self.views) > 1:
-            random = np.random.default_rng((self.seed, self.epoch, number))
-            view_numbers = random.integers(len(self.views), size=len(chosen))
+        random = np.random.default_rng((self.seed or 0, self.epoch, number))
+        view_numbers = random.integers(len(self.views), size=len(chosen))
         rank, size, devices = self.world
         filled = np.arange(len(chosen) + -len(chosen) % devices)  # up to a multiple of devices
         here = filled[rank * len(filled) // size : (rank + 1) * len(filled) // size]
@@ -117,8 +114,6 @@ class CaptionBatches(keras.utils.PyDataset):
         return {"features": features, "tokens": tokens[:, :-1]}, tokens[:, 1:] * real[:, None]
 
     def _read(self, rows: np.ndarray, view_numbers: np.ndarray) -> np.ndarray:
-        if len(self.views) == 1:
-            return self.features.matrix[rows]
         missing = self.view_rows[view_numbers, rows] < 0
         view_numbers = np.where(missing, 0, view_numbers)
         features = np.empty((len(rows), *self.features.shape), self.features.matrix.dtype)

@@ -29,15 +29,10 @@ TOGETHER = 50  # images that are encoded together to validate
 
 
 class EndToEnd(keras.Model):
-    """Pixels and words to the next words; several captions of a picture are neighbours.
+    """Pixels and words to the next words; the `captions` of an image are neighbours.
 
     The encoder's batch normalisation goes by the statistics that it came with: those of a few
-    pictures would be too rough.
-
-    Args:
-        network: an encoder's network (`Encoder.network`).
-        decoder: takes the network's grid, or its vector.
-        captions: of each picture.
+    images would be too rough.
     """
 
     def __init__(self, network: keras.Model, decoder: Decoder, captions: int) -> None:
@@ -159,9 +154,10 @@ def save_both(folder: Path, encoder: Encoder, decoder: Decoder) -> None:
     weights = folder / f"{encoder.info['encoder']}-captions.weights.h5"
     finished = weights.with_name(f".{weights.name}")
     save_trained(encoder, finished)
-    of_the_old_weights = ("weights_name", "weights_address")
-    record = {key: value for key, value in encoder.info.items() if key not in of_the_old_weights}
-    record |= {"dtype": "float32", "weights": weights.name, "weights_sha256": sha256(finished)}
+    record = {**encoder.info, "dtype": "float32", "weights": weights.name}
+    record["weights_sha256"] = sha256(finished)
+    for name in ("weights_name", "weights_address"):  # of the weights that it began from
+        record.pop(name, None)
     with atomic_path(folder / "best_model.keras") as temporary:
         decoder.copy_with(dtype="float32", encoder=record).save(temporary)
         finished.replace(weights)

@@ -38,12 +38,10 @@ class ImageBatches:
     colour_jitter: bool = False
 
     def __post_init__(self) -> None:
-        repeats = self.repeats or dict.fromkeys(self.images, 1)
-        self.shown = [
-            (image_id, path)
-            for image_id, path in self.images.items()
-            for _ in range(repeats[image_id])
-        ]
+        repeats = self.repeats or {}
+        self.shown = []
+        for image_id, path in self.images.items():
+            self.shown += [(image_id, path)] * repeats.get(image_id, 1)
 
     def __len__(self) -> int:
         """Steps of an epoch."""
@@ -75,9 +73,8 @@ class ImageBatches:
             number = 2 * epoch + view_number + REPEATED * before if view_number else 0
             return view(number, path.name, self.preprocessing.square, self.least_area)
 
-        for read, pixels, errors in decode_batches(
-            shown, self.preprocessing.size, self.batch_size, square_of=square_of
-        ):
+        size = self.preprocessing.size
+        for read, pixels, errors in decode_batches(shown, size, self.batch_size, None, square_of):
             unreadable += map(str, errors)
             if not read:
                 continue
@@ -94,10 +91,8 @@ class ImageBatches:
                 pixels = jitter(pixels, colour)
             yield {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
         if 2 * len(unreadable) > len(shown):
-            raise UserError(
-                f"{len(unreadable)} of {len(shown)} images could not be read, the first: "
-                f"{unreadable[0]}"
-            )
+            broken = f"{len(unreadable)} of {len(shown)} images could not be read"
+            raise UserError(f"{broken}, the first: {unreadable[0]}")
         with tqdm.external_write_mode():
             report_skipped("unreadable images", sorted({*unreadable}))
 

@@ -11,12 +11,8 @@ class AdamW(keras.optimizers.Adam):
 
     Biases and the scales of normalisation are few, and cannot overfit.
 
-    Args:
-        learning_rate: a number or a schedule.
-        weight_decay: a step takes off that share of a weight times the learning rate.
-        factors: what the learning rate of some variables is multiplied by, by their `path`. Their
-            decay stays what it is.
-        options: of `keras.optimizers.Adam`.
+    A step takes off `weight_decay` of a weight times the learning rate. `factors` are what the
+    learning rate of some variables is multiplied by, by their `path`, but not their decay.
     """
 
     def __init__(

@@ -28,10 +28,9 @@ def plot_curves(
     mark: int | None = None,
     right: Mapping[str, Sequence[float | str]] | None = None,
 ) -> None:
-    """Curves by epoch, or by what `x_label` says, as a PNG.
+    """Curves by epoch, or by what `x_label` says, as a PNG, with a line at the point `mark`.
 
-    `mark` is the number of a point to draw a line at. The curves of `right` have an axis of their
-    own on that side, and an empty text where there is no value.
+    The curves of `right` have an axis there, and an empty text where there is no value.
     """
     import matplotlib
 

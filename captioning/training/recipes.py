@@ -10,7 +10,7 @@ from captioning.cli import UserError
 from captioning.decoders.table import DECODERS, TABLE, decoder_class
 from captioning.files import artifact_path
 
-SAMPLE = 1000  # images whose features tell mean and deviation
+SAMPLE = 1000  # images whose features tell mean and std
 FLAG = argparse.BooleanOptionalAction
 ARGUMENTS = {  # what argparse is told, and the help
     "features": ({}, "features by 1_data_preprocessor.py, here or in Pre-trained/"),

@@ -35,40 +35,25 @@ class Run:
     The state holds every variable of the model and its optimizer, and so weights, target network
     and queue, random generators and moments; a resumed run goes on bit for bit. It is written last,
     so that a kill costs what came after it and never leaves the files at odds.
-
-    Args:
-        model: compiled.
-        output: the folder; it takes `history.csv`.
-        settings: what the state depends on (JSON); a resumed run must have the same.
-        columns: of the history.
-        means: of what `after_step` is given, kept of a row; the first must stay a number.
-        may_change: settings that a resumed run may set anew.
-        by, sign: the best row is the one with the least of this column, with `sign` -1 the most.
-        unit: what the bar counts.
-        advice: what a user does about a loss that is no number.
-        state: the file that `--resume` goes on from; default: `output`/state.npz.
-        save_minutes: how often the state is saved within a row; default: never.
-        stop_minutes: of training, after which it stops.
-        writes: False for the processes of a job that only compute.
     """
 
     def __init__(
         self,
-        model: keras.Model,
-        output: Path,
-        settings: dict[str, Any],
+        model: keras.Model,  # compiled
+        output: Path,  # the folder; it takes `history.csv`
+        settings: dict[str, Any],  # what the state depends on (JSON); the same when resumed
         *,
-        columns: Sequence[str] = COLUMNS,
-        means: Sequence[str] = ("loss",),
-        may_change: Collection[str] = (),
-        by: str = "val_loss",
-        sign: int = 1,
-        unit: str = "image",
-        advice: str = "lower --learning-rate and go on with --resume",
-        state: Path | None = None,
-        save_minutes: float = math.inf,
-        stop_minutes: float | None = None,
-        writes: bool = True,
+        columns: Sequence[str] = COLUMNS,  # of the history
+        means: Sequence[str] = ("loss",),  # kept of a row; the first must stay a number
+        may_change: Collection[str] = (),  # settings that a resumed run may set anew
+        by: str = "val_loss",  # the column that the best row has the least of,
+        sign: int = 1,  # with -1 the most
+        unit: str = "image",  # what the bar counts
+        advice: str = "lower --learning-rate and go on with --resume",  # if the loss is no number
+        state: Path | None = None,  # the file to go on from; default: `output`/state.npz
+        save_minutes: float = math.inf,  # how often the state is saved within a row
+        stop_minutes: float | None = None,  # of training, after which it stops
+        writes: bool = True,  # False for the processes of a job that only compute
     ) -> None:
         self.model, self.output, self.settings = model, output, settings
         self.columns, self.means, self.may_change = columns, means, may_change
@@ -102,8 +87,6 @@ class Run:
         """What is the lower, the better the row."""
         return self.sign * row[self.by]
 
-    # ---- steps, rows and epochs --------------------------------------------------------------
-
     def train(
         self,
         epochs: int,
@@ -115,10 +98,8 @@ class Run:
     ) -> None:
         """Train to the last epoch, or until `patience` epochs have brought nothing; 0: never.
 
-        Args:
-            train_epoch: trains an epoch, by its number from 0, as a row (`fit`, or `row`).
-            validate: gives the column `by` of the epoch.
-            save: writes the model of an epoch, by its row, if it is the best so far.
+        `train_epoch` trains an epoch, by its number from 0, as a row (`fit`, or `row`), `validate`
+        gives the column `by` of it, and `save` writes the model, by the row, if it is the best.
 
         Raises:
             UserError: the loss or the weights are no longer finite. What was saved before stays.
@@ -157,10 +138,8 @@ class Run:
     def after_step(self, steps: int, means: Mapping[str, float], count: int) -> bool:
         """Account for a step that took `count` units, the row's `steps`th since it was begun.
 
-        `means` are those of the steps since then. The state is saved if it is time.
-
-        Returns:
-            Whether `stop_minutes` have passed.
+        `means` are those of the steps since then. The state is saved if it is time. It gives
+        whether `stop_minutes` have passed.
 
         Raises:
             UserError: the loss is no longer a number. The last good state stays.
@@ -244,8 +223,6 @@ class Run:
             text = "".join(",".join(map(str, row)) + "\n" for row in rows)
             write_text(self.output / "history.csv", text)
         self.save_state()
-
-    # ---- the state ---------------------------------------------------------------------------
 
     def _arrays(self) -> list[np.ndarray]:
         """The values of all variables, finite in the precision of whatever is written of them.

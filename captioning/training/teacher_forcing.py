@@ -41,10 +41,8 @@ def train(
 ) -> None:
     """Train as `Run.train` does, and save the best model twice, of which one has a name of its own.
 
-    Args:
-        plateau_from: the learning rate at first, which falls by `plateau_rate`; without it the rate
-            is the optimizer's own affair.
-        record: what stage 4 is to know of the model, saved beside it.
+    `plateau_from` is a learning rate that falls by `plateau_rate`, instead of the optimizer's own;
+    `record` is what stage 4 is to know of the model, saved beside it.
 
     Raises:
         UserError: as `Run.train`, or features cannot be read.
@@ -55,7 +53,16 @@ def train(
         if plateau_from is not None:
             losses = [row["val_loss"] for row in run.history]
             model.optimizer.learning_rate = plateau_rate(plateau_from, losses)
-        _fit_epoch(run, train_batches, epoch)
+        # The state of dropout follows from seed and epoch, as the order of the captions does.
+        states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+        for number, state in enumerate(states):
+            state.assign([(train_batches.seed * len(states) + number) % 2**32, epoch])
+        train_batches.start_epoch(epoch + 1)
+        captions = [len(chosen) for _, chosen in train_batches.batches]
+        steps, count = len(captions), captions.__getitem__
+        options = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
+        name = f"epoch {epoch + 1}"
+        run.fit(train_batches, name, steps=steps, count=count, total=sum(captions), **options)
 
     def validate() -> float:
         return float(model.evaluate(dev_batches, verbose=0, return_dict=True)["token_loss"])
@@ -83,25 +90,6 @@ def train(
             if batches.failure is not None:
                 raise batches.failure from error
         raise
-
-
-def _fit_epoch(run: Run, batches: CaptionBatches, epoch: int) -> None:
-    # The state of dropout follows from seed and epoch, as the order of the captions does.
-    states = [v for v in run.model.variables if v.path.endswith("seed_generator_state")]
-    for number, state in enumerate(states):
-        state.assign([(batches.seed * len(states) + number) % 2**32, epoch])
-    batches.start_epoch(epoch + 1)
-    captions = [len(chosen) for _, chosen in batches.batches]
-    run.fit(
-        batches,
-        f"epoch {epoch + 1}",
-        steps=len(batches),
-        count=captions.__getitem__,
-        total=sum(captions),
-        initial_epoch=epoch,
-        epochs=epoch + 1,
-        shuffle=False,
-    )
 
 
 def model_name(row: Mapping[str, float]) -> str:

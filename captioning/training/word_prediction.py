@@ -1,8 +1,7 @@
 """Prediction of the words of a picture's captions, which an encoder learns before any decoder.
 
-Words teach an encoder what captions speak of at a fraction of a decoder's cost, and there is no
-language model that could guess most of them from the words before (Joulin et al., "Learning visual
-features from large weakly supervised data", arXiv 1511.02251).
+It costs a fraction of a decoder's training, and no language model can guess most of the words from
+those before (Joulin et al., arXiv 1511.02251).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +18,7 @@ class WordPrediction(keras.Model):
     """`pixels` (B, H, W, 3) to logits (B, V) of the words that captions of a picture have.
 
     Other than in fine-tuning with a decoder, the network's batch normalisation learns: a batch
-    here has pictures enough for that.
-
-    Args:
-        network: an encoder's (`Encoder.network`).
-        words: V, index 0, which is no word, counted.
-        dropout: share of the image vector zeroed in training.
+    here has images enough for that. `words` is V, index 0, which is no word, counted.
     """
 
     def __init__(self, network: keras.Model, words: int, dropout: float = 0.3) -> None:
@@ -75,12 +69,10 @@ def word_weights(captions: Iterable[Sequence[int]], words: int) -> np.ndarray:
 
 
 def word_shares(tokens: np.ndarray, images: int, weights: np.ndarray) -> np.ndarray:
-    """The share (B, V) of each word in what is said of each of B pictures; a row sums to 1.
+    """The share (B, V) of each word in what is said of each of B images; a row sums to 1.
 
-    Args:
-        tokens: (B * n, T), the n captions of a picture being neighbours, each ending in 0s. A word
-            that a caption has twice counts once.
-        weights: of `word_weights`.
+    Of `tokens` (B * n, T) the n captions of an image are neighbours, each ending in 0s. A word that
+    a caption has twice counts once, times the weight that `word_weights` gives.
     """
     shares = np.zeros((images, len(weights)), np.float32)
     for number, caption in enumerate(tokens):

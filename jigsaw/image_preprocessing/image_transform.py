@@ -41,12 +41,8 @@ class JigsawCreator(Puzzle):
 
     A crop at a random place is divided into square cells, and each cell gives a tile from a random
     place within it. The colour channels are each taken from up to `channel_shift` pixels beside,
-    but for pictures without colour.
-
-    Args:
-        permutations: (N, tiles).
-        grey_share: of pictures that are turned grey, 0 to 1.
-        sizes: those of the `Puzzle`.
+    but for pictures without colour. `permutations` are (N, tiles), and `grey_share`, 0 to 1, of the
+    pictures are turned grey.
     """
 
     def __init__(self, permutations: np.ndarray, *, grey_share: float = 0.3, **sizes: int) -> None:

@@ -1,15 +1,13 @@
 """The same code under JAX, and spread over processes (needs jax, a development dependency)."""
 
-import csv
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, run_script, succeed
+from tests.conftest import ROOT, history_of, run_script, succeed
 from tests.jax_processes import JAX, PLAIN, finish, needs_jax, start, start_two
-from tests.pretext_tools import write_images
+from tests.pretext_tools import arrays_in, write_images
 
 METHODS = ("simclr", "moco")  # BYOL shares no more than batch statistics, as SimCLR
 pytestmark = [pytest.mark.slow, needs_jax]
@@ -24,15 +22,7 @@ def test_losses_augmentation_and_methods_under_jax():
 
 
 def losses(folder: Path) -> list[float]:
-    with open(folder / "history.csv", newline="") as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
-
-
-def weights(path: Path) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
-    with h5py.File(path) as file:
-        file.visititems(lambda _, item: found.append(item[()]) if hasattr(item, "shape") else None)
-    return found
+    return [float(row["loss"]) for row in history_of(folder)]
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -45,7 +35,7 @@ def test_two_processes_equal_one(tmp_path):
         assert len(losses(one)) == 3
         assert losses(two) == pytest.approx(losses(one), rel=1e-4)
         name = f"tiny-{method}.weights.h5"
-        for first, second in zip(weights(one / name), weights(two / name), strict=True):
+        for first, second in zip(arrays_in(one / name), arrays_in(two / name), strict=True):
             np.testing.assert_allclose(second, first, rtol=2e-3, atol=2e-3)
 
 

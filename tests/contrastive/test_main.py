@@ -1,12 +1,11 @@
 """`contrastive/main.py` as a user runs it, with the mistakes that users make."""
 
-import h5py
 import numpy as np
 import pytest
 
 from captioning.encoders.weights import read_recipe
 from tests.conftest import assert_refused, kill_when, make_zip, run_script, start, succeed
-from tests.pretext_tools import encoded, patterns, write_images
+from tests.pretext_tools import arrays_in, encoded, patterns, write_images
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +33,6 @@ def finished(pictures, tmp_path_factory):
     return folder / "run"
 
 
-def kernels(path) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
-    with h5py.File(path) as file:
-        file.visititems(lambda _, x: found.append(x[()]) if getattr(x, "ndim", 0) == 4 else None)
-    return found
-
-
 def test_encoder_from_pictures_to_features(finished, dataset, tmp_path):
     """Its weights make features of the recipe's size."""
     recipe = read_recipe(finished / WEIGHTS)
@@ -57,7 +49,8 @@ def test_a_run_may_begin_from_weights(finished, pictures, tmp_path):
     options = ("--weights", finished / WEIGHTS, "--learning-rate", 1e-12, "--weight-decay", 0)
     command = (SCRIPT, "--images", pictures, "--output", "on", *SMALL, *options)
     succeed(run_script(*command, cwd=tmp_path))
-    before, after = kernels(finished / WEIGHTS), kernels(tmp_path / "on" / WEIGHTS)
+    paths = (finished / WEIGHTS, tmp_path / "on" / WEIGHTS)
+    before, after = ([kernel for kernel in arrays_in(path) if kernel.ndim == 4] for path in paths)
     assert len(before) == 20
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -104,13 +97,6 @@ def test_mistakes_end_in_one_line(arguments, parts, pictures, tmp_path):
     (tmp_path / "text.txt").write_text("no pictures")
     result = run_script(SCRIPT, "--images", pictures, *SMALL, *arguments, cwd=tmp_path)
     assert_refused(result, *parts)
-
-
-def test_a_wrong_process_number_is_found_before_any_picture_is_read(tmp_path):
-    job = {"NUM_PROCESSES": "2", "PROCESS_ID": "2", "JOB_ADDRESSES": "127.0.0.1:1"}
-    environment = {f"KERAS_DISTRIBUTION_{name}": value for name, value in job.items()}
-    result = run_script(SCRIPT, "--images", "nowhere", cwd=tmp_path, **environment)
-    assert_refused(result, "several processes", "KERAS_DISTRIBUTION_PROCESS_ID")
 
 
 def test_pictures_beyond_memory_stay_until_the_run_has_ended(pictures, tmp_path):

@@ -1,6 +1,5 @@
 """A run in a folder: resumed bit for bit, stopped at a NaN with its state kept."""
 
-import csv
 import shutil
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from captioning.encoders.weights import read_recipe
 from contrastive.data import batches
 from contrastive.presets import build_method, settings_for, views_for
 from contrastive.training import PretextRun
+from tests.conftest import history_of
 from tests.pretext_tools import patterns, tiny_encoder, weights_of
 
 pytestmark = pytest.mark.slow
@@ -78,8 +78,7 @@ def test_results_of_a_run(tmp_path):
     run = make_run(tmp_path)
     run.probe, run.probe_every = (lambda encoder: 0.25), 2
     run.train()
-    with open(tmp_path / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = history_of(tmp_path)
     assert [row["pictures_seen"] for row in rows] == ["40", "80", "120"]
     assert [row["probe"] for row in rows] == ["", "0.25", "0.25"]
     assert (tmp_path / "history.png").stat().st_size > 1000

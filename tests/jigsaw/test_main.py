@@ -1,6 +1,5 @@
 """The jigsaw stage as a user runs it: from pictures to captions, killed and resumed; mistakes."""
 
-import csv
 import json
 import pickle
 import shutil
@@ -13,7 +12,15 @@ from PIL import Image
 
 from captioning.encoders.weights import read_recipe
 from jigsaw.permutations import all_permutations
-from tests.conftest import assert_refused, kill_when, make_dataset, run_script, start, succeed
+from tests.conftest import (
+    assert_refused,
+    history_of,
+    kill_when,
+    make_dataset,
+    run_script,
+    start,
+    succeed,
+)
 from tests.pretext_tools import patterns
 
 SCRIPT = "jigsaw/main.py"
@@ -59,7 +66,7 @@ def stage(tmp_path_factory) -> SimpleNamespace:
 def test_killed_training_goes_on_and_leaves_all_it_should(stage):
     run = stage.work / "runs" / "jigsaw"
     assert "goes on in epoch" in stage.resumed
-    rows = list(csv.DictReader((run / "history.csv").open()))
+    rows = history_of(run)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert all(np.isfinite(float(value)) for value in rows[-1].values())
     test = json.loads((run / "test.json").read_text())

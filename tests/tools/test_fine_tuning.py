@@ -1,10 +1,8 @@
-import csv
-
 import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, assert_refused, kill_when, run_script, start, succeed
+from tests.conftest import ROOT, assert_refused, history_of, kill_when, run_script, start, succeed
 
 SCRIPT = "tools/fine_tuning.py"
 
@@ -36,8 +34,7 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
 
     losses, states = [], []
     for folder in (whole, pieces):
-        with open(folder / "history.csv", newline="") as file:
-            losses.append([row["val_loss"] for row in csv.DictReader(file)])
+        losses.append([row["val_loss"] for row in history_of(folder)])
         with np.load(folder / "state.npz") as state:
             states.append([state[str(n)] for n in range(len(state.files) - 1)])
     assert len(losses[0]) == 2

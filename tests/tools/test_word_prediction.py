@@ -1,10 +1,9 @@
-import csv
 import shutil
 
 import pytest
 
 from captioning.encoders.weights import read_recipe
-from tests.conftest import assert_refused, run_script, succeed
+from tests.conftest import assert_refused, history_of, run_script, succeed
 
 
 def predict_words(pipeline, output, *more, images=None):
@@ -33,8 +32,7 @@ def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path):
     again = succeed(predict_words(pipeline, output, "--epochs", 1, "--resume"))
 
     assert "1 epochs already trained" in again
-    with open(output / "history.csv", newline="") as file:
-        assert len([*csv.DictReader(file)]) == 1
+    assert len(history_of(output)) == 1
     weights = output / "resnet18-words.weights.h5"
     assert read_recipe(weights)["preprocessing"] == "squash(64)|imagenet"
     given = ("--images", data.images, "--captions", data.captions, "--only", "features")
