@@ -30,7 +30,7 @@ def parse_arguments():
     )
     text = "captions a step on average: every step has about the same number of words"
     shared(parser, "--batch-size", default=128, help=text)
-    shared(parser, "--dtype", "--seed", "--limit", "--output-dir", "--resume")
+    shared(parser, "--dtype", "--seed", "--limit", "--output-dir", "--resume", "--restart")
     args = parser.parse_args()
     recipes.complete(args)
     return args

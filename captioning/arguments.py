@@ -141,6 +141,7 @@ SHARED = {
     "--output-dir": dict(default=".", metavar="FOLDER", help="where to write the results"),
     "--output": dict(metavar="FILE", help="where to write the results"),
     "--resume": dict(action="store_true", help="continue an interrupted run"),
+    "--restart": dict(action="store_true", help="begin anew where a run lies already"),
     "--save-minutes": dict(
         type=positive_float, default=10, help="save the state of the run at least this often"
     ),

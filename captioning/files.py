@@ -135,6 +135,21 @@ def lock(path: str | os.PathLike) -> None:
     atexit.register(lock_file.unlink, missing_ok=True)
 
 
+def check_run(folder: Path, *, resume: bool, restart: bool) -> None:
+    """Refuse to begin a training where one lies already, unless a user says what becomes of it.
+
+    Raises:
+        UserError: the folder holds the state of a run, and neither flag or both are given.
+    """
+    if resume and restart:
+        raise UserError("--resume continues a run, --restart begins anew: give one of them")
+    for state in (folder / "state.npz", folder / "checkpoints" / "state.npz"):
+        if state.is_file() and not (resume or restart):
+            raise UserError(
+                f"{state}: is of a run that lies here; --resume continues it, --restart begins anew"
+            )
+
+
 def find_artifact(name: str) -> Path | None:
     """The file that an earlier stage left in the working folder, else the one in `Pre-trained/`.
 

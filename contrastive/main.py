@@ -66,7 +66,7 @@ def parse_arguments():
     shared(parser, "--dtype", "--seed")
     what = "folder of the state, history and weights"
     shared(parser, "--output", default="runs/pretext", metavar="FOLDER", help=what)
-    shared(parser, "--resume", "--save-minutes", "--stop-minutes")
+    shared(parser, "--resume", "--restart", "--save-minutes", "--stop-minutes")
     shared(parser, "--limit", help="quick test: use only the first N images")
     what = "GiB of images to hold in memory; more go to a file in --output until the run has ended"
     add("--memory-limit", what, type=positive_float, default=8)
@@ -111,7 +111,7 @@ def main() -> None:
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
     from captioning.encoders.weights import read_recipe
-    from captioning.files import lock
+    from captioning.files import check_run, lock
     from contrastive import presets
     from contrastive.data import batches, load_images, record_of
     from contrastive.probe import caption_probe
@@ -120,6 +120,7 @@ def main() -> None:
     world = use_all_devices()
     if world.size > 1 and (args.stop_minutes or args.probe_images):
         raise UserError("--stop-minutes and --probe-images are for one process; leave them out")
+    check_run(output, resume=args.resume, restart=args.restart)
     output.mkdir(parents=True, exist_ok=True)
     if world.rank == 0:
         lock(output)

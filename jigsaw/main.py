@@ -44,7 +44,9 @@ def parse_arguments():
     shared(parser, "--workers", default=2, help="threads that cut puzzles")
     shared(parser, "--seed", help="random seed of the weights, the order and the puzzles")
     shared(parser, "--output", default="runs/jigsaw", metavar="FOLDER")
-    shared(parser, "--dtype", "--resume", "--limit", "--save-minutes", "--stop-minutes")
+    shared(
+        parser, "--dtype", "--resume", "--restart", "--limit", "--save-minutes", "--stop-minutes"
+    )
     return parser.parse_args()
 
 
@@ -58,7 +60,7 @@ def main() -> None:
 
 def train(args, images) -> None:
     # 1. Puzzles: pictures, permutations and sizes.
-    from captioning.files import lock
+    from captioning.files import check_run, lock
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
     from jigsaw.image_sets import digest
     from jigsaw.permutations import read_permutations
@@ -73,6 +75,7 @@ def train(args, images) -> None:
         hint = f"too few for --batch-size {args.batch_size}; lower it, or make a larger file"
         raise UserError(f"{args.dataset}: has {listed} pictures, {hint}")
     output = Path(args.output)
+    check_run(output, resume=args.resume, restart=args.restart)
     output.mkdir(parents=True, exist_ok=True)
     lock(output)
     print(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from captioning.cli import UserError
 from captioning.features.reading import read_features
-from captioning.files import lock
+from captioning.files import check_run, lock
 from tests.conftest import ROOT, assert_refused, kill_when, run_script, start, succeed
 
 HOLDER = """
@@ -114,3 +114,17 @@ def test_features_of_other_pictures_of_the_same_names_are_not_mixed(dataset, tmp
     features = read_features(tmp_path / "features.pkl")
     assert len(features) == 12
     np.testing.assert_array_equal(features.matrix, features.matrix[[0] * 12])
+
+
+@pytest.mark.parametrize("state", ["state.npz", "checkpoints/state.npz"])
+def test_a_folder_with_a_run_is_taken_only_by_resume_or_restart(tmp_path, state):
+    check_run(tmp_path, resume=False, restart=False)
+    (tmp_path / state).parent.mkdir(exist_ok=True)
+    (tmp_path / state).touch()
+
+    check_run(tmp_path, resume=True, restart=False)
+    check_run(tmp_path, resume=False, restart=True)
+    with pytest.raises(UserError, match="--resume continues it, --restart begins anew"):
+        check_run(tmp_path, resume=False, restart=False)
+    with pytest.raises(UserError, match="give one of them"):
+        check_run(tmp_path, resume=True, restart=True)

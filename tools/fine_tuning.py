@@ -27,7 +27,9 @@ def parse_arguments():
     add = parser.add_argument
     shared(parser, "--model", required=True, help="a decoder that stage 2 has trained")
     shared(parser, "--images", "--weights", "--descriptions", "--train-split", "--dev-split")
-    shared(parser, "--repeat", "--split-seed", "--seed", "--limit", "--dtype", "--resume")
+    shared(
+        parser, "--repeat", "--split-seed", "--seed", "--limit", "--dtype", "--resume", "--restart"
+    )
     shared(parser, "--epochs", default=5)
     shared(parser, "--batch-size", default=32)
     shared(parser, "--learning-rate", default=3e-4)

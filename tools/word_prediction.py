@@ -25,7 +25,7 @@ def parse_arguments():
     what = "weights to begin from, such as contrastive/main.py's; default: random"
     shared(parser, "--weights", help=what)
     shared(parser, "--images", "--descriptions", "--train-split", "--dev-split", "--repeat")
-    shared(parser, "--split-seed", "--seed", "--limit", "--dtype", "--resume")
+    shared(parser, "--split-seed", "--seed", "--limit", "--dtype", "--resume", "--restart")
     shared(parser, "--epochs", default=20)
     shared(parser, "--batch-size", type=number(int, least=2), default=64)
     shared(parser, "--learning-rate", default=1e-3)

@@ -8,12 +8,17 @@ from typing import Any, NamedTuple
 from captioning.datasets import described, find_all_images, fingerprint, select_for_training
 from captioning.datasets.descriptions import read_descriptions
 from captioning.features.reading import read_features
-from captioning.files import check_writable
+from captioning.files import check_run, check_writable
 from captioning.text import Vocabulary, build_vocabulary
 
 # Of a resumed run. Files may lie elsewhere, and are known by what is in them.
 MAY_CHANGE = {"descriptions", "features", "images", "model", "weights", "output_dir"}
-MAY_CHANGE |= {"patience", "resume", "repeat"}  # the last of which is in `described` splits
+MAY_CHANGE |= {
+    "patience",
+    "resume",
+    "restart",
+    "repeat",
+}  # the last of which is in `described` splits
 
 
 class TrainingData(NamedTuple):
@@ -60,6 +65,7 @@ def set_up(args: Namespace) -> TrainingData:
     if "min_count" in args:
         vocabulary = build_vocabulary(descriptions, repeats, rules, args.min_count)
     output = Path(args.output_dir)
+    check_run(output, resume=args.resume, restart=args.restart)
     (output / "checkpoints").mkdir(parents=True, exist_ok=True)
     check_writable(output / "history.csv")
     print(f"descriptions {args.descriptions}")

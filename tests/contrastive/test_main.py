@@ -57,6 +57,14 @@ def test_a_run_may_begin_from_weights(finished, pictures, tmp_path):
     assert read_recipe(tmp_path / "on" / WEIGHTS)["pictures_seen"] == 2 * 32
 
 
+def test_a_run_is_not_begun_anew_by_forgetting_resume(finished, pictures, tmp_path):
+    state = (finished / "state.npz").read_bytes()
+    command = (SCRIPT, "--images", pictures, "--output", finished, *SMALL)
+    result = run_script(*command, cwd=tmp_path)
+    assert_refused(result, "--resume continues it, --restart begins anew")
+    assert (finished / "state.npz").read_bytes() == state
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
