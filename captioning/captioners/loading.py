@@ -60,7 +60,7 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
         return load_original(path, tokenizer)
     classes = (Ensemble, *map(decoder_class, DECODERS))
     known = {f"captioning>{each.__name__}" for each in classes}
-    return load_keras_file(path, known=known, what="caption decoder")
+    return load_keras_file(path, known=known, kind="caption decoder")
 
 
 def load_trained(path: str | Path, output: Path) -> Decoder:

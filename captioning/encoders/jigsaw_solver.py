@@ -106,7 +106,7 @@ def load_solver(path: str | Path, precision: str | None = None) -> JigsawSolver:
         UserError: no such file, damaged, or not a solver.
     """
     path = existing_file(path, "puzzle solver", "train one with jigsaw/main.py")
-    solver = load_keras_file(path, known={"jigsaw>JigsawSolver"}, what="puzzle solver")
+    solver = load_keras_file(path, known={"jigsaw>JigsawSolver"}, kind="puzzle solver")
     try:
         if not all(isinstance(size, int) and size <= 4096 for size in solver.sizes.values()):
             raise UserError(f"puzzles of {solver.sizes!r:.99} pixels, which cannot be")

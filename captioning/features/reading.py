@@ -54,13 +54,10 @@ class Features(Mapping[str, np.ndarray]):
         known = ("encoder", "weights_sha256", "preprocessing")
         return {"shape": list(self.shape), **{name: self.info.get(name) for name in known}}
 
-    def rows(self, image_ids: Iterable[str]) -> np.ndarray:
-        """Row numbers of these images in `matrix`, int32."""
-        return np.array([self.row[image_id] for image_id in image_ids], dtype=np.int32)
-
     def of(self, image_ids: Iterable[str]) -> "Rows":
         """The features of these images, in this order."""
-        return Rows(self.matrix, self.rows(image_ids))
+        rows = [self.row[image_id] for image_id in image_ids]
+        return Rows(self.matrix, np.array(rows, np.int32))
 
 
 class Rows:

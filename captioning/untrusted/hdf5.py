@@ -47,8 +47,8 @@ def why_not(path: str | Path, error: Exception) -> str:
         return "may not be read; give yourself the permission"
     if getattr(error, "errno", None):  # the system's reason, such as too many open files
         return f"cannot be read: {os.strerror(error.errno)}"
-    told = str(error).lower()
-    if "already open for write" in told or "swmr" in told or "consistency flag" in told:
+    message = str(error).lower()
+    if "already open for write" in message or "swmr" in message or "consistency flag" in message:
         return (
             "was not closed by the program that wrote it, or is still open there; wait for that, "
             "or, if it has died, repair the file with 'h5clear -s'"

@@ -37,16 +37,16 @@ class _Weights(io.BytesIO):
         return _WEIGHTS
 
 
-def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.Model:
+def load_keras_file(path: Path, *, known: Collection[str], kind: str) -> keras.Model:
     """Load a `.keras` file of a registered class that is `known`, after a look at what it says.
 
-    Nothing from the file is executed. Messages say what it should be: a `what` of this project.
+    Nothing from the file is executed. Messages say what it should be: a `kind` of this project.
 
     Raises:
         UserError: damaged, or another thing.
     """
     try:
-        model_class, arguments, weights, held = _read(path, known, what)
+        model_class, arguments, weights, held = _read(path, known, kind)
 
         def fill(model: keras.Model) -> None:
             claimed = model.count_params()  # which costs no memory yet
@@ -61,13 +61,13 @@ def load_keras_file(path: Path, *, known: Collection[str], what: str) -> keras.M
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # zipfile, json, h5py and Keras raise by where they stumble
         first = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: not the file of a {what}, or damaged ({first:.200})") from error
+        raise UserError(f"{path}: not the file of a {kind}, or damaged ({first:.200})") from error
     check_finite(model, path)
     return model
 
 
 def _read(
-    path: Path, known: Collection[str], what: str
+    path: Path, known: Collection[str], kind: str
 ) -> tuple[type[keras.Model], dict[str, Any], _Weights, int]:
     """The class that a file is of, its arguments, the weights in HDF5, and how many these are."""
     with open(path, "rb") as opened, zipfile.ZipFile(opened) as archive:
@@ -82,7 +82,7 @@ def _read(
         # Keras goes by the first, but takes names such as "__numpy__" in a way of their own.
         if registered not in known or registered.rpartition(">")[2] != name:
             raise UserError(
-                f"refused, because it holds a '{name}', not a {what} of this project; foreign "
+                f"refused, because it holds a '{name}', not a {kind} of this project; foreign "
                 "layers and code are not loaded"
             )
         weights, sizes = _Weights(archive.read(_WEIGHTS)), []

@@ -89,9 +89,7 @@ def test_pictures_that_could_not_be_read_are_read_again_on_resume(killed, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(reading, "load_rgb", fail)
-        with pytest.raises(
-            UserError, match=r"6 of 6 pictures could not be read, .*a\.png: is away"
-        ):
+        with pytest.raises(UserError, match=r"6 of 6 pictures .*a\.png: is away"):
             extract(Encoder(), images, output, batch_size=4, resume=False)
 
     assert extract(Encoder(), images, output, batch_size=4, resume=True) == {}
@@ -103,7 +101,5 @@ def test_an_unreadable_picture_is_left_out_and_told_by_its_id(killed):
     images, output = killed
     images["c"].write_bytes(b"")
     unreadable = extract(Encoder(), images, output, batch_size=4, resume=False)
-    assert {image_id: reason.split(": ")[1] for image_id, reason in unreadable.items()} == {
-        "c": "is empty"
-    }
+    assert unreadable == {"c": f"{images['c']}: is empty"}
     assert list(read_features(output)) == ["a", "b", "d", "e", "f"]
