@@ -31,8 +31,8 @@ class ArgumentParser(argparse.ArgumentParser):
     """`argparse` with defaults in the help texts and one-line errors."""
 
     def __init__(self, description: str, **kwargs) -> None:
-        kwargs.setdefault("formatter_class", _Formatter)
-        super().__init__(description=description, allow_abbrev=False, **kwargs)
+        kwargs |= {"description": description, "formatter_class": _Formatter}
+        super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")

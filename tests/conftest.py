@@ -82,7 +82,10 @@ def pytest_collection_modifyitems(items) -> None:
 
 
 def make_dataset(folder: Path) -> SimpleNamespace:
-    """12 pictures of a coloured square in a place, 2 captions each, 9 to train and 3 to judge."""
+    """12 pictures of a coloured square in a place, 2 captions each, 9 to train and 3 to judge.
+
+    `image` is one of the pictures; `files` and `splits` are these files as a script's arguments.
+    """
     images = folder / "images"
     images.mkdir(parents=True)
     lines, names = [], []
@@ -100,7 +103,16 @@ def make_dataset(folder: Path) -> SimpleNamespace:
     train, dev = folder / "train.txt", folder / "dev.txt"
     dev.write_text("\n".join(names[::4]) + "\n")
     train.write_text("\n".join(name for name in names if name not in names[::4]) + "\n")
-    return SimpleNamespace(images=images, captions=captions, train=train, dev=dev, names=names)
+    return SimpleNamespace(
+        images=images,
+        captions=captions,
+        files=("--images", images, "--captions", captions),
+        train=train,
+        dev=dev,
+        splits=("--train-split", train, "--dev-split", dev),
+        names=names,
+        image=images / names[0],
+    )
 
 
 @pytest.fixture
@@ -207,10 +219,9 @@ def pipeline(tmp_path_factory) -> SimpleNamespace:
     """Stages 1, 2 and 4 run in order on the made data set, in a working folder of their own."""
     work = tmp_path_factory.mktemp("pipeline")
     data = make_dataset(work / "data")
-    given = ("--images", data.images, "--captions", data.captions, "--text-rules", "ptb")
+    given = (*data.files, "--text-rules", "ptb")
     succeed(run_script("1_data_preprocessor.py", *given, "--batch-size", 6, cwd=work))
-    splits = ("--train-split", data.train, "--dev-split", data.dev)
     settings = ("--epochs", 12, "--batch-size", 4, "--learning-rate", 0.005)
-    succeed(run_script("2_train_IC_model.py", *splits, *settings, cwd=work))
+    succeed(run_script("2_train_IC_model.py", *data.splits, *settings, cwd=work))
     succeed(run_script("4_tokenizer.py", "--train-split", data.train, cwd=work))
     return SimpleNamespace(work=work, data=data)

@@ -13,9 +13,8 @@ from tests.jax_processes import PLAIN, finish, needs_jax, start, start_two
 def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
     data, work = pipeline.data, pipeline.work
     files = ("--features", work / "features.pkl", "--descriptions", work / "descriptions.txt")
-    splits = ("--train-split", data.train, "--dev-split", data.dev)
     settings = ("--epochs", 2, "--batch-size", 5, "--output-dir")
-    command = (ROOT / "2_train_IC_model.py", *files, *splits, *settings)
+    command = (ROOT / "2_train_IC_model.py", *files, *data.splits, *settings)
     finish(start(*command, tmp_path / "one", cwd=tmp_path, **PLAIN))
     finish(*start_two(*command, tmp_path / "two", cwd=tmp_path, **PLAIN))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from captioning.cli import UserError
+from captioning.files import existing_file
 from captioning.images.names import distinct_ids
 
 
@@ -46,10 +47,10 @@ def collect(
     return Captions(name, captions, files, splits, numbers)
 
 
-def read_text(path: Path, what: str) -> str:
+def read_text(path: str | Path, what: str, hint: str = "") -> str:
     """The text of a UTF-8 file, with or without byte order mark, or a `UserError`."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return existing_file(path, what, hint).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: the {what} is not UTF-8 text; save a spreadsheet as csv, unpack an archive, "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.datasets.captions import read_text
-from captioning.files import existing_file, read_info, write_info, write_text
+from captioning.files import read_info, write_info, write_text
 from captioning.text import END, START, TEXT_RULES
 
 
@@ -27,9 +27,9 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
     Raises:
         UserError: no such file, not UTF-8, or no caption in it.
     """
-    path = existing_file(path, "descriptions file", "make it with 1_data_preprocessor.py")
+    text = read_text(path, "descriptions file", "make it with 1_data_preprocessor.py")
     descriptions: dict[str, list[str]] = {}
-    for line in read_text(path, "descriptions file").split("\n"):
+    for line in text.split("\n"):
         image_id, *words = line.split() or [""]  # some write a tab after the id
         words = [word for word in words if word not in (START, END)]
         if words:

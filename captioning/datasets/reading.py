@@ -8,7 +8,6 @@ from captioning.cli import UserError, printable
 from captioning.datasets import coco, tables
 from captioning.datasets.captions import Captions, read_text
 from captioning.datasets.records import parse_json
-from captioning.files import existing_file
 from captioning.images.folders import walk_images
 from captioning.images.names import path_id, resolve_id
 
@@ -23,8 +22,8 @@ def read_file(path: str | Path, what: str, dataset: str = "auto") -> Captions | 
     """What a file holds by the reader that knows it, or by the one named; else just its text."""
     if dataset not in DATASETS:
         raise UserError(f"--dataset {dataset}: give {', '.join(DATASETS[:-1])} or {DATASETS[-1]}")
-    path = existing_file(path, what, "see data/README.md")
-    text = read_text(path, what)
+    path = Path(path)
+    text = read_text(path, what, "see data/README.md")
     content = parse_json(path, text) if _JSON.match(text) else text
     readers = READERS.values() if dataset == "auto" else [READERS[dataset]]
     return next(filter(None, (reader.read(path, content) for reader in readers)), text)

@@ -14,11 +14,7 @@ CONFIDENT = 0.40
 def confidence(caption: str, log_probability: float) -> float:
     """The geometric mean of the probabilities of a caption's words, its end included; 0 to 1.
 
-    Args:
-        log_probability: of all of these together, natural, as the search gives it.
-
-    Returns:
-        It with two decimals, as it is shown, stored and compared.
+    It is rounded to two decimals, as it is shown, stored and compared.
     """
     return round(math.exp(log_probability / (len(caption.split()) + 1)), 2)
 

@@ -7,7 +7,6 @@ from typing import Any
 from captioning.cli import UserError
 from captioning.datasets import read_text
 from captioning.datasets.records import captions_of, image_of, parse_json
-from captioning.files import existing_file
 from captioning.images.names import find_ids, path_id, resolve_id
 
 
@@ -28,7 +27,6 @@ def read_predictions(
         UserError: not such a file, an image twice, one without references, or a number that may
             as well be another image's name.
     """
-    path = existing_file(path, "predictions file")
     entries = parse_json(path, read_text(path, "predictions file"))
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: is not a list of {{'image_id': ..., 'caption': ...}}")

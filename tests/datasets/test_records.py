@@ -56,10 +56,23 @@ def test_notes_beside_a_caption_are_no_captions(tmp_path):
     assert read_captions(path) == {"1": [DOG]}
 
 
-@pytest.mark.parametrize("record", [{"id": 5}, {"image": " "}, {"image_id": 1.5}, {}])
-def test_a_record_that_names_no_picture_is_refused(tmp_path, record):
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        *(
+            (record, "names no picture")
+            for record in ({"id": 5}, {"image": " "}, {"image_id": 1.5})
+        ),
+        ({"image": "1.jpg", "caption": 5}, "has captions that are not text"),
+        ({"image": "1.jpg", "caption": {"raw": "x"}}, "has captions that are not text"),
+        ({"image": "1.jpg", "caption": [DOG, ["x"]]}, "has captions that are not text"),
+    ],
+)
+def test_a_record_without_picture_or_with_a_caption_that_is_no_text_is_refused(
+    tmp_path, record, message
+):
     content = [{"image": "4.jpg", "caption": DOG}, {"caption": CAT, **record}]
-    with pytest.raises(UserError, match="entry 2 names no picture"):
+    with pytest.raises(UserError, match=f"entry 2 {message}"):
         read_captions(written(tmp_path, content))
 
 
@@ -104,13 +117,6 @@ def test_what_looks_like_a_list_and_is_none_is_refused_with_its_row(tmp_path, ce
 @pytest.mark.parametrize("cell", ["[laughs] A dog", "(a dog)", "('tis a dog", "[A dog, a cat]"])
 def test_brackets_alone_make_no_list(tmp_path, cell):
     assert read_captions(written(tmp_path, csv_cell(cell)))["a"] == [cell]
-
-
-@pytest.mark.parametrize("caption", [5, {"raw": "x"}, [DOG, ["x"]]])
-def test_a_caption_that_is_no_text_is_refused(tmp_path, caption):
-    content = [{"image": "4.jpg", "caption": DOG}, {"image": "1.jpg", "caption": caption}]
-    with pytest.raises(UserError, match="entry 2 has captions that are not text"):
-        read_captions(written(tmp_path, content))
 
 
 # ---- JSON lines ------------------------------------------------------------------------------

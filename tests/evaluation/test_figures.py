@@ -9,12 +9,10 @@ def row(name: str = "model", captions=("a dog",), cider=(0.2,), reference="a hou
     """A row of the table, whose images are called a, b, ...."""
     figures = {**dict.fromkeys(FIGURES, 0.25), "METEOR": None}
     figures |= {"distinct": 3, "mean_length": 5.25, "repeated_bigram": 0.5, "vocabulary": 9}
-    captions, cider = (
-        dict(zip("abc", captions, strict=False)),
-        dict(zip("abc", cider, strict=False)),
-    )
-    references = {image_id: [f"reference of {image_id}", reference] for image_id in captions}
-    return Candidate(name, captions, references, {}), Scores(figures, cider)
+    ids = "abc"[: len(captions)]
+    references = {image_id: [f"reference of {image_id}", reference] for image_id in ids}
+    candidate = Candidate(name, dict(zip(ids, captions, strict=True)), references, {})
+    return candidate, Scores(figures, dict(zip(ids, cider, strict=True)))
 
 
 def test_table_shows_figures_variety_and_what_is_missing():

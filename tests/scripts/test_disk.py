@@ -36,8 +36,7 @@ def run_on_disk(options: str, script: str, *arguments, cwd) -> subprocess.Comple
 def extract(data) -> list:
     """Stage 1 and its arguments, with its results in `disk`."""
     files = ("--features", "disk/features.pkl", "--descriptions", "disk/descriptions.txt")
-    given = ("--images", data.images, "--captions", data.captions)
-    return ["1_data_preprocessor.py", *given, *files]
+    return ["1_data_preprocessor.py", *data.files, *files]
 
 
 @pytest.fixture
@@ -45,12 +44,11 @@ def jobs(pipeline) -> dict[str, list]:
     """Script and arguments of what works long, with its results in `disk`."""
     data, work = pipeline.data, pipeline.work
     files = ("--features", work / "features.pkl", "--descriptions", work / "descriptions.txt")
-    splits = ("--train-split", data.train, "--dev-split", data.dev)
     pictures = ("--images", data.images)
     small = ("--image-size", 32, "--batch-size", 4, "--memory-limit", "1e-6")
     return {
         "extraction": extract(data),
-        "training": ["2_train_IC_model.py", *files, *splits, "--output-dir", "disk"],
+        "training": ["2_train_IC_model.py", *files, *data.splits, "--output-dir", "disk"],
         "streaming": ["contrastive/main.py", *pictures, *small, "--output", "disk"],
         "HDF5": ["jigsaw/to_hdf5.py", *pictures, "--output", "disk/pictures.hdf5"],
     }

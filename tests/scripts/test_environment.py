@@ -58,8 +58,7 @@ def test_a_backend_that_is_not_supported_is_refused(tmp_path):
 
 def test_limits_for_trials_of_keras_do_not_cut_a_training_short(pipeline, tmp_path):
     limits = {"KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "1"}
-    splits = ("--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev)
-    given = (*splits, "--epochs", 2, "--output-dir", tmp_path)
+    given = (*pipeline.data.splits, "--epochs", 2, "--output-dir", tmp_path)
     succeed(run_script("2_train_IC_model.py", *given, cwd=pipeline.work, **limits))
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
 

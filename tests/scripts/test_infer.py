@@ -28,14 +28,14 @@ def test_captions_a_folder_and_names_what_is_no_picture(pipeline, tmp_path):
 
 @pytest.mark.parametrize(("script", "given"), [("5_test.py", ["--image-path"]), ("infer.py", [])])
 def test_both_scripts_take_the_options_of_both(script, given, pipeline, tmp_path):
-    image = pipeline.data.images / pipeline.data.names[0]
     (tmp_path / "checkpoints").mkdir()
     shutil.copy(pipeline.work / "checkpoints/best_model.keras", tmp_path / "checkpoints")
     (tmp_path / "tokenizer.pkl").write_bytes(b"of a run before, and of no use to this model")
     outputs = ("--output", "page.html", "--embed", "copies")
-    printed = succeed(run_script(script, *given, image, *outputs, cwd=tmp_path))
+    printed = succeed(run_script(script, *given, pipeline.data.image, *outputs, cwd=tmp_path))
     assert printed.startswith("model checkpoints/best_model.keras, your own; for the shipped one")
-    assert (tmp_path / "page.html").is_file() and (tmp_path / "copies" / image.name).is_file()
+    assert (tmp_path / "page.html").is_file()
+    assert (tmp_path / "copies" / pipeline.data.names[0]).is_file()
 
 
 def test_alternatives_are_printed_and_written_and_the_unsure_get_no_copy(pipeline, tmp_path):
@@ -55,8 +55,8 @@ def test_captions_of_a_model_that_has_learned_nothing_say_what_to_do(pipeline, t
     words = ["startseq", "endseq", *(f"word{number}" for number in range(100))]
     record = {"encoder": "efficientnet_lite0"}
     MergeDecoder(1280, words, 8, encoder=record, units=4).save(tmp_path / "new.keras")
-    image = pipeline.data.images / pipeline.data.names[0]
-    printed = succeed(run_script("5_test.py", image, "--model", "new.keras", cwd=tmp_path))
+    given = (pipeline.data.image, "--model", "new.keras")
+    printed = succeed(run_script("5_test.py", *given, cwd=tmp_path))
     assert "learned too little" in printed and "model-ensemble.keras" in printed
 
 
@@ -79,7 +79,7 @@ def watching(pipeline, request):
 
 @pytest.mark.parametrize("watching", [["--stdin"]], indirect=True)
 def test_answers_each_name_on_standard_input_until_it_is_stopped(watching, pipeline):
-    image = str(pipeline.data.images / pipeline.data.names[0])
+    image = str(pipeline.data.image)
     answers = []
     for name in (image, "nowhere.jpg", "captions\0", str(pipeline.data.captions), image):
         watching.stdin.write(name + "\n")
@@ -97,10 +97,9 @@ def test_answers_each_name_on_standard_input_until_it_is_stopped(watching, pipel
 @pytest.mark.parametrize("watching", [["--watch", "watched"]], indirect=True)
 def test_captions_what_lies_and_appears_in_a_folder_until_that_vanishes(watching, pipeline):
     watched = pipeline.work / "watched"
-    image = pipeline.data.images / pipeline.data.names[0]
-    shutil.copy(image, watched / "old.jpg")
+    shutil.copy(pipeline.data.image, watched / "old.jpg")
     answers = [json.loads(watching.stdout.readline())]
-    shutil.copy(image, watched / "new.jpg")
+    shutil.copy(pipeline.data.image, watched / "new.jpg")
     answers.append(json.loads(watching.stdout.readline()))
     assert [one["file"] for one in answers] == ["watched/old.jpg", "watched/new.jpg"]
     assert answers[0]["caption"]

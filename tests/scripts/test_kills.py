@@ -36,7 +36,7 @@ def work(trained, tmp_path) -> Path:
 
 @pytest.mark.slow
 def test_killed_extraction_resumes_with_the_same_features(dataset, tmp_path):
-    arguments = ["--images", dataset.images, "--captions", dataset.captions, "--batch-size", 1]
+    arguments = [*dataset.files, "--batch-size", 1]
     succeed(run_script(EXTRACT, *arguments, "--features", "whole.pkl", cwd=tmp_path))
     parts = tmp_path / "features.pkl.parts"
 

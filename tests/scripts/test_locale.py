@@ -33,10 +33,9 @@ def test_all_scripts_read_and_write_the_same_numbers(german, pipeline, tmp_path)
     def run(script: str, *arguments) -> str:
         return succeed(run_afresh(ROOT / script, *arguments, cwd=tmp_path, **german))
 
-    given = ("--images", data.images, "--captions", data.captions, "--text-rules", "ptb")
+    given = (*data.files, "--text-rules", "ptb")
     run("1_data_preprocessor.py", *given, "--batch-size", 6)
-    splits = ("--train-split", data.train, "--dev-split", data.dev)
-    run("2_train_IC_model.py", *splits, "--epochs", 1, "--learning-rate", 0.005)
+    run("2_train_IC_model.py", *data.splits, "--epochs", 1, "--learning-rate", 0.005)
     run("4_tokenizer.py", "--train-split", data.train)
     for name in ("descriptions.txt", "tokenizer.pkl"):
         assert (tmp_path / name).read_bytes() == (pipeline.work / name).read_bytes()
@@ -45,7 +44,7 @@ def test_all_scripts_read_and_write_the_same_numbers(german, pipeline, tmp_path)
 
     for script, *arguments in (
         ("3_BLEU.py", "--split", data.dev, "--length-penalty", 0.5),
-        ("5_test.py", data.images / data.names[0], "--output", "captions.csv"),
+        ("5_test.py", data.image, "--output", "captions.csv"),
     ):
         elsewhere = succeed(run_script(script, *arguments, cwd=tmp_path))
         assert run(script, *arguments) == elsewhere

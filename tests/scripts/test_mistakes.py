@@ -46,7 +46,7 @@ def test_what_stage_1_cannot_begin_with(changes, parts, dataset, tmp_path):
 
 
 def test_pictures_and_captions_without_partner_are_counted_and_named(dataset, tmp_path):
-    shutil.copy(dataset.images / dataset.names[0], dataset.images / "extra.jpg")
+    shutil.copy(dataset.image, dataset.images / "extra.jpg")
     with dataset.captions.open("a") as file:
         file.writelines(f"gone{number}.jpg#0\tA dog .\n" for number in range(12))
     printed = succeed(extract(dataset, tmp_path, limit=2))
@@ -101,8 +101,7 @@ def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):
 def test_training_on_features_of_the_wrong_kind(pipeline, tmp_path):
     given = ("--decoder", "attention", "--features", pipeline.work / "features.pkl")
     given += ("--descriptions", pipeline.work / "descriptions.txt")
-    splits = ("--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev)
-    result = run_script("2_train_IC_model.py", *given, *splits, cwd=tmp_path)
+    result = run_script("2_train_IC_model.py", *given, *pipeline.data.splits, cwd=tmp_path)
     parts = ("features.pkl", "the attention decoder looks at a grid", "1_data_preprocessor.py")
     assert_refused(result, *parts)
 
@@ -128,8 +127,7 @@ def test_damaged_model_is_refused(pipeline, tmp_path):
     ],
 )
 def test_where_a_model_looked_that_does_not_look_or_in_another_format(pipeline, output, parts):
-    image = pipeline.data.images / pipeline.data.names[0]
-    result = run_script("infer.py", image, "--attention", output, cwd=pipeline.work)
+    result = run_script("infer.py", pipeline.data.image, "--attention", output, cwd=pipeline.work)
     assert_refused(result, *parts)
     assert not (pipeline.work / output).exists()
 
@@ -185,13 +183,11 @@ def test_stage_4_counts_the_captions_that_stage_2_counts(dataset, tmp_path):
     with dataset.captions.open("a") as file:
         file.write(f"{dataset.names[1]}#2\tUnheard-of words\n")
     (dataset.images / dataset.names[1]).write_bytes(b"broken")
-    data = ("--images", dataset.images, "--captions", dataset.captions)
     for more in (("--only", "captions"), ("--shard", "1/2"), ("--shard", "2/2")):
-        given = (*data, "--batch-size", 6, *more)
+        given = (*dataset.files, "--batch-size", 6, *more)
         succeed(run_script("1_data_preprocessor.py", *given, cwd=tmp_path))
     assert "unheardof" in (tmp_path / "descriptions.txt").read_text()
-    splits = ("--train-split", dataset.train, "--dev-split", dataset.dev)
-    train = ("2_train_IC_model.py", "--features", "features", *splits, "--epochs", 1)
+    train = ("2_train_IC_model.py", "--features", "features", *dataset.splits, "--epochs", 1)
     succeed(run_script(*train, cwd=tmp_path))
     succeed(run_script("4_tokenizer.py", "--train-split", dataset.train, cwd=tmp_path))
     model = load_captioner(tmp_path / "checkpoints/best_model.keras")

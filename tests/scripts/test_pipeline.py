@@ -120,7 +120,7 @@ def test_captions_are_written_although_a_picture_among_few_is_broken(pipeline, t
     """The exit status and the last line say that something failed; ids tell equal names apart."""
     for name in ("a/1.jpg", "b/1.jpg"):
         (tmp_path / name).parent.mkdir()
-        shutil.copy(pipeline.data.images / pipeline.data.names[0], tmp_path / name)
+        shutil.copy(pipeline.data.image, tmp_path / name)
     for name in ("2.jpg", "3.jpg", "4.jpg"):
         (tmp_path / "b" / name).write_bytes(b"broken")
     folders = (tmp_path / "a", tmp_path / "b")
@@ -137,7 +137,7 @@ def test_captions_are_written_although_a_picture_among_few_is_broken(pipeline, t
 def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
     image = tmp_path / "mine" / "one.jpg"
     image.parent.mkdir()
-    shutil.copy(pipeline.data.images / pipeline.data.names[0], image)
+    shutil.copy(pipeline.data.image, image)
     Image.new("RGB", (32, 32)).save(tmp_path / "mine" / "two.gif")
     before = image.read_bytes()
     embedding = tmp_path / "copies"
@@ -201,7 +201,7 @@ def test_the_shipped_captioner_without_labels_stands_beside_the_other(tmp_path):
 def grids(pipeline, tmp_path_factory):
     """A folder with features.h5 and descriptions.txt, as stage 1 leaves them."""
     folder, data = tmp_path_factory.mktemp("grids"), pipeline.data
-    given = ("--images", data.images, "--captions", data.captions, "--text-rules", "ptb")
+    given = (*data.files, "--text-rules", "ptb")
     extract = ("1_data_preprocessor.py", *given, "--grid", "--batch-size", 6)
     printed = succeed(run_script(*extract, cwd=folder))
     assert "features.h5: 12 grids of vectors of 1280 numbers" in printed
@@ -210,9 +210,8 @@ def grids(pipeline, tmp_path_factory):
 
 def train(pipeline, decoder: str, **where):
     """An epoch of stage 2 on grids."""
-    splits = ("--train-split", pipeline.data.train, "--dev-split", pipeline.data.dev)
     settings = ("--epochs", 1, "--batch-size", 18, "--decoder", decoder)
-    return run_script("2_train_IC_model.py", *splits, *settings, **where)
+    return run_script("2_train_IC_model.py", *pipeline.data.splits, *settings, **where)
 
 
 @pytest.mark.slow
@@ -220,10 +219,9 @@ def train(pipeline, decoder: str, **where):
 def test_grids_train_a_decoder_that_captions_pictures(pipeline, grids, tmp_path, decoder):
     shutil.copytree(grids, tmp_path, dirs_exist_ok=True)
     succeed(train(pipeline, decoder, cwd=tmp_path))
-    image = pipeline.data.images / pipeline.data.names[0]
-    lines = succeed(run_script("5_test.py", image, cwd=tmp_path)).splitlines()
-    [said] = [line for line in lines if line.startswith(f"{image}: ")]
-    snapshot = ("infer.py", "--image-path", image, "--attention", "looks.png")
+    lines = succeed(run_script("5_test.py", pipeline.data.image, cwd=tmp_path)).splitlines()
+    [said] = [line for line in lines if line.startswith(f"{pipeline.data.image}: ")]
+    snapshot = ("infer.py", "--image-path", pipeline.data.image, "--attention", "looks.png")
     assert said in succeed(run_script(*snapshot, cwd=tmp_path)).splitlines()
     assert Image.open(tmp_path / "looks.png").width >= 2 * 224
 
@@ -244,5 +242,5 @@ def test_what_computes_does_so_under_jax(pipeline, grids, tmp_path):
     succeed(train(pipeline, "attention", **here))
     printed = succeed(score(pipeline, "--features", "features.h5", "--beam-width", 2, **here))
     assert "model, beam width 2" in printed
-    image = pipeline.data.images / pipeline.data.names[0]
-    assert f"{image}: " in succeed(run_script("5_test.py", image, **here))
+    captioned = succeed(run_script("5_test.py", pipeline.data.image, **here))
+    assert f"{pipeline.data.image}: " in captioned

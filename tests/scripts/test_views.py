@@ -15,12 +15,12 @@ TOKENIZE, CAPTION = "4_tokenizer.py", "5_test.py"
 
 
 def extract(data, cwd, *arguments):
-    given = ("--images", data.images, "--captions", data.captions, "--batch-size", 6)
+    given = (*data.files, "--batch-size", 6)
     return run_script(EXTRACT, *given, *arguments, cwd=cwd)
 
 
 def train(data, cwd, *arguments):
-    given = ("--train-split", data.train, "--dev-split", data.dev, "--epochs", 1)
+    given = (*data.splits, "--epochs", 1)
     return run_script(TRAIN, *given, "--batch-size", 4, *arguments, cwd=cwd)
 
 
@@ -86,10 +86,10 @@ def test_rare_words_are_left_out_of_model_and_tokenizer_alike(pipeline, views, t
     made = succeed(run_script(TOKENIZE, "--train-split", data.train, cwd=tmp_path))
     assert f"{len(words)} words of 7 uses or more" in made
     assert read_tokenizer(tmp_path / "tokenizer.pkl", 20).words == words
-    succeed(run_script(CAPTION, data.images / data.names[0], cwd=tmp_path))
+    succeed(run_script(CAPTION, data.image, cwd=tmp_path))
     # The model carries its words: another tokenizer beside it does not stop it.
     succeed(run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path))
-    succeed(run_script(CAPTION, data.images / data.names[0], cwd=tmp_path))
+    succeed(run_script(CAPTION, data.image, cwd=tmp_path))
 
 
 def test_resuming_with_other_views_is_refused(pipeline, views, tmp_path):
