@@ -22,9 +22,9 @@ GIVEN = {"optimizer": "adamw", "learning_rate": 0.01, "momentum": 0.9, "queue_si
 WEIGHTS = "tiny-simclr.weights.h5"
 
 
-def make_run(output: Path, method="simclr", steps=15, size=16, stop_minutes=None, **given):
+def make_run(output: Path, method="simclr", steps=15, size=16, options=None, **given):
     """A new run of a tiny encoder: 40 pictures, 5 batches of 8 a pass, 3 passes unless changed."""
-    output.mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     given = {"method": method, **GIVEN, **given}
     run = {"encoder": "tiny", "batch_size": 8, "steps": steps, "seed": 4, "image_size": size}
     run["pictures"] = 40
@@ -32,11 +32,11 @@ def make_run(output: Path, method="simclr", steps=15, size=16, stop_minutes=None
     model = build_method(settings, tiny_encoder(), views_for(method, size))
     recipe = {"encoder": "tiny", "image_size": 24}
     stream = partial(batches, patterns(40), seed=4)
-    return PretextRun(model, stream, output, settings, recipe, stop_minutes=stop_minutes)
+    return PretextRun(model, stream, output, settings, recipe, **(options or {}))
 
 
 def stop_after_a_step(output: Path, **options) -> None:
-    make_run(output, stop_minutes=1e-9, **options).train()
+    make_run(output, options={"stop_minutes": 1e-9}, **options).train()
 
 
 def resumed(output: Path, **options) -> PretextRun:
@@ -137,7 +137,7 @@ def test_byol_may_be_made_longer_though_its_momentum_goes_by_the_length(tmp_path
 
 def test_views_may_grow_on_the_way(tmp_path):
     """Weights go on as they were; nothing of them depends on the views' size."""
-    run = make_run(tmp_path, stop_minutes=1e-9)
+    run = make_run(tmp_path, options={"stop_minutes": 1e-9})
     run.train()
     grown = resumed(tmp_path, size=24)
     for before, after in zip(weights_of(run.model), weights_of(grown.model), strict=True):
