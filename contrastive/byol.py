@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-import numpy as np
+import keras
 from keras import ops
 
 from contrastive.losses import byol_loss
@@ -27,7 +27,7 @@ class BYOL(Pretext):
         self.head = mlp(self.width, HIDDEN, PROJECTION, norms=1, name="projection_head")
         self.predictor = mlp(PROJECTION, HIDDEN, PROJECTION, norms=1, name="predictor")
         self.target_encoder, self.target_head = ema_copy(encoder), ema_copy(self.head)
-        self.step = self.state_variable("step", np.array(0, np.int32))
+        self.step = keras.Variable(0, dtype="int32", trainable=False, name="step")
 
     def embed(self, views, training: bool) -> dict[str, Any]:
         """Predictions from both views, and the targets from the other view of each."""

@@ -42,8 +42,8 @@ class MoCo(Pretext):
         # Random directions, until keys have taken their places.
         start = np.random.default_rng(seed).normal(size=(queue_size, PROJECTION))
         start /= np.linalg.norm(start, axis=1, keepdims=True)
-        self.queue = self.state_variable("queue", start.astype(np.float32))
-        self.position = self.state_variable("position", np.array(0, np.int32))
+        self.queue = keras.Variable(start, dtype="float32", trainable=False, name="queue")
+        self.position = keras.Variable(0, dtype="int32", trainable=False, name="position")
 
     def embed(self, views, training: bool) -> dict[str, Any]:
         """Queries of the first views, keys of the second."""

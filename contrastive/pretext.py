@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from contrastive.augment import Augmentation
@@ -41,16 +40,6 @@ class Pretext(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The method's loss of a batch."""
         return self.loss_of(y_pred)
-
-    def state_variable(self, name: str, start: np.ndarray) -> keras.Variable:
-        """A variable that the method assigns itself, saved with the weights."""
-        return self.add_weight(
-            name=name,
-            shape=start.shape,
-            dtype=start.dtype.name,
-            trainable=False,
-            initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype),
-        )
 
     def watch_spread(self, vectors) -> None:
         """Log how far apart `vectors` (B, D) lie, which shows a collapse."""

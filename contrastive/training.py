@@ -68,15 +68,9 @@ class PretextRun(Run):
         while self.step < self.steps and not self.stopped:
             # The first row may be begun already, the last may be short.
             left = max(1, min(self.row_steps - self.part["steps"], self.steps - self.step))
-            complete = self.fit(
-                self.batches(self.batch_size, step=self.step, portion=self.portion),
-                f"row {len(self.history) + 1}",
-                steps=self.part["steps"] + left,
-                count=self.batch_size,
-                epochs=1,
-                steps_per_epoch=left,
-            )
-            if complete:
+            data = self.batches(self.batch_size, step=self.step, portion=self.portion)
+            counts = [self.batch_size] * (self.part["steps"] + left)
+            if self.fit(data, f"row {len(self.history) + 1}", counts, steps_per_epoch=left):
                 self._finish_row()
             self.save_results()
 

@@ -111,9 +111,8 @@ class JigsawRun(Run):
                 self.model.optimizer.learning_rate = plateau_rate(peak, losses, FALL, PLATEAU)
             done = self.part["steps"]
             puzzles.start_epoch(epoch, done)
-            name, steps = f"epoch {epoch + 1}", done + len(puzzles)
-            options = {"steps": steps, "count": puzzles.batch_size, "shuffle": False}
-            if self.stopped or not self.fit(puzzles, name, **options):
+            counts = [puzzles.batch_size] * (done + len(puzzles))
+            if self.stopped or not self.fit(puzzles, f"epoch {epoch + 1}", counts, shuffle=False):
                 break
             self._finish_epoch()
 

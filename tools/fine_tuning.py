@@ -79,7 +79,8 @@ def main() -> None:
     if trained.grid and encoder.positions != trained.positions:
         raise UserError(
             f"--image-size {encoder.preprocessing.size}: gives grids of {encoder.positions} "
-            f"positions, but {args.model} takes {trained.positions}; train it on such first"
+            f"positions, but {args.model} takes {trained.positions}; extract features at that "
+            "size, and train a decoder on them"
         )
     keras.utils.set_random_seed(args.seed)  # which its dropout draws from
     on_xla = keras.backend.backend() != "tensorflow"

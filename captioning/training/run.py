@@ -175,31 +175,21 @@ class Run:
             self.bar.close()
             raise UserError(f"the {what} is {value} after {self.step} steps; {self.advice}")
 
-    def fit(
-        self,
-        data: Any,
-        name: str,
-        *,
-        steps: int,
-        count: int | Callable[[int], int],
-        total: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-        **options: Any,
-    ) -> bool:
-        """Train what is left of a row of `steps` steps by Keras' `fit`; False: time was up first.
+    def fit(self, data: Any, name: str, counts: Sequence[int], **options: Any) -> bool:
+        """Train what is left of a row by Keras' `fit`; False: time was up first.
 
-        A step takes `count` units, or those that it gives for the step's number; the row `total`.
+        `counts` are the units of every step of the row.
         """
+        done = self.part["steps"]
 
         def after(batch: int, logs: Mapping[str, float]) -> None:
-            if self.after_step(batch + 1, logs, count(batch) if callable(count) else count):
+            if self.after_step(batch + 1, logs, counts[done + batch]):
                 self.model.stop_training = True
 
-        keeper = keras.callbacks.LambdaCallback(on_train_batch_end=after)
-        done = 0 if callable(count) else self.part["steps"] * count
-        with self.row(name, steps, total or steps * count, done):
-            self.model.fit(data, verbose=0, callbacks=[keeper, *callbacks], **options)
-        complete = self.part["steps"] == steps
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=after)
+        with self.row(name, len(counts), sum(counts), sum(counts[:done])):
+            self.model.fit(data, verbose=0, callbacks=[callback], **options)
+        complete = self.part["steps"] == len(counts)
         if not complete:
             self.bar.close()
         return complete

@@ -51,7 +51,6 @@ def set_up(args: Namespace) -> TrainingData:
         kind, source = "pictures", find_all_images(args.images, descriptions)
     else:
         kind, source = "features", read_features(args.features)
-        settings["features_of"] = source.origin
     splits, limit = (args.train_split, args.dev_split), options.get("limit")
     more = {"repeat": repeat, "limit": limit, kind: source}
     repeats, dev_ids = select_for_training(*splits, descriptions, seed=args.split_seed, **more)
@@ -61,6 +60,8 @@ def set_up(args: Namespace) -> TrainingData:
         "text_rules": rules,
         "captions_of_splits_sha256": fingerprint(repeats, dev_ids, descriptions),
     }
+    if "images" not in args:
+        settings["features_of"] = source.origin
     vocabulary = None
     if "min_count" in args:
         vocabulary = build_vocabulary(descriptions, repeats, rules, args.min_count)

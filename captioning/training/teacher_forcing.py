@@ -59,10 +59,8 @@ def train(
             state.assign([(train_batches.seed * len(states) + number) % 2**32, epoch])
         train_batches.start_epoch(epoch + 1)
         captions = [len(chosen) for _, chosen in train_batches.batches]
-        steps, count = len(captions), captions.__getitem__
         options = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
-        name = f"epoch {epoch + 1}"
-        run.fit(train_batches, name, steps=steps, count=count, total=sum(captions), **options)
+        run.fit(train_batches, f"epoch {epoch + 1}", captions, **options)
 
     def validate() -> float:
         return float(model.evaluate(dev_batches, verbose=0, return_dict=True)["token_loss"])

@@ -148,23 +148,17 @@ def spilled(members, tmp_path):
     return path, {"memory_limit": 1e-9, "spill": tmp_path / "pictures.raw"}
 
 
-def test_larger_than_memory_streams_from_a_file(spilled):
+def test_larger_than_memory_streams_from_a_file_that_is_made_once(spilled, monkeypatch):
     path, options = spilled
-    found, in_memory = load_images([path], 16, **options), load_images([path], 16)
-    assert isinstance(found.pixels, np.memmap)
-    for one, other in zip(found, in_memory, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_pictures_in_a_file_are_decoded_once(spilled, monkeypatch):
-    path, options = spilled
-    first = load_images([path], 16, **options)
+    in_memory, spilled_images = load_images([path], 16), load_images([path], 16, **options)
     monkeypatch.setattr("contrastive.data.tqdm", None)  # nothing can be decoded
 
     again = load_images([path], 16, **options, reuse=True)
 
-    for found, wanted in zip(again, first, strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    assert isinstance(spilled_images.pixels, np.memmap)
+    for images in (spilled_images, again):
+        for found, wanted in zip(images, in_memory, strict=True):
+            np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("change", ["another file", "excluded", "not asked", "no record", "cut"])

@@ -20,10 +20,10 @@ def test_simclr_views():
     first, second = views_for("simclr", 224)
     assert first == second
     assert (first.min_area, first.max_area, first.aspect) == (0.08, 1.0, 4 / 3)
-    assert jitter(first) == pytest.approx((0.8, 0.8, 0.8, 0.2))
     assert (first.jitter, first.grey, first.blur, first.flip) == (0.8, 0.2, 0.5, 0.5)
-    assert jitter(views_for("simclr", 64)[0]) == pytest.approx((0.4, 0.4, 0.4, 0.1))
-    assert jitter(views_for("simclr", 64, strength=1.0)[0]) == pytest.approx((0.8, 0.8, 0.8, 0.2))
+    small, strong = views_for("simclr", 64)[0], views_for("simclr", 64, strength=1.0)[0]
+    assert jitter(first) == jitter(strong) == pytest.approx((0.8, 0.8, 0.8, 0.2))
+    assert jitter(small) == pytest.approx((0.4, 0.4, 0.4, 0.1))
 
 
 def test_moco_views():

@@ -22,9 +22,9 @@ GIVEN = {"optimizer": "adamw", "learning_rate": 0.01, "momentum": 0.9, "queue_si
 WEIGHTS = "tiny-simclr.weights.h5"
 
 
-def make_run(output: Path, method="simclr", steps=15, size=16, stop_minutes=None, **given):
+def make_run(output: Path, method="simclr", steps=15, size=16, options=None, **given):
     """A new run of a tiny encoder: 40 pictures, 5 batches of 8 a pass, 3 passes unless changed."""
-    output.mkdir(exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     given = {"method": method, **GIVEN, **given}
     run = {"encoder": "tiny", "batch_size": 8, "steps": steps, "seed": 4, "image_size": size}
     run["pictures"] = 40
@@ -32,11 +32,11 @@ def make_run(output: Path, method="simclr", steps=15, size=16, stop_minutes=None
     model = build_method(settings, tiny_encoder(), views_for(method, size))
     recipe = {"encoder": "tiny", "image_size": 24}
     stream = partial(batches, patterns(40), seed=4)
-    return PretextRun(model, stream, output, settings, recipe, stop_minutes=stop_minutes)
+    return PretextRun(model, stream, output, settings, recipe, **(options or {}))
 
 
 def stop_after_a_step(output: Path, **options) -> None:
-    make_run(output, stop_minutes=1e-9, **options).train()
+    make_run(output, options={"stop_minutes": 1e-9}, **options).train()
 
 
 def resumed(output: Path, **options) -> PretextRun:
@@ -85,16 +85,11 @@ def test_results_of_a_run(tmp_path):
     assert read_recipe(tmp_path / WEIGHTS)["pictures_seen"] == 120
     assert not list(tmp_path.glob(".*"))
 
-
-def test_a_finished_encoder_has_the_batch_statistics_of_whole_pictures(tmp_path):
-    """Those of training are of crops. The pictures are of the features' size already."""
-    make_run(tmp_path).train()
+    # Batch statistics are of whole pictures, here of the features' size already, not of crops.
     encoder = tiny_encoder(seed=1)
     encoder.load_weights(tmp_path / WEIGHTS)
     rescaling, convolution, norm = encoder.layers[1:4]
-
     mean, variance = keras.ops.moments(convolution(rescaling(patterns(40))), (0, 1, 2))
-
     np.testing.assert_allclose(norm.moving_mean, mean, atol=2e-3)
     np.testing.assert_allclose(norm.moving_variance, variance, rtol=2e-3)
 
@@ -119,13 +114,16 @@ def test_what_a_run_that_stopped_in_a_row_says_of_itself_is_of_all_its_steps(tmp
     assert recipe["hours"] == pytest.approx(1, abs=0.1)
 
 
-def test_a_run_on_its_way_may_be_made_shorter(tmp_path):
-    """The learning rate then follows the new length: at its end it is 0."""
-    stop_after_a_step(tmp_path)
-    shorter = resumed(tmp_path, steps=9)
-    shorter.train()
-    assert (shorter.step, shorter.history[-1]["pictures_seen"]) == (9, 72)
-    assert float(shorter.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+def test_a_run_on_its_way_may_be_made_shorter_and_its_views_larger(tmp_path):
+    """Weights go on as they were, and the learning rate follows the new length, to 0 at its end."""
+    run = make_run(tmp_path, options={"stop_minutes": 1e-9})
+    run.train()
+    changed = resumed(tmp_path, steps=9, size=24)
+    for before, after in zip(weights_of(run.model), weights_of(changed.model), strict=True):
+        np.testing.assert_array_equal(before, after)
+    changed.train()
+    assert (changed.step, changed.history[-1]["pictures_seen"]) == (9, 72)
+    assert float(changed.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
 
 
 def test_byol_may_be_made_longer_though_its_momentum_goes_by_the_length(tmp_path):
@@ -133,17 +131,6 @@ def test_byol_may_be_made_longer_though_its_momentum_goes_by_the_length(tmp_path
     longer = resumed(tmp_path, method="byol", momentum=0.99, steps=21)
     assert longer.step == 1
     assert longer.model.momentum == pytest.approx(0.99)
-
-
-def test_views_may_grow_on_the_way(tmp_path):
-    """Weights go on as they were; nothing of them depends on the views' size."""
-    run = make_run(tmp_path, stop_minutes=1e-9)
-    run.train()
-    grown = resumed(tmp_path, size=24)
-    for before, after in zip(weights_of(run.model), weights_of(grown.model), strict=True):
-        np.testing.assert_array_equal(before, after)
-    grown.train()
-    assert (grown.step, len(grown.history)) == (15, 3)
 
 
 def test_nan_stops_and_keeps_the_last_good_state(tmp_path):

@@ -126,18 +126,12 @@ def test_the_encoder_jigsaw_is_a_solver_file(solver, tmp_path):
         load_encoder("jigsaw")
 
 
-# ---- the picture -----------------------------------------------------------------------------
-
-
 def test_tiles_lie_side_by_side_in_reading_order_with_gaps():
     tiles = np.broadcast_to(np.arange(9, dtype=np.uint8)[:, None, None, None], (9, 4, 4, 3))
     board = side_by_side(tiles)
     assert board.shape == (18, 18, 3)
     assert board[3::6, 3::6, 0].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert (board[5:7] == 255).all()
-
-
-# ---- the schedule ----------------------------------------------------------------------------
 
 
 def test_adam_warms_up_linearly():
