@@ -72,11 +72,9 @@ def fit(network: keras.Model, tensors: Mapping[str, np.ndarray], family: str) ->
     prefix, stem = _find_stem(family, tensors)
     encoder = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
     if stem == "0":
-        children = ((key.partition("."), value) for key, value in encoder.items())
-        encoder = {
-            _NUMBERED.get(child, child) + dot + rest: value
-            for (child, dot, rest), value in children
-        }
+        for key in list(encoder):
+            child, dot, rest = key.partition(".")
+            encoder[_NUMBERED.get(child, child) + dot + rest] = encoder.pop(key)
     arrays, problems, used = {}, [], set()
     for layer in network.layers:
         fitting = []
