@@ -21,23 +21,24 @@ USELESS = 0.1  # confidence below which every caption of a model that has learne
 
 def parse_arguments(description: str) -> Namespace:
     """What the command line says."""
-    parser = ArgumentParser(description)
+    parser = ArgumentParser(description, epilog="example: python %(prog)s photo.jpg")
     add = parser.add_argument
     image = "IMAGE_OR_FOLDER"
-    add("images", nargs="*", metavar=image, help="what to caption; default: examples/")
+    add("images", nargs="*", metavar=image, help="images to caption; default: examples/")
     add("--image-path", nargs="+", default=[], metavar=image, help="the same, as an option")
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument(
         "--watch",
         metavar="FOLDER",
-        help="stay, and print a line of JSON for each picture that lies or appears in the folder",
+        help="keep running: print a line of JSON for each image in the folder, and for each that "
+        "is added",
     )
     stay.add_argument(
         "--stdin",
         action="store_true",
-        help="stay, and print a line of JSON for each path that comes on a line of standard input",
+        help="keep running: print a line of JSON for each path on a line of standard input",
     )
-    add("--new-only", action="store_true", help="of --watch: only what appears from now on")
+    add("--new-only", action="store_true", help="with --watch: only images added from now on")
     add(
         "--model",
         "--model-path",
@@ -46,7 +47,7 @@ def parse_arguments(description: str) -> Namespace:
     add(
         "--beside",
         metavar="MODEL",
-        help="a second captioner, to compare: its captions stand beneath those of --model",
+        help="second model for comparison: its captions are printed below those of --model",
     )
     shared(parser, "--tokenizer", "--encoder", "--weights")
     search_settings.add_arguments(parser, beam_width=None)
@@ -55,30 +56,30 @@ def parse_arguments(description: str) -> Namespace:
         type=positive_int,
         default=1,
         metavar="N",
-        help="print N captions for each image, the best first (default: 1)",
+        help="captions per image, best first",
     )
     add(
         "--output",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="also write the captions as .json, .csv, .html (a page) or .png (a contact sheet)",
+        help="also write the captions to .json, .csv, .html (a page) or .png (a contact sheet)",
     )
     add(
         "--embed",
         metavar="FOLDER",
-        help="also write copies of the pictures (JPEG, PNG, WebP) there, each with its caption "
-        "inside as XMP and EXIF description; the originals are only read",
+        help="also write copies of the images (JPEG, PNG, WebP) to this folder, with the caption "
+        "as XMP and EXIF description; the originals do not change",
     )
     add(
         "--only-confident",
         action="store_true",
-        help=f"of --embed: no copy of an image whose caption has a confidence below {CONFIDENT}",
+        help=f"with --embed: copy only images whose caption has confidence {CONFIDENT} or more",
     )
     add(
         "--attention",
         metavar="FILE.png",
-        help="draw where the model looked for each word; for attention and transformer models",
+        help="draw the attention map of each word; for attention and transformer models",
     )
     return parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Flickr8k: fetch it, unpack it, and lay it out as the scripts expect it.
+"""Download Flickr8k and unpack it in the layout that the scripts expect.
 
     python -m tools.fetch_flickr8k
 
@@ -105,9 +105,9 @@ def unpack(path: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = ArgumentParser(__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path(FOLDER), help="the folder to make")
-    parser.add_argument("--base-url", metavar="URL", default=ADDRESS, help="where the zips lie")
+    parser = ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
+    parser.add_argument("--folder", type=Path, default=Path(FOLDER), help="folder to create")
+    parser.add_argument("--base-url", metavar="URL", default=ADDRESS, help="address of the zips")
     args = parser.parse_args()
     work = Path(f"{args.folder}.unfinished")
     if os.path.lexists(args.folder):
