@@ -111,9 +111,9 @@ def main() -> None:
     )
     captions = dataset.captions
     print(f"{dataset.name}: {len(captions)} images, {sum(map(len, captions.values()))} captions")
-    report_skipped("pictures of the same name as another", left_out)
-    report_skipped("captioned images without a picture", [i for i in captions if i not in images])
-    report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
+    report_skipped("images with the same name as another", left_out)
+    report_skipped("captioned images without a file", [i for i in captions if i not in images])
+    report_skipped("images without a caption", sorted(i for i in images if i not in captions))
     ids = [image_id for of_one_set in usable for image_id in of_one_set[: args.limit]]
     if args.shard:
         number, count = args.shard
@@ -152,7 +152,7 @@ def main() -> None:
             view=args.view,
             workers=args.workers,
         )
-        report_skipped("unreadable pictures", list(unreadable.values()))
+        report_skipped("unreadable images", list(unreadable.values()))
         kind = "grids of vectors" if args.grid else "vectors"
         print(f"{output}: {len(ids) - len(unreadable)} {kind} of {encoder.width} numbers")
 
@@ -160,7 +160,7 @@ def main() -> None:
     if args.only != "features":
         kept = {image_id: captions[image_id] for image_id in ids if image_id not in unreadable}
         cleaned, left_out = clean_all(kept, args.text_rules, dataset.name)
-        report_skipped("captions that the rules leave empty (or that are endless), of", left_out)
+        report_skipped("captions that are empty after cleaning, or too long, of", left_out)
         write_descriptions(args.descriptions, cleaned, args.text_rules)
         count = sum(map(len, cleaned.values()))
         print(f"{args.descriptions}: {count} captions, {args.text_rules} rules")

@@ -49,8 +49,8 @@ def main() -> None:
     write_tokenizer(args.output, vocabulary)
     print(
         f"descriptions {args.descriptions}\n"
-        f"{args.output}: {len(vocabulary)} words of {min_count} uses or more, {text_rules} rules, "
-        f"captions of at most {vocabulary.max_length} words"
+        f"{args.output}: {len(vocabulary)} words that occur {min_count} times or more, "
+        f"{text_rules} rules, captions of at most {vocabulary.max_length} words"
     )
 
 

@@ -123,7 +123,7 @@ def stay(args: Namespace) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # standard output has lines of JSON only
             captioner = load(args)
             if args.watch is not None:
-                print(f"watching {args.watch}, {len(there)} pictures there; Ctrl-C ends it")
+                print(f"watching {args.watch}, {len(there)} images in it; stop with Ctrl-C")
         watching.answer(captioner, names)
 
 
@@ -211,11 +211,11 @@ def caption_images(description: str) -> None:
     results, failed = caption_and_print(captioner, images)
     if all(not result.caption or result.confidence < USELESS for result in results):
         print(
-            "captions like these come from a model that has learned too little: train it on more "
-            f"pictures or longer, or use the shipped one: --model {SHIPPED}"
+            "a model with captions like these has learned too little: train it on more images or "
+            f"longer, or use the shipped one: --model {SHIPPED}"
         )
     if second is not None:
-        print(f"beside, model {args.beside}")
+        print(f"second model {args.beside}")
         others, also_failed = caption_and_print(second, [result.path for result in results])
         captions_of_second = {other.path: other.caption for other in others}
         name, failed = Path(args.beside).stem, failed + also_failed
@@ -232,7 +232,7 @@ def caption_images(description: str) -> None:
         from captioning.output import heatmaps
 
         heatmaps.draw(captioner.model, captioner.encoder, results, args.attention)
-        print(f"wrote {args.attention}: where the model looked for each word")
+        print(f"wrote {args.attention}: an attention map per word")
     embedded = [result for result in results if not (args.only_confident and result.unsure)]
     uncopied = embedding.write(embedded, planned) if planned else ()
     check_all_captioned(results, failed, uncopied)

@@ -136,7 +136,7 @@ def main() -> None:
     for message in pictures.unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
     count = len(pictures.pixels)
-    print(f"{count} pictures, {len(pictures.unreadable)} unreadable ones skipped")
+    print(f"{count} images, {len(pictures.unreadable)} unreadable ones skipped")
     weights = None
     if args.source_weights:
         by_path = [args.source_weights.get(Path(path).name, 1.0) for path in args.images]
@@ -205,7 +205,7 @@ def main() -> None:
     )
     this_run.start(resume=args.resume)
     if 0 < this_run.step < steps:
-        print(f"goes on after step {this_run.step} of {steps}")
+        print(f"resuming after step {this_run.step} of {steps}")
     this_run.train()
     print(f"{this_run.step} of {steps} steps done")
     if this_run.step >= steps:

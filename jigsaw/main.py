@@ -81,7 +81,7 @@ def train(args, images) -> None:
     output.mkdir(parents=True, exist_ok=True)
     lock(output)
     print(
-        f"{counts['train']} pictures of {side} px, {len(permutations)} permutations of "
+        f"{counts['train']} images of {side} px, {len(permutations)} permutations of "
         f"{args.tiles} tiles; crop {creator.crop_size}, cells {creator.cell_size}, "
         f"tiles {creator.tile_size} px"
     )
@@ -114,12 +114,12 @@ def train(args, images) -> None:
     this_run = training.JigsawRun(solver, puzzles, output, settings, **minutes)
     this_run.start(resume=args.resume)
     if this_run.step:
-        print(f"goes on in epoch {len(this_run.history) + 1}")
+        print(f"resuming in epoch {len(this_run.history) + 1}")
 
     # 3. Train, then puzzles of pictures that it has never seen.
     this_run.train()
     if not this_run.history:
-        print("stopped in the first epoch; go on with --resume")
+        print("stopped in the first epoch; continue with --resume")
         return
     best = load_solver(this_run.solver_path)
     training.compile_solver(best)

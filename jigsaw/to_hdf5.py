@@ -60,7 +60,7 @@ def main() -> None:
     for message in unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())
-    print(f"{output}: {counts}, {args.size} px; {len(unreadable)} unreadable pictures skipped")
+    print(f"{output}: {counts}, {args.size} px; {len(unreadable)} unreadable images skipped")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ IMAGES, TEXT = "Flicker8k_Dataset", "Flickr8k_text"  # the first is spelled so
 ZIPS = {"Flickr8k_text.zip": TEXT, "Flickr8k_Dataset.zip": IMAGES}
 CAPTIONS = "Flickr8k.token.txt"
 SPLITS = [f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "test")]
-NOTICE = """Flickr8k: 1.1 GB to fetch; 2.2 GB of free disk are needed while it is unpacked.
-The photographs are for research and education only: the terms of the University of Illinois."""
+NOTICE = """Flickr8k: downloads 1.1 GB, and needs 2.2 GB of free disk to unpack it.
+The images are for research and education only: the terms of the University of Illinois."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
@@ -117,7 +117,7 @@ def main() -> None:
                 " move it away, or give another --folder"
             )
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
-        print(f"{args.folder} is there already: {contents(args.folder)}")
+        print(f"{args.folder} exists already: {contents(args.folder)}")
         return
 
     print(NOTICE, flush=True)
