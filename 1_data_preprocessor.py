@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 1: images and captions to features.pkl and descriptions.txt."""
+"""Stage 1: extract image features (features.pkl) and clean captions (descriptions.txt)."""
 
 from pathlib import Path
 
@@ -10,62 +10,64 @@ from captioning.text import TEXT_RULES
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(
+        __doc__, epilog="example: python %(prog)s --images FOLDER --captions FILE"
+    )
     add = parser.add_argument
     shared(parser, "--images", "--captions", "--dataset")
     shared(
         parser,
         "--encoder",
         help=f"{', '.join(ENCODERS)}; default: efficientnet_lite0, which comes with supervised "
-        "weights, or the encoder of the public checkpoint that --weights names; others are random "
-        "without --weights",
+        "weights, or the encoder of the public checkpoint in --weights; all others have random "
+        "weights without --weights",
     )
     shared(
         parser,
         "--weights",
         metavar="FILE_OR_NAME",
         help="encoder weights: a .weights.h5 of contrastive/main.py or jigsaw/main.py, the "
-        "latter's .keras for the encoder jigsaw, a public checkpoint, or the name of one, such as "
-        "dino, which is downloaded; 'list' shows the names",
+        "latter's .keras for the encoder jigsaw, a public checkpoint, or the name of one to "
+        "download, such as dino; 'list' prints the names",
     )
     add(
         "--partial-weights",
         action="store_true",
-        help="accept a checkpoint that fits only in part; the rest stays random",
+        help="accept a checkpoint with missing weights; these stay random",
     )
     add(
         "--preprocessing",
         metavar="TEXT",
-        help="how the encoder wants its images, if its weights do not say it: 'squash(224)' or "
+        help="preprocessing of images, if the weights do not record it: 'squash(224)' or "
         "'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 to 1), '|standardized' "
-        "(each image by itself) or '|mean(R,G,B)|std(R,G,B)'",
+        "(per image) or '|mean(R,G,B)|std(R,G,B)'",
     )
     add(
         "--text-rules",
         choices=TEXT_RULES,
         default="original",
-        help="original cleans captions as the original pipeline did, without 'a' and punctuation; "
-        "ptb keeps every word, so that captions read well",
+        help="cleaning of captions; original: as in the original pipeline, without 'a' and "
+        "punctuation; ptb: keep every word, for natural captions",
     )
-    add("--only", choices=("features", "captions"), help="do only this half of the stage")
+    add("--only", choices=("features", "captions"), help="run only this half of the stage")
     add(
         "--grid",
         action="store_true",
         help="keep the encoder's grid of vectors, which the attention and transformer decoders "
-        "read, instead of its mean; takes 125 kB an image with efficientnet_lite0",
+        "read, instead of its mean; 125 kB per image with efficientnet_lite0",
     )
     add(
         "--view",
         type=seed,
         default=0,
         metavar="N",
-        help="features of a random part of each image, the N-th that is drawn, instead of the "
-        "whole; stage 2 learns more from such files with --views",
+        help="features of the N-th random crop of each image instead of the whole image; stage 2 "
+        "takes such files as augmentation with --views",
     )
     shared(
         parser,
         "--features",
-        help="output; give a name in .h5 for a large collection; default: features.pkl, with "
+        help="output: features, as .h5 for a large collection; default: features.pkl, with "
         "--grid features.h5, with --view features-viewN.pkl or .h5",
     )
     add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
@@ -75,8 +77,8 @@ def parse_arguments():
         "--shard",
         type=shard,
         metavar="I/N",
-        help="features of every N-th image only, beginning with the I-th, into a file in the "
-        "folder --features (default: features); other stages take the folder",
+        help="features of every N-th image only, from the I-th on, written to a file in the "
+        "folder --features (default: features); other stages read the folder",
     )
     shared(parser, "--limit", help="quick test: use only the first N images of each data set")
     shared(parser, "--seed", help="random seed of an encoder without weights")
@@ -109,9 +111,9 @@ def main() -> None:
     )
     captions = dataset.captions
     print(f"{dataset.name}: {len(captions)} images, {sum(map(len, captions.values()))} captions")
-    report_skipped("pictures of the same name as another", left_out)
-    report_skipped("captioned images without a picture", [i for i in captions if i not in images])
-    report_skipped("pictures without a caption", sorted(i for i in images if i not in captions))
+    report_skipped("images with the same name as another", left_out)
+    report_skipped("captioned images without a file", [i for i in captions if i not in images])
+    report_skipped("images without a caption", sorted(i for i in images if i not in captions))
     ids = [image_id for of_one_set in usable for image_id in of_one_set[: args.limit]]
     if args.shard:
         number, count = args.shard
@@ -150,7 +152,7 @@ def main() -> None:
             view=args.view,
             workers=args.workers,
         )
-        report_skipped("unreadable pictures", list(unreadable.values()))
+        report_skipped("unreadable images", list(unreadable.values()))
         kind = "grids of vectors" if args.grid else "vectors"
         print(f"{output}: {len(ids) - len(unreadable)} {kind} of {encoder.width} numbers")
 
@@ -158,7 +160,7 @@ def main() -> None:
     if args.only != "features":
         kept = {image_id: captions[image_id] for image_id in ids if image_id not in unreadable}
         cleaned, left_out = clean_all(kept, args.text_rules, dataset.name)
-        report_skipped("captions that the rules leave empty (or that are endless), of", left_out)
+        report_skipped("captions that are empty after cleaning, or too long, of", left_out)
         write_descriptions(args.descriptions, cleaned, args.text_rules)
         count = sum(map(len, cleaned.values()))
         print(f"{args.descriptions}: {count} captions, {args.text_rules} rules")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 2: features.pkl and descriptions.txt to a trained caption decoder."""
+"""Stage 2: train a caption decoder on features.pkl and descriptions.txt."""
 
 from pathlib import Path
 
@@ -10,25 +10,25 @@ from captioning.training import recipes
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__, epilog="example: python %(prog)s --decoder attention")
     recipes.add_arguments(parser)
     parser.add_argument(
         "--views",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="features of the same images by 1_data_preprocessor.py --view 1 (2, ...): training "
-        "sees an image as it is or in one of these, drawn anew in every epoch",
+        help="features of the same images from 1_data_preprocessor.py --view 1 (2, ...): each "
+        "epoch uses the whole image or one of these views, at random",
     )
     shared(parser, "--descriptions", "--train-split", "--dev-split", "--repeat", "--split-seed")
-    shared(parser, "--epochs", default=20, help="at most; the learning rate falls to 0 over them")
+    shared(parser, "--epochs", default=20, help="maximum; the learning rate falls to 0 over them")
     parser.add_argument(
         "--patience",
         type=natural,
         default=3,
-        help="stop early when the development loss has not improved for so many epochs; 0: never",
+        help="early stopping: epochs without a lower development loss; 0: never stop early",
     )
-    text = "captions a step on average: every step has about the same number of words"
+    text = "mean captions per step; every step has about the same number of words"
     shared(parser, "--batch-size", default=128, help=text)
     shared(parser, "--dtype", "--seed", "--limit", "--output-dir", "--resume", "--restart")
     args = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 3: BLEU-1 to 4 of a model's captions, beside a constant caption for all images."""
+"""Stage 3: BLEU-1 to 4 of a model's captions, and of one constant caption for all images."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from captioning.evaluation import bleu
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__, epilog="example: python %(prog)s --beam-width 3")
     shared(parser, "--model", "--tokenizer", "--features", "--descriptions")
     shared(parser, "--split", "--split-seed")
     search_settings.add_arguments(parser, beam_width=1)
@@ -18,17 +18,17 @@ def parse_arguments():
         "--protocol",
         choices=bleu.PROTOCOLS,
         default="original",
-        help="original compares with the original pipeline; coco with everybody else, and needs "
-        "the raw captions",
+        help="original: comparable with the original pipeline; coco: with published results, "
+        "needs --captions",
     )
     shared(
         parser,
         "--captions",
         default=None,
-        help="the data set's raw captions, the references of --protocol coco",
+        help="the data set's raw captions, as references for --protocol coco",
     )
     shared(parser, "--dataset")
-    shared(parser, "--output", help="write the captions as JSON, in COCO's results format")
+    shared(parser, "--output", help="write the captions as JSON in COCO's results format")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Stage 4: descriptions.txt to tokenizer.pkl, the word numbers that training uses.
+"""Stage 4: write the training vocabulary of descriptions.txt to tokenizer.pkl.
 
-What is not given is what 2_train_IC_model.py trained the model beside --output with.
+Defaults are the settings with which 2_train_IC_model.py trained the model beside --output.
 """
 
 import re
@@ -12,14 +12,14 @@ from captioning.cli import ArgumentParser, run
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__, epilog="example: python %(prog)s")
     shared(parser, "--descriptions")
     shared(parser, "--train-split", "--split-seed", "--limit", default=None)
     parser.add_argument(
-        "--min-count", type=positive_int, help="leave out words that come fewer times"
+        "--min-count", type=positive_int, help="leave out words that occur fewer times"
     )
-    shared(parser, "--features", help="images without features do not count")
-    shared(parser, "--output", default="tokenizer.pkl", help="a pickle of plain data")
+    shared(parser, "--features", help="features; images without them are left out")
+    shared(parser, "--output", default="tokenizer.pkl", help="output: pickle of plain data")
     return parser.parse_args()
 
 
@@ -49,8 +49,8 @@ def main() -> None:
     write_tokenizer(args.output, vocabulary)
     print(
         f"descriptions {args.descriptions}\n"
-        f"{args.output}: {len(vocabulary)} words of {min_count} uses or more, {text_rules} rules, "
-        f"captions of at most {vocabulary.max_length} words"
+        f"{args.output}: {len(vocabulary)} words that occur {min_count} times or more, "
+        f"{text_rules} rules, captions of at most {vocabulary.max_length} words"
     )
 
 

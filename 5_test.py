@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stage 5: a caption for any picture, or for each picture of a folder."""
+"""Stage 5: caption images, or all images of a folder."""
 
 from captioning.caption_script import caption_images
 from captioning.cli import run

@@ -19,7 +19,7 @@ from captioning.output.evaluation_page import GOOD, write_page
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__, epilog="example: python %(prog)s --model-path MODEL")
     add = parser.add_argument
     add(
         "--model-path",
@@ -34,15 +34,15 @@ def parse_arguments():
         "--features",
         nargs="+",
         metavar="FILE",
-        help="one for all models or one each; default: features.pkl or features.h5, whichever the "
-        "model reads, here or in Pre-trained/",
+        help="one for all models or one per model; default: features.pkl or features.h5, as the "
+        "model needs, here or in Pre-trained/",
     )
     add(
         "--predictions",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="also, or only, score captions made elsewhere: a COCO results file, "
+        help="also (or only) score captions made elsewhere: a COCO results file, "
         '[{"image_id": ..., "caption": ...}]',
     )
     shared(parser, "--captions")
@@ -52,22 +52,22 @@ def parse_arguments():
     add(
         "--spread",
         action="store_true",
-        help="the models are one kind trained from several seeds: print mean and deviation, too",
+        help="for models that differ only in their seed: also print mean and standard deviation",
     )
     add(
         "--calibrate",
         action="store_true",
-        help="print for a few thresholds of confidence how many of the captions above are good",
+        help="print the share of good captions above several thresholds of confidence",
     )
-    shared(parser, "--output", help="write figures, settings and digests as JSON")
-    add("--report", help="write a page with every picture, its captions and their CIDEr-D (.html)")
+    shared(parser, "--output", help="write scores, settings and checksums as JSON")
+    add("--report", help="write a page (.html) with each image, its captions and their CIDEr-D")
     shared(parser, "--images")
     add(
         "--java-patience",
         type=positive_float,
         default=600.0,
         metavar="SECONDS",
-        help="how long Java may take for all captions, before METEOR is left out",
+        help="time limit for Java on all captions; after it, METEOR is left out",
     )
     return parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A caption for any picture, by a model of your choice: the same as 5_test.py."""
+"""Caption images with a model of your choice: the same as 5_test.py."""
 
 from captioning.caption_script import caption_images
 from captioning.cli import run

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What pretext stages bring to captions: each encoder frozen and fine-tuned, by one command.
+"""Compare pretext stages by captions: each encoder frozen and fine-tuned, by one command.
 
     python benchmarks/compare.py --pretext random simclr moco byol jigsaw --pictures-seen 400000
 
@@ -90,24 +90,24 @@ class Row(NamedTuple):
 
 
 def parse_arguments():
-    parser = cli.ArgumentParser(__doc__.split("\n")[0])
+    parser = cli.ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
     add, data = parser.add_argument, "data/flickr8k"
-    what = f"{', '.join(NAMES)}, or files of weights; a supervised encoder is compared, too"
+    what = f"{', '.join(NAMES)}, or weight files; a supervised encoder is always included"
     add("--pretext", nargs="+", default=NAMES, metavar="NAME", help=what)
     encoders = [name for name in trained_by("contrastive") if not TABLE[name].supervised]
-    add("--encoder", choices=encoders, default="resnet18", help="what the pretext stages train")
-    add("--pictures-seen", type=positive_int, default=400_000, help="by each pretext stage")
-    add("--seeds", nargs="+", type=seed, default=[0, 1], help="of all that is trained")
+    add("--encoder", choices=encoders, default="resnet18", help="encoder to train")
+    add("--pictures-seen", type=positive_int, default=400_000, help="images per pretext stage")
+    add("--seeds", nargs="+", type=seed, default=[0, 1], help="random seeds, one row each")
     add("--images", nargs="+", default=[f"{data}/Flicker8k_Dataset"], help="for pretext stages")
     dev = f"{data}/Flickr8k_text/Flickr_8k.devImages.txt"
-    add("--exclude", nargs="+", default=[dev], help="split files: what is left out of --images")
-    add("--decoder-epochs", type=positive_int, default=6, help="on the frozen encoder")
-    add("--fine-tuning-epochs", type=positive_int, default=10, help="of encoder and decoder")
-    what = "of all that is computed; float32 is faster where the processor has no bfloat16"
+    add("--exclude", nargs="+", default=[dev], help="split files of images to leave out")
+    add("--decoder-epochs", type=positive_int, default=6, help="epochs on the frozen encoder")
+    add("--fine-tuning-epochs", type=positive_int, default=10, help="epochs of encoder and decoder")
+    what = "precision of all steps; float32 is faster on processors without bfloat16"
     add("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help=what)
-    add("--limit", type=positive_int, help="use only the first N pictures, for a try")
-    add("--output", type=Path, default=Path("runs/compare"), help="takes all that is made")
-    add("--dry-run", action="store_true", help="only print the commands that are left to do")
+    add("--limit", type=positive_int, help="quick test: use only the first N images")
+    add("--output", type=Path, default=Path("runs/compare"), help="output folder")
+    add("--dry-run", action="store_true", help="only print the remaining commands")
     return parser.parse_args()
 
 

@@ -59,8 +59,8 @@ def shard(text: str) -> tuple[int, int]:
 
 
 _SPLIT = (
-    "a text file of names, COCO's captions JSON, FILE.json:test of Karpathy's, a csv with a column "
-    "of names, or FILE:train (:dev, :test), drawn at random by --split-seed; one for each data set"
+    "a text file of names, a COCO captions JSON, Karpathy's FILE.json:test, a csv with a column of "
+    "names, or FILE:train (:dev, :test) for a random split by --split-seed; one per data set"
 )
 
 
@@ -72,15 +72,15 @@ SHARED = {
     "--images": _several(
         "FOLDER",
         "data/flickr8k/Flicker8k_Dataset",
-        "folder of images, searched with its sub-folders; of several data sets one folder for "
-        "each file of --captions, in the same order",
+        "folder of images, including its subfolders; for several data sets, one folder per file "
+        "of --captions, in the same order",
     ),
     "--captions": _several(
         "FILE",
         f"{FLICKR8K}/Flickr8k.token.txt",
-        "captions as the data set provides them: a token file, a csv, or COCO's or Karpathy's JSON",
+        "captions as the data set provides them: a token file, a csv, or a COCO or Karpathy JSON",
     ),
-    "--dataset": dict(default="auto", help="format of --captions; auto goes by its content"),
+    "--dataset": dict(default="auto", help="format of --captions; auto detects it"),
     "--descriptions": dict(
         default=artifact_path("descriptions.txt"),
         help="captions cleaned by 1_data_preprocessor.py, here or in Pre-trained/",
@@ -91,49 +91,48 @@ SHARED = {
     "--dev-split": _several(
         "SPLIT",
         f"{FLICKR8K}/Flickr_8k.devImages.txt",
-        "images that choose the best epoch, given as --train-split",
+        "images for choosing the best epoch; formats: see --train-split",
     ),
     "--split": _several(
         "SPLIT", f"{FLICKR8K}/Flickr_8k.devImages.txt", f"images to score: {_SPLIT}"
     ),
     "--split-seed": dict(
-        type=seed, default=0, help="random seed of drawn splits; give every script the same"
+        type=seed, default=0, help="seed of random splits; use the same one in every script"
     ),
     "--repeat": dict(
         nargs="+",
         type=positive_int,
         metavar="N",
-        help="how often an epoch sees each training split; raise it for a small data set beside a "
-        "large one; default: once",
+        help="times that an epoch uses each training split; raise it for a small data set beside "
+        "a large one; default: 1",
     ),
     "--exclude": dict(
         nargs="+",
         default=[],
         metavar="FILE",
-        help="split files whose images are left out of --images, such as a development split",
+        help="split files of images to leave out of --images, such as a development split",
     ),
     "--model": dict(help="default: checkpoints/best_model.keras, else the one in Pre-trained/"),
     "--tokenizer": dict(
-        help="vocabulary of an .h5 model, a .keras model has its own; default: tokenizer.pkl here "
-        "or in Pre-trained/"
+        help="vocabulary for an .h5 model (a .keras model contains it); default: tokenizer.pkl "
+        "here or in Pre-trained/"
     ),
     "--features": dict(
-        help="default: features.pkl or features.h5, whichever the model reads, here or in "
-        "Pre-trained/"
+        help="default: features.pkl or features.h5, as the model needs, here or in Pre-trained/"
     ),
-    "--encoder": dict(help="default: the encoder that the model records"),
-    "--weights": dict(help="encoder weights, where those that the model records are not found"),
+    "--encoder": dict(help="default: the encoder named in the model"),
+    "--weights": dict(help="encoder weights, if those named in the model are not found"),
     "--epochs": dict(type=positive_int, help="passes over the training images"),
-    "--batch-size": dict(type=positive_int, help="images a step"),
+    "--batch-size": dict(type=positive_int, help="images per step"),
     "--learning-rate": dict(
-        type=positive_float, help="at its peak; lower it if the loss does not fall"
+        type=positive_float, help="peak learning rate; lower it if the loss does not fall"
     ),
     "--dtype": dict(
         choices=("float32", "bfloat16"),
         default="float32",
-        help="bfloat16 computes faster where the processor has it; weights stay float32",
+        help="bfloat16 is faster on processors that support it; weights stay float32",
     ),
-    "--workers": dict(type=positive_int, help="threads that read images; default: one a core"),
+    "--workers": dict(type=positive_int, help="threads that read images; default: one per core"),
     "--seed": dict(type=seed, default=0, help="random seed of weights, dropout and order"),
     "--limit": dict(
         type=positive_int, metavar="N", help="quick test: use only the first N images of each split"
@@ -141,11 +140,13 @@ SHARED = {
     "--output-dir": dict(default=".", metavar="FOLDER", help="where to write the results"),
     "--output": dict(metavar="FILE", help="where to write the results"),
     "--resume": dict(action="store_true", help="continue an interrupted run"),
-    "--restart": dict(action="store_true", help="begin anew where a run lies already"),
-    "--save-minutes": dict(
-        type=positive_float, default=10, help="save the state of the run at least this often"
+    "--restart": dict(
+        action="store_true", help="discard the run in the output folder and start again"
     ),
-    "--stop-minutes": dict(type=positive_float, help="stop after so long; --resume continues"),
+    "--save-minutes": dict(
+        type=positive_float, default=10, help="save the run's state at least this often"
+    ),
+    "--stop-minutes": dict(type=positive_float, help="stop after this time; --resume continues"),
 }
 
 

@@ -21,23 +21,24 @@ USELESS = 0.1  # confidence below which every caption of a model that has learne
 
 def parse_arguments(description: str) -> Namespace:
     """What the command line says."""
-    parser = ArgumentParser(description)
+    parser = ArgumentParser(description, epilog="example: python %(prog)s photo.jpg")
     add = parser.add_argument
     image = "IMAGE_OR_FOLDER"
-    add("images", nargs="*", metavar=image, help="what to caption; default: examples/")
+    add("images", nargs="*", metavar=image, help="images to caption; default: examples/")
     add("--image-path", nargs="+", default=[], metavar=image, help="the same, as an option")
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument(
         "--watch",
         metavar="FOLDER",
-        help="stay, and print a line of JSON for each picture that lies or appears in the folder",
+        help="keep running: print a line of JSON for each image in the folder, and for each that "
+        "is added",
     )
     stay.add_argument(
         "--stdin",
         action="store_true",
-        help="stay, and print a line of JSON for each path that comes on a line of standard input",
+        help="keep running: print a line of JSON for each path on a line of standard input",
     )
-    add("--new-only", action="store_true", help="of --watch: only what appears from now on")
+    add("--new-only", action="store_true", help="with --watch: only images added from now on")
     add(
         "--model",
         "--model-path",
@@ -46,7 +47,7 @@ def parse_arguments(description: str) -> Namespace:
     add(
         "--beside",
         metavar="MODEL",
-        help="a second captioner, to compare: its captions stand beneath those of --model",
+        help="second model for comparison: its captions are printed below those of --model",
     )
     shared(parser, "--tokenizer", "--encoder", "--weights")
     search_settings.add_arguments(parser, beam_width=None)
@@ -55,30 +56,30 @@ def parse_arguments(description: str) -> Namespace:
         type=positive_int,
         default=1,
         metavar="N",
-        help="print N captions for each image, the best first (default: 1)",
+        help="captions per image, best first",
     )
     add(
         "--output",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="also write the captions as .json, .csv, .html (a page) or .png (a contact sheet)",
+        help="also write the captions to .json, .csv, .html (a page) or .png (a contact sheet)",
     )
     add(
         "--embed",
         metavar="FOLDER",
-        help="also write copies of the pictures (JPEG, PNG, WebP) there, each with its caption "
-        "inside as XMP and EXIF description; the originals are only read",
+        help="also write copies of the images (JPEG, PNG, WebP) to this folder, with the caption "
+        "as XMP and EXIF description; the originals do not change",
     )
     add(
         "--only-confident",
         action="store_true",
-        help=f"of --embed: no copy of an image whose caption has a confidence below {CONFIDENT}",
+        help=f"with --embed: copy only images whose caption has confidence {CONFIDENT} or more",
     )
     add(
         "--attention",
         metavar="FILE.png",
-        help="draw where the model looked for each word; for attention and transformer models",
+        help="draw the attention map of each word; for attention and transformer models",
     )
     return parser.parse_args()
 
@@ -122,7 +123,7 @@ def stay(args: Namespace) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # standard output has lines of JSON only
             captioner = load(args)
             if args.watch is not None:
-                print(f"watching {args.watch}, {len(there)} pictures there; Ctrl-C ends it")
+                print(f"watching {args.watch}, {len(there)} images in it; stop with Ctrl-C")
         watching.answer(captioner, names)
 
 
@@ -210,11 +211,11 @@ def caption_images(description: str) -> None:
     results, failed = caption_and_print(captioner, images)
     if all(not result.caption or result.confidence < USELESS for result in results):
         print(
-            "captions like these come from a model that has learned too little: train it on more "
-            f"pictures or longer, or use the shipped one: --model {SHIPPED}"
+            "a model with captions like these has learned too little: train it on more images or "
+            f"longer, or use the shipped one: --model {SHIPPED}"
         )
     if second is not None:
-        print(f"beside, model {args.beside}")
+        print(f"second model {args.beside}")
         others, also_failed = caption_and_print(second, [result.path for result in results])
         captions_of_second = {other.path: other.caption for other in others}
         name, failed = Path(args.beside).stem, failed + also_failed
@@ -231,7 +232,7 @@ def caption_images(description: str) -> None:
         from captioning.output import heatmaps
 
         heatmaps.draw(captioner.model, captioner.encoder, results, args.attention)
-        print(f"wrote {args.attention}: where the model looked for each word")
+        print(f"wrote {args.attention}: an attention map per word")
     embedded = [result for result in results if not (args.only_confident and result.unsure)]
     uncopied = embedding.write(embedded, planned) if planned else ()
     check_all_captioned(results, failed, uncopied)

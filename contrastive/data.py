@@ -65,7 +65,7 @@ def load_images(
 
     sources, unreadable, digest = [], [], hashlib.sha256()
     decoded = decode(islice(items, shape[0]), size)
-    bar = tqdm(decoded, total=shape[0], unit="image", desc="pictures")
+    bar = tqdm(decoded, total=shape[0], unit="image", desc="images")
     with ExitStack() as stack:
         if spills:
             file = stack.enter_context(open(stack.enter_context(atomic_path(spill)), "wb"))

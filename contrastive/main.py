@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pretext stage: photographs without labels to an encoder's weights, by SimCLR, MoCo or BYOL."""
+"""Pretext stage: train an encoder on images without labels, by SimCLR, MoCo or BYOL."""
 
 import sys
 from argparse import ArgumentTypeError
@@ -23,57 +23,58 @@ from contrastive.presets import METHODS, OPTIMIZERS
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__, epilog="example: python contrastive/main.py --images FOLDER")
 
     def add(flag: str, help: str, **options) -> None:
         parser.add_argument(flag, help=help, **options)
 
-    add("--method", "what the encoder learns by", choices=METHODS, default="simclr")
+    add("--method", "pretraining method", choices=METHODS, default="simclr")
     what = "folders, zips or tars of images, or HDF5 files of uint8 (N, H, W, 3)"
     shared(parser, "--images", required=True, default=None, metavar="PATH", help=what)
     shared(parser, "--exclude")
-    what = "show what is in NAME, the last part of a path of --images, W times as often as the rest"
+    what = "use images of NAME, the last part of a path of --images, W times as often as others"
     add("--source-weights", what, nargs="+", type=source_weight, default=[], metavar="NAME=W")
-    add("--encoder", "what is trained", choices=trained_by("contrastive"), default="resnet18")
-    what = "start from this encoder, a file or a public checkpoint's name; default: random weights"
+    add("--encoder", "network to train", choices=trained_by("contrastive"), default="resnet18")
+    what = "initial weights, a file or a public checkpoint's name; default: random weights"
     shared(parser, "--weights", metavar="FILE_OR_NAME", help=what)
     size = {"type": positive_int, "metavar": "PIXELS"}
     add("--image-size", "side of the views; may be raised with --resume", **size, default=64)
-    add("--stored-size", "side of what views are cropped from; default: 1.5 x --image-size", **size)
-    what = "side of the images that the encoder will be used on; default: about 1.75 x --image-size"
+    add("--stored-size", "side of the images before cropping; default: 1.5 x --image-size", **size)
+    what = "side of the images in feature extraction; default: about 1.75 x --image-size"
     add("--feature-size", what, **size)
     shared(parser, "--epochs", default=100)
-    what = "length of the run, instead of --epochs; may be changed with --resume"
+    what = "images in the whole run, instead of --epochs; may be changed with --resume"
     add("--pictures-seen", what, type=positive_int, metavar="N")
-    what = "images a step, over all devices; default: 256, or less where there are fewer images"
+    what = "images per step, over all devices; default: 256, or less if there are fewer images"
     shared(parser, "--batch-size", type=number(int, least=2), help=what)
-    what = "factor of the colour jitter; default: the paper's"
+    what = "strength of the colour jitter; default: the paper's"
     add("--jitter-strength", what, type=not_negative)
-    what = "simclr: so many more views, small crops of half the side (multi-crop, arXiv 2006.09882)"
+    what = "simclr: number of additional views of half the side (multi-crop, arXiv 2006.09882)"
     add("--small-crops", what, type=natural, default=0, metavar="N")
-    what = "simclr: the decoupled loss (arXiv 2110.06848), which is made for small batches"
+    what = "simclr: decoupled loss (arXiv 2110.06848), for small batches"
     add("--decoupled", what, action="store_true")
     add("--optimizer", "default: the paper's", choices=OPTIMIZERS)
-    what = "at its peak, default: the paper's for --batch-size; lower it if the loss does not fall"
+    what = "peak learning rate; default: the paper's for --batch-size; lower it if the loss does "
+    what += "not fall"
     shared(parser, "--learning-rate", help=what)
     add("--weight-decay", "default: the paper's, or 1e-2 for adamw", type=not_negative)
-    what = "simclr, moco: a lower one looks harder at the most similar images; default: 0.2"
+    what = "simclr, moco: lower values put more weight on similar images; default: 0.2"
     add("--temperature", what, type=positive_float)
-    what = "moco, byol: of the moving average of weights; lower it in short runs"
+    what = "moco, byol: momentum of the weights' moving average; lower it in short runs"
     add("--momentum", what, type=fraction)
     what = "moco: number of negatives; default: 65536, but at most a quarter of the images"
     add("--queue-size", what, type=positive_int)
     shared(parser, "--dtype", "--seed")
-    what = "folder of the state, history and weights"
+    what = "folder for state, history and weights"
     shared(parser, "--output", default="runs/pretext", metavar="FOLDER", help=what)
     shared(parser, "--resume", "--restart", "--save-minutes", "--stop-minutes")
     shared(parser, "--limit", help="quick test: use only the first N images")
-    what = "GiB of images to hold in memory; more go to a file in --output until the run has ended"
+    what = "GiB of images to keep in memory; larger sets go to a file in --output during the run"
     add("--memory-limit", what, type=positive_float, default=8)
-    what = "folder of captioned images: logs how much of their words the features explain"
+    what = "folder of captioned images: log how well the features predict caption words"
     add("--probe-images", what, metavar="FOLDER")
-    add("--probe-captions", "their captions", metavar="FILE")
-    what = "images between two rows of the history; default: all once"
+    add("--probe-captions", "captions of --probe-images", metavar="FILE")
+    what = "images between two rows of the history; default: one epoch"
     add("--log-pictures", what, type=positive_int, metavar="N")
     add("--probe-every", "rows between two probes", type=positive_int, default=5)
     args = parser.parse_args()
@@ -135,7 +136,7 @@ def main() -> None:
     for message in pictures.unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
     count = len(pictures.pixels)
-    print(f"{count} pictures, {len(pictures.unreadable)} unreadable ones skipped")
+    print(f"{count} images, {len(pictures.unreadable)} unreadable ones skipped")
     weights = None
     if args.source_weights:
         by_path = [args.source_weights.get(Path(path).name, 1.0) for path in args.images]
@@ -204,7 +205,7 @@ def main() -> None:
     )
     this_run.start(resume=args.resume)
     if 0 < this_run.step < steps:
-        print(f"goes on after step {this_run.step} of {steps}")
+        print(f"resuming after step {this_run.step} of {steps}")
     this_run.train()
     print(f"{this_run.step} of {steps} steps done")
     if this_run.step >= steps:

@@ -100,7 +100,7 @@ class PretextRun(Run):
         if self.writes:
             probe = f", probe {row['probe']:.4f}" if row["probe"] != "" else ""
             numbers = f"loss {row['loss']:.4f}, spread {row['spread']:.3f}{probe}"
-            tqdm.write(f"{row['pictures_seen']} pictures seen: {numbers}")
+            tqdm.write(f"{row['pictures_seen']} images seen: {numbers}")
 
     def save_results(self) -> None:
         """Write the history's plot and the encoder with its recipe."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pretext stage: a network learns to solve jigsaw puzzles of photographs without labels."""
+"""Pretext stage: train an encoder to solve jigsaw puzzles of images without labels."""
 
 import sys
 from pathlib import Path
@@ -12,35 +12,37 @@ from captioning.encoders.table import trained_by
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(
+        __doc__, epilog="example: python jigsaw/main.py --dataset FILE.hdf5 --permutations FILE"
+    )
     add, two_or_more = parser.add_argument, number(int, least=2)
-    add("--dataset", required=True, metavar="FILE.hdf5", help="from jigsaw/to_hdf5.py")
-    what = "text of jigsaw/maximal_hamming.py, or an array of numpy.save, as public sets are"
+    add("--dataset", required=True, metavar="FILE.hdf5", help="images from jigsaw/to_hdf5.py")
+    what = "text file from jigsaw/maximal_hamming.py, or an array of numpy.save, as public sets are"
     add("--permutations", required=True, metavar="FILE", help=what)
     what = "use only the first N permutations of the file; fewer are easier"
     add("--max-hamming-set", type=two_or_more, metavar="N", help=what)
-    add("--tiles", type=positive_int, default=9, help="of a puzzle: 4, 9 or 16")
-    what = "the trunk, which every tile goes through; alexnet is the fastest on a CPU"
+    add("--tiles", type=positive_int, default=9, help="tiles per puzzle: 4, 9 or 16")
+    what = "network applied to each tile; alexnet is the fastest on a CPU"
     add("--encoder", choices=trained_by("jigsaw"), default="resnet50", help=what)
-    what = "side in pixels of what is cut into cells; default: 225 of 256 pixels' width"
+    what = "side in pixels of the crop that is cut into cells; default: 225/256 of the image"
     add("--crop-size", type=positive_int, help=what)
-    add("--cell-size", type=positive_int, help="of the cells; default: the crop by tiles in a row")
-    what = "of the tiles, which lie anywhere in their cells; default: 64 of 75 pixels"
+    add("--cell-size", type=positive_int, help="side of the cells; default: crop / tiles per row")
+    what = "side of the tiles, cropped at random from their cells; default: 64/75 of the cell"
     add("--tile-size", type=positive_int, help=what)
-    add("--grey", type=fraction, default=0.3, help="share of pictures that are turned grey")
-    what = "passes over the training pictures; with --schedule plateau at most"
+    add("--grey", type=fraction, default=0.3, help="share of images converted to greyscale")
+    what = "passes over the training images; with --schedule plateau the maximum"
     shared(parser, "--epochs", default=100, help=what)
-    what = "puzzles a step, over which the dense layers are normalised"
+    what = "puzzles per step, and per batch normalisation of the dense layers"
     shared(parser, "--batch-size", type=two_or_more, default=128, help=what)
-    what = "of Adam, at its peak; lower it if the loss stays at ln(number of permutations)"
+    what = "peak learning rate; lower it if the loss stays at ln(number of permutations)"
     shared(parser, "--learning-rate", default=1e-3, help=what)
-    add("--warmup-steps", type=positive_int, default=500, help="in which the rate rises from 0")
+    add("--warmup-steps", type=positive_int, default=500, help="warm-up steps")
     what = (
-        "how the rate falls: cosine, to 0 at the end of --epochs; plateau, to a tenth when 3 "
-        "epochs have not lowered the validation loss, and training stops after 6 of them"
+        "learning rate; cosine: decay to 0 over --epochs; plateau: divide by 10 after 3 epochs "
+        "without a lower validation loss, and stop after 6"
     )
     add("--schedule", choices=("cosine", "plateau"), default="cosine", help=what)
-    add("--dropout", type=fraction, default=0.5, help="of the dense layers")
+    add("--dropout", type=fraction, default=0.5, help="dropout rate of the dense layers")
     shared(parser, "--workers", default=2, help="threads that cut puzzles")
     shared(parser, "--seed", help="random seed of the weights, the order and the puzzles")
     shared(parser, "--output", default="runs/jigsaw", metavar="FOLDER")
@@ -79,7 +81,7 @@ def train(args, images) -> None:
     output.mkdir(parents=True, exist_ok=True)
     lock(output)
     print(
-        f"{counts['train']} pictures of {side} px, {len(permutations)} permutations of "
+        f"{counts['train']} images of {side} px, {len(permutations)} permutations of "
         f"{args.tiles} tiles; crop {creator.crop_size}, cells {creator.cell_size}, "
         f"tiles {creator.tile_size} px"
     )
@@ -112,12 +114,12 @@ def train(args, images) -> None:
     this_run = training.JigsawRun(solver, puzzles, output, settings, **minutes)
     this_run.start(resume=args.resume)
     if this_run.step:
-        print(f"goes on in epoch {len(this_run.history) + 1}")
+        print(f"resuming in epoch {len(this_run.history) + 1}")
 
     # 3. Train, then puzzles of pictures that it has never seen.
     this_run.train()
     if not this_run.history:
-        print("stopped in the first epoch; go on with --resume")
+        print("stopped in the first epoch; continue with --resume")
         return
     best = load_solver(this_run.solver_path)
     training.compile_solver(best)

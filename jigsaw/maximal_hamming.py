@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Permutations of the puzzle's tiles that are far apart, chosen greedily, as a text file."""
+"""Choose permutations of a puzzle's tiles with large Hamming distances, greedily."""
 
 import sys
 from pathlib import Path
@@ -17,19 +17,19 @@ SAMPLE = 362_880  # as many as there are of 9 tiles
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__, epilog="example: python jigsaw/maximal_hamming.py 100")
     add = parser.add_argument
     add("count", nargs="?", type=positive_int, metavar="N", help="the same as --permutations N")
-    add("--permutations", type=positive_int, default=100, metavar="N", help="how many to choose")
-    what = f"of a puzzle; above {LARGEST_TILES} the choice is among a random sample"
+    add("--permutations", type=positive_int, default=100, metavar="N", help="number to choose")
+    what = f"tiles per puzzle; above {LARGEST_TILES}, choose from a random sample"
     add("--tiles", type=number(int, least=2, below=101), default=9, help=what)
     what = (
-        "mean adds the permutation with the largest mean distance to those chosen, min the one "
-        "with the largest minimum distance"
+        "add the permutation with the largest mean, or minimum (min), distance to those chosen "
+        "before"
     )
     add("--selection", choices=("mean", "min"), default="mean", help=what)
-    shared(parser, "--seed", help="random seed of the first choice, and of choices among equals")
-    what = "text file, a permutation a line; default: permutations_N.txt"
+    shared(parser, "--seed", help="random seed of the first choice and of ties")
+    what = "text file, one permutation per line; default: permutations_N.txt"
     shared(parser, "--output", help=what)
     args = parser.parse_args()
     args.permutations = args.count or args.permutations

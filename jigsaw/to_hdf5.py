@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Photographs to one HDF5 file of square pictures, in training, validation and test splits."""
+"""Convert images to one HDF5 file of squares, in training, validation and test splits."""
 
 import argparse
 import math
@@ -24,18 +24,20 @@ def shares(text: str) -> list[float]:
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(
+        __doc__, epilog="example: python jigsaw/to_hdf5.py --images FOLDER --output images.hdf5"
+    )
     add = parser.add_argument
-    what = "folders, zips or tars of pictures, or HDF5 files of uint8 (N, H, W, 3)"
+    what = "folders, zips or tars of images, or HDF5 files of uint8 (N, H, W, 3)"
     shared(parser, "--images", required=True, metavar="PATH", default=None, help=what)
     shared(parser, "--exclude")
     shared(parser, "--output", required=True, metavar="FILE.hdf5")
     add("--size", type=positive_int, default=256, help="side of the squares in pixels")
-    what = "shares of training, validation and test pictures"
+    what = "shares of training, validation and test images"
     add("--splits", type=shares, default="0.85,0.10,0.05", help=what)
-    shared(parser, "--seed", help="random seed of the splits and of each picture's crop")
+    shared(parser, "--seed", help="random seed of the splits and of each image's crop")
     shared(parser, "--workers")
-    shared(parser, "--limit", help="quick test: take only the first N pictures")
+    shared(parser, "--limit", help="quick test: use only the first N images")
     return parser.parse_args()
 
 
@@ -58,7 +60,7 @@ def main() -> None:
     for message in unreadable[:10]:
         print(f"skipped: {message}", file=sys.stderr)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())
-    print(f"{output}: {counts}, {args.size} px; {len(unreadable)} unreadable pictures skipped")
+    print(f"{output}: {counts}, {args.size} px; {len(unreadable)} unreadable images skipped")
 
 
 if __name__ == "__main__":

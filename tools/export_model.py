@@ -17,10 +17,10 @@ from captioning.cli import ArgumentParser, UserError, import_keras, run
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__.split("\n")[0])
-    what = ".keras files of stage 2; several, of other seeds, become an ensemble"
+    parser = ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
+    what = ".keras files of stage 2; several, of different seeds, become an ensemble"
     parser.add_argument("models", nargs="+", metavar="FILE.keras", help=what)
-    shared(parser, "--output", required=True, help="the .keras file to write")
+    shared(parser, "--output", required=True, help="output .keras file")
     return parser.parse_args()
 
 

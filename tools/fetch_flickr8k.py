@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Flickr8k: fetch it, unpack it, and lay it out as the scripts expect it.
+"""Download Flickr8k and unpack it in the layout that the scripts expect.
 
     python -m tools.fetch_flickr8k
 
@@ -25,8 +25,8 @@ IMAGES, TEXT = "Flicker8k_Dataset", "Flickr8k_text"  # the first is spelled so
 ZIPS = {"Flickr8k_text.zip": TEXT, "Flickr8k_Dataset.zip": IMAGES}
 CAPTIONS = "Flickr8k.token.txt"
 SPLITS = [f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "test")]
-NOTICE = """Flickr8k: 1.1 GB to fetch; 2.2 GB of free disk are needed while it is unpacked.
-The photographs are for research and education only: the terms of the University of Illinois."""
+NOTICE = """Flickr8k: downloads 1.1 GB, and needs 2.2 GB of free disk to unpack it.
+The images are for research and education only: the terms of the University of Illinois."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
@@ -105,9 +105,9 @@ def unpack(path: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = ArgumentParser(__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path(FOLDER), help="the folder to make")
-    parser.add_argument("--base-url", metavar="URL", default=ADDRESS, help="where the zips lie")
+    parser = ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
+    parser.add_argument("--folder", type=Path, default=Path(FOLDER), help="folder to create")
+    parser.add_argument("--base-url", metavar="URL", default=ADDRESS, help="address of the zips")
     args = parser.parse_args()
     work = Path(f"{args.folder}.unfinished")
     if os.path.lexists(args.folder):
@@ -117,7 +117,7 @@ def main() -> None:
                 " move it away, or give another --folder"
             )
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
-        print(f"{args.folder} is there already: {contents(args.folder)}")
+        print(f"{args.folder} exists already: {contents(args.folder)}")
         return
 
     print(NOTICE, flush=True)

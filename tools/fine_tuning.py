@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fine-tuning: an encoder learns along with a decoder that stage 2 has trained on it.
+"""Fine-tuning: train an encoder together with a decoder that stage 2 has trained on it.
 
     python tools/fine_tuning.py --model checkpoints/best_model.keras
 
@@ -23,9 +23,9 @@ def stages(text: str) -> str:
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__.split("\n")[0])
+    parser = ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
     add = parser.add_argument
-    shared(parser, "--model", required=True, help="a decoder that stage 2 has trained")
+    shared(parser, "--model", required=True, help="decoder trained by stage 2")
     shared(parser, "--images", "--weights", "--descriptions", "--train-split", "--dev-split")
     shared(
         parser, "--repeat", "--split-seed", "--seed", "--limit", "--dtype", "--resume", "--restart"
@@ -34,17 +34,17 @@ def parse_arguments():
     shared(parser, "--batch-size", default=32)
     shared(parser, "--learning-rate", default=3e-4)
     shared(parser, "--output-dir", default="fine_tuned")
-    what = "captions of each image in a step; lower it where the decoder is slower than the encoder"
+    what = "captions per image and step; lower it if the decoder is slower than the encoder"
     add("--captions", type=positive_int, default=5, help=what)
-    what = "train the last stage of the encoder, so many of the last ones, or all with the stem"
+    what = "encoder stages to train: last, the last N, or all including the stem"
     add("--stages", type=stages, default="last", help=what)
-    what = "what the learning rate of a stage is multiplied by for each stage after it"
+    what = "factor of a stage's learning rate for each stage after it"
     add("--stage-decay", type=positive_float, default=1.0, help=what)
-    what = "side of the images; default: the encoder's; a decoder of grids takes no other"
+    what = "side of the images; default: the encoder's; a decoder of grids needs the default"
     add("--image-size", type=positive_int, metavar="PIXELS", help=what)
-    what = "share of an image that a training view shows at least; lower it in longer runs"
+    what = "minimum share of the image in a training crop; lower it in longer runs"
     add("--least-area", type=fraction, default=LEAST_AREA, help=what)
-    what = "training views have brightness, contrast and saturation drawn anew"
+    what = "random brightness, contrast and saturation in training"
     add("--colour-jitter", action="store_true", help=what)
     what = "validate and save an exponential moving average of the weights, such as 0.999; 0: none"
     add("--ema", type=fraction, default=0.0, metavar="MOMENTUM", help=what)

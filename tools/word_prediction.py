@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Word prediction: an encoder learns from the training captions which words an image calls for.
+"""Word prediction: train an encoder to predict the words of an image's captions.
 
     python tools/word_prediction.py --encoder resnet18 --weights FILE
 
@@ -19,10 +19,10 @@ from captioning.encoders.table import TABLE
 
 
 def parse_arguments():
-    parser = ArgumentParser(__doc__.split("\n")[0])
+    parser = ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
     add = parser.add_argument
-    shared(parser, "--encoder", choices=TABLE, default="resnet18", help="which network to train")
-    what = "weights to begin from, such as contrastive/main.py's; default: random"
+    shared(parser, "--encoder", choices=TABLE, default="resnet18", help="network to train")
+    what = "initial weights, such as contrastive/main.py's; default: random"
     shared(parser, "--weights", help=what)
     shared(parser, "--images", "--descriptions", "--train-split", "--dev-split", "--repeat")
     shared(parser, "--split-seed", "--seed", "--limit", "--dtype", "--resume", "--restart")
@@ -32,9 +32,9 @@ def parse_arguments():
     shared(parser, "--output-dir", default="word_prediction")
     what = "side of the images; default: the encoder's"
     add("--image-size", type=positive_int, metavar="PIXELS", help=what)
-    what = "leave out words that the training captions have fewer times"
+    what = "leave out words that occur fewer times in the training captions"
     add("--min-count", type=positive_int, default=5, help=what)
-    what = "alpha of the Beta distribution by which images are mixed in pairs; 0: no mixing"
+    what = "alpha of the Beta distribution of mixup; 0: no mixup"
     add("--mixup", type=not_negative, default=0.4, help=what)
     return parser.parse_args()
 

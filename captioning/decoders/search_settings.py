@@ -32,20 +32,20 @@ class Search:
         UserError: a setting that no search can have.
     """
 
-    beam_width: int = _setting(1, "likeliest beginnings to keep; 1: greedy search", 1, WIDEST)
+    beam_width: int = _setting(1, "beam width; 1: greedy search", 1, WIDEST)
     length_penalty: float = _setting(
-        1.0, "ranks captions by log-probability / length ** N; lower it for shorter ones", most=10
+        1.0, "rank captions by log-probability / length ** N; lower N for shorter ones", most=10
     )
-    min_length: int = _setting(0, "words that a caption has at least")
+    min_length: int = _setting(0, "minimum words per caption")
     no_repeat_ngram: int | None = _setting(
         None,
-        "no sequence of N words comes twice in a caption, 0 lets everything repeat; default: no "
-        "word of two letters or more comes three times, and no pair of such words twice",
+        "allow no N-gram twice in a caption; 0: allow all repeats; default: no word of two letters "
+        "or more three times, and no pair of such words twice",
     )
     mbr_samples: int = _setting(
         0,
-        "draw N captions from the model, and choose of the beam's the one most like them (minimum "
-        "Bayes risk); slower and better with a wide beam, as 60 with a width of 20",
+        "minimum Bayes risk: sample N captions and choose the beam's caption most similar to them; "
+        "slower and better with a wide beam, such as 60 with beam width 20",
         most=WIDEST,
     )
 
@@ -90,9 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) ->
         parser.add_argument(
             "--fast",
             action="store_true",
-            help="a plain beam of 3, which takes a fraction of the time; default: minimum Bayes "
-            f"risk with a beam of {BEST.beam_width} and {BEST.mbr_samples} drawn captions, or a "
-            "plain beam if only --beam-width is given",
+            help=f"beam search of width {FAST.beam_width}, much faster; default: minimum "
+            f"Bayes risk with beam width {BEST.beam_width} and {BEST.mbr_samples} samples, or beam "
+            "search alone if only --beam-width is given",
         )
     for setting in fields(Search):
         parser.add_argument(

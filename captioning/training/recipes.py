@@ -13,46 +13,58 @@ from captioning.files import artifact_path
 SAMPLE = 1000  # images whose features tell mean and std
 FLAG = argparse.BooleanOptionalAction
 ARGUMENTS = {  # what argparse is told, and the help
-    "features": ({}, "features by 1_data_preprocessor.py, here or in Pre-trained/"),
-    "learning_rate": ({"type": positive_float}, "at its peak; lower it if the loss does not fall"),
+    "features": ({}, "features from 1_data_preprocessor.py, here or in Pre-trained/"),
+    "learning_rate": (
+        {"type": positive_float},
+        "peak learning rate; lower it if the loss does not fall",
+    ),
     "schedule": (
         {"choices": ("cosine", "plateau")},
-        "cosine: up over the first steps, then down to 0 over --epochs; plateau: halved after "
-        "every epoch that does not lower the development loss",
+        "learning rate; cosine: warm-up, then decay to 0 over --epochs; plateau: halved after "
+        "each epoch that does not lower the development loss",
     ),
-    "warmup": ({"type": fraction}, "share of the steps in which the cosine schedule goes up"),
-    "weight_decay": ({"type": fraction}, "of AdamW; raise it if only the development loss rises"),
-    "clip_norm": ({"type": not_negative}, "longest gradient; lower it if the loss jumps; 0: any"),
+    "warmup": ({"type": fraction}, "warm-up of the cosine schedule, as a share of all steps"),
+    "weight_decay": (
+        {"type": fraction},
+        "weight decay of AdamW; raise it if only the development loss rises",
+    ),
+    "clip_norm": (
+        {"type": not_negative},
+        "maximum gradient norm; lower it if the loss jumps; 0: no limit",
+    ),
     "dropout": (
         {"type": fraction},
-        "share of image and word vectors, and of each part of a transformer's blocks, zeroed in "
-        "training; raise it if the development loss rises early",
+        "dropout rate of image and word vectors, and of the parts of transformer blocks; raise it "
+        "if the development loss rises early",
     ),
     "output_dropout": (
         {"type": fraction},
-        "likewise before the output layer; in merge it lowers the development loss, but BLEU too",
+        "dropout rate before the output layer; in merge it lowers development loss, but also BLEU",
     ),
-    "label_smoothing": ({"type": fraction}, "share of every target spread over all words"),
-    "tied_embedding": ({"action": FLAG}, "one matrix for word embedding and output layer"),
+    "label_smoothing": (
+        {"type": fraction},
+        "label smoothing: share of the target probability spread over all words",
+    ),
+    "tied_embedding": ({"action": FLAG}, "use one matrix for word embedding and output layer"),
     "normalize": (
         {"action": FLAG},
-        "features lose the mean and deviation of those of training, so that one learning rate "
-        "suits every encoder; the model keeps both",
+        "subtract the mean of the training features and divide by their standard deviation; both "
+        "are saved in the model",
     ),
     "min_count": (
         {"type": positive_int},
-        "words that the training captions have fewer times are neither learned nor said",
+        "leave out words that occur fewer times in the training captions",
     ),
     "attention_penalty": (
         {"type": not_negative},
-        "of attention only: what it costs not to look everywhere once (Show, Attend and Tell)",
+        "attention only: weight of the doubly stochastic penalty (Show, Attend and Tell)",
     ),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--decoder` and the arguments whose defaults go by it."""
-    what = "merge reads one vector an image; attention, an LSTM, and transformer look at the grid "
+    what = "merge reads one vector per image; attention (an LSTM) and transformer read the grids "
     what += "that 1_data_preprocessor.py --grid writes"
     parser.add_argument("--decoder", choices=DECODERS, default="merge", help=what)
     for name, (options, what) in ARGUMENTS.items():

@@ -49,5 +49,5 @@ def test_main_script_trains_and_resumes_under_jax(tmp_path):
     command = ("contrastive/main.py", "--images", "pictures", *options, *probe, "--output", "run")
     succeed(run_script(*command, "--stop-minutes", 0.0001, cwd=tmp_path, **JAX))
     resumed = succeed(run_script(*command, "--resume", cwd=tmp_path, **JAX))
-    assert "goes on after step 1 of 4" in resumed
+    assert "resuming after step 1 of 4" in resumed
     assert len(losses(tmp_path / "run")) == 2

@@ -27,7 +27,7 @@ def finished(pictures, tmp_path_factory):
     process = start(*command, "--save-minutes", 0.0001, cwd=folder)
     kill_when(process, (folder / "run" / "state.npz").exists)
     resumed = succeed(run_script(*command, "--resume", cwd=folder))
-    assert "goes on after step" in resumed
+    assert "resuming after step" in resumed
     assert "learning_rate" in resumed
     assert "queue_size" not in resumed  # SimCLR has none
     return folder / "run"
@@ -115,7 +115,7 @@ def test_pictures_beyond_memory_stay_until_the_run_has_ended(pictures, tmp_path)
     resumed = run_script(*command, "--resume", cwd=tmp_path)
 
     succeed(resumed)
-    assert "pictures:" not in resumed.stderr  # no bar: nothing was decoded
+    assert "images:" not in resumed.stderr  # no bar: nothing was decoded
     assert not list((tmp_path / "run").glob("pictures*"))
 
 
@@ -125,7 +125,7 @@ def test_what_is_excluded_or_broken_does_not_count(tmp_path):
     (tmp_path / "dev.txt").write_text("7.png\n8.png\n")
     command = (SCRIPT, "--images", "some.zip", "--exclude", "dev.txt", "--batch-size", 9)
     result = run_script(*command, cwd=tmp_path)
-    assert "8 pictures, 1 unreadable" in result.stdout
+    assert "8 images, 1 unreadable" in result.stdout
     skipped, refused = result.stderr.splitlines()[-2:]
     assert "broken.png" in skipped
     assert "--batch-size 9 is larger than the 8 pictures" in refused

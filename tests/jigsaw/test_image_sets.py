@@ -137,7 +137,7 @@ def test_broken_pictures_are_left_out_counted_and_named(tmp_path):
 
     result = run_script(SCRIPT, *given, cwd=tmp_path)
 
-    assert "2 unreadable pictures skipped" in succeed(result)
+    assert "2 unreadable images skipped" in succeed(result)
     assert "03.png: is not a picture" in result.stderr
     assert "07.png: is empty" in result.stderr
     found = contents(tmp_path / "a.hdf5")

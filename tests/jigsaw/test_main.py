@@ -65,7 +65,7 @@ def stage(tmp_path_factory) -> SimpleNamespace:
 @pytest.mark.slow
 def test_killed_training_goes_on_and_leaves_all_it_should(stage):
     run = stage.work / "runs" / "jigsaw"
-    assert "goes on in epoch" in stage.resumed
+    assert "resuming in epoch" in stage.resumed
     rows = history_of(run)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert all(np.isfinite(float(value)) for value in rows[-1].values())

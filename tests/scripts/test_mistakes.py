@@ -50,8 +50,8 @@ def test_pictures_and_captions_without_partner_are_counted_and_named(dataset, tm
     with dataset.captions.open("a") as file:
         file.writelines(f"gone{number}.jpg#0\tA dog .\n" for number in range(12))
     printed = succeed(extract(dataset, tmp_path, limit=2))
-    assert "skipped 12 captioned images without a picture\n" in printed
-    assert "skipped 1 pictures without a caption: extra" in printed
+    assert "skipped 12 captioned images without a file\n" in printed
+    assert "skipped 1 images without a caption: extra" in printed
 
 
 def test_unreadable_pictures_are_skipped_counted_and_named(dataset, tmp_path):
@@ -62,7 +62,7 @@ def test_unreadable_pictures_are_skipped_counted_and_named(dataset, tmp_path):
 
     printed = succeed(extract(dataset, tmp_path))
 
-    assert "skipped 3 unreadable pictures" in printed
+    assert "skipped 3 unreadable images" in printed
     assert f"{dataset.names[0]}: is empty" in printed
     features = pickle.loads((tmp_path / "features.pkl").read_bytes())
     assert len(features) == 9

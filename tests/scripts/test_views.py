@@ -84,7 +84,7 @@ def test_rare_words_are_left_out_of_model_and_tokenizer_alike(pipeline, views, t
     shutil.copy(views / "descriptions.txt", tmp_path)
     shutil.copy(views / "descriptions.txt.json", tmp_path)
     made = succeed(run_script(TOKENIZE, "--train-split", data.train, cwd=tmp_path))
-    assert f"{len(words)} words of 7 uses or more" in made
+    assert f"{len(words)} words that occur 7 times or more" in made
     assert read_tokenizer(tmp_path / "tokenizer.pkl", 20).words == words
     succeed(run_script(CAPTION, data.image, cwd=tmp_path))
     # The model carries its words: another tokenizer beside it does not stop it.

@@ -128,7 +128,7 @@ def test_the_command_lays_out_what_the_scripts_expect_and_then_leaves_it(release
 
     again = succeed(run_command(release.address, target))
 
-    assert again.startswith(f"{target} is there already: 4 images")
+    assert again.startswith(f"{target} exists already: 4 images")
     assert_whole(target)
     assert len(release.asked) == 2
 

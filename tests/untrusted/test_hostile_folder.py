@@ -62,9 +62,9 @@ def test_features_of_the_corpus(folder, tmp_path):
     assert result.returncode == 0, result.stderr
     assert f"{len(GOOD) + len(BAD)} images" in result.stdout
     unopened = {"folder.jpg"}  # no file at all, so it counts as missing
-    assert "1 captioned images without a picture: folder" in result.stdout
-    assert f"skipped {len(BAD) - len(unopened)} unreadable pictures" in result.stdout
-    assert "skipped 1 pictures without a caption: \\udcff" in result.stdout
+    assert "1 captioned images without a file: folder" in result.stdout
+    assert f"skipped {len(BAD) - len(unopened)} unreadable images" in result.stdout
+    assert "skipped 1 images without a caption: \\udcff" in result.stdout
     features = pickle.loads((tmp_path / "features.pkl").read_bytes())
     assert set(features) == {image_id(name) for name in GOOD}
     lines = (tmp_path / "descriptions.txt").read_text(encoding="utf-8").splitlines()
