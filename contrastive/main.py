@@ -86,6 +86,9 @@ def parse_arguments():
     args.source_weights = dict(args.source_weights)
     if unknown := sorted(args.source_weights.keys() - names):
         parser.error(f"--source-weights: '{unknown[0]}' is none of --images: {', '.join(names)}")
+    args.images = [path for path in args.images if args.source_weights.get(Path(path).name, 1)]
+    if not args.images:
+        parser.error("--source-weights: leaves none of --images; give one a weight above 0")
     return args
 
 
@@ -94,7 +97,7 @@ def source_weight(text: str) -> tuple[str, float]:
     name, equals, weight = text.rpartition("=")
     if not equals:
         raise ArgumentTypeError(f"'{text}' is not NAME=W, such as coco-128.zip=2")
-    return name, positive_float(weight)
+    return name, not_negative(weight)
 
 
 def main() -> None:

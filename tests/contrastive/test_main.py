@@ -92,7 +92,7 @@ def test_another_run_is_not_resumed_and_leaves_it_as_it_is(
         (("--method", "byol", "--small-crops", "2"), ("--small-crops", "byol")),
         (("--method", "moco", "--decoupled"), ("--decoupled", "moco")),
         (("--source-weights", "more.zip=2"), ("'more.zip' is none of --images: pictures0",)),
-        (("--source-weights", "pictures0=0"), ("'0' is not a number above 0",)),
+        (("--source-weights", "pictures0=0"), ("--source-weights", "none of --images")),
         (("--source-weights", "2"), ("'2' is not NAME=W",)),
         (("--images", "empty"), ("empty", "holds no picture")),
         (("--images", "text.txt"), ("text.txt", "neither a folder")),
