@@ -156,7 +156,7 @@ def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
     assert image.read_bytes() == before
 
 
-SHIPPED = {  # what the model in Pre-trained/ says of the examples
+SHIPPED = {  # what the model in Pre-trained/ says of twelve of the examples, by a beam of 3
     "beach": "a person is standing in the water at the beach",
     "bird": "a small child in a red shirt is standing on a tree",
     "cat": "a cat is looking at the camera",
@@ -173,10 +173,10 @@ SHIPPED = {  # what the model in Pre-trained/ says of the examples
 
 
 def test_without_arguments_the_examples_are_captioned_by_the_shipped_model(tmp_path):
-    printed = succeed(run_script("5_test.py", cwd=tmp_path))
+    printed = succeed(run_script("5_test.py", "--fast", cwd=tmp_path))
     assert f"model {ROOT / 'Pre-trained' / 'model-ensemble'}" in printed
     found = dict(re.findall(r"(\w+)\.jpg: (.+) \(", printed))
-    assert found.keys() == SHIPPED.keys()
+    assert found.keys() > SHIPPED.keys()
     # On another processor rounding may decide between two captions that are as probable.
     assert sum(found[name] == caption for name, caption in SHIPPED.items()) >= 10
 

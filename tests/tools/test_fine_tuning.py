@@ -60,7 +60,7 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
         (("--model", ROOT / "Pre-trained" / "model-ensemble.keras"), ("ensemble", "members")),
         (("--model", "model.h5"), ("model.h5", ".keras")),
         (("--descriptions", "other.txt"), ("other.txt", "by the rules original", "ptb")),
-        (("--output-dir", "its own"), ("best_model.keras", "overwritten")),
+        (("--output-dir", "its own", "--restart"), ("best_model.keras", "overwritten")),
     ],
 )
 def test_mistakes(pipeline, arguments, parts, tmp_path):

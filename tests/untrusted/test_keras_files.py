@@ -141,7 +141,7 @@ def grid_file(request, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "change", [{"positions": 10**12}, {"width": 10**5}, {"feature_size": 10**9}, {"depth": 10**9}]
+    "change", [{"units": 10**9}, {"width": 10**5}, {"feature_size": 10**9}, {"depth": 10**9}]
 )
 def test_a_grid_decoder_larger_than_its_weights_is_refused(grid_file, change, tmp_path):
     path = tmp_path / "evil.keras"
