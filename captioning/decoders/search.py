@@ -20,7 +20,6 @@ class Hypothesis(NamedTuple):
 
 
 MOST_ROWS = 3000  # beginnings of captions at once, which bounds the memory
-MOST_DRAWN = 500  # likewise of captions that are drawn: all of them stay open for long
 
 
 def generate(
@@ -58,10 +57,7 @@ def generate_n_best(
     """
     search.check_length(model.vocabulary)
     n_best: list[list[Hypothesis]] = []
-    images = min(batch_size, MOST_ROWS // search.beam_width)
-    if search.mbr_samples:
-        images = min(images, MOST_DRAWN // search.mbr_samples)
-    images = max(1, images)
+    images = max(1, min(batch_size, MOST_ROWS // max(search.beam_width, search.mbr_samples)))
     for first in range(0, len(features), images):
         part = features[first : first + images]
         if not np.isfinite(part).all():
