@@ -11,14 +11,10 @@ from captioning.features.reading import read_features
 from captioning.files import check_run, check_writable
 from captioning.text import Vocabulary, build_vocabulary
 
-# Of a resumed run. Files may lie elsewhere, and are known by what is in them.
+# Of a resumed run. Files may lie elsewhere, and are known by what is in them; repeats are in
+# `described` splits.
 MAY_CHANGE = {"descriptions", "features", "images", "model", "weights", "output_dir"}
-MAY_CHANGE |= {
-    "patience",
-    "resume",
-    "restart",
-    "repeat",
-}  # the last of which is in `described` splits
+MAY_CHANGE |= {"patience", "repeat", "resume", "restart"}
 
 
 class TrainingData(NamedTuple):
