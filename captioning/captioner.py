@@ -65,16 +65,17 @@ class Captioner:
             UserError: a path does not exist, a folder holds no image, or, as `UnreadableImage`, a
                 single file cannot be read.
         """
-        one = isinstance(images, str | os.PathLike)
+        path = images if isinstance(images, str | os.PathLike) else None
+        single = path is not None and not os.path.isdir(path)
         results = []
-        for result in self.stream(list_images([images] if one else images)):
+        for result in self.stream(list_images(images if path is None else [path])):
             if isinstance(result, Captioned):
                 results.append(result)
-            elif one and not os.path.isdir(images):
+            elif single:
                 raise result
             else:
                 warnings.warn(str(result), stacklevel=2)
-        return results[0] if one and not os.path.isdir(images) else results
+        return results[0] if single else results
 
     def stream(
         self, paths: Sequence[Path], few: int = FEW

@@ -46,8 +46,7 @@ class Run:
         columns: Sequence[str] = COLUMNS,  # of the history
         means: Sequence[str] = ("loss",),  # kept of a row; the first must stay a number
         may_change: Collection[str] = (),  # settings that a resumed run may set anew
-        by: str = "val_loss",  # the column that the best row has the least of,
-        sign: int = 1,  # with -1 the most
+        by: str = "val_loss",  # the column that the best row has the least of
         unit: str = "image",  # what the bar counts
         advice: str = "lower --learning-rate and go on with --resume",  # if the loss is no number
         state: Path | None = None,  # the file to go on from; default: `output`/state.npz
@@ -57,7 +56,7 @@ class Run:
     ) -> None:
         self.model, self.output, self.settings = model, output, settings
         self.columns, self.means, self.may_change = columns, means, may_change
-        self.by, self.sign, self.unit, self.advice = by, sign, unit, advice
+        self.by, self.unit, self.advice = by, unit, advice
         self.writes = writes
         self.state_path = state or output / "state.npz"
         self.save_seconds = 60 * save_minutes
@@ -81,11 +80,7 @@ class Run:
     @property
     def best(self) -> Row | None:
         """The best row so far, the first of equals."""
-        return min(self.history, key=self._value, default=None)
-
-    def _value(self, row: Row) -> float:
-        """What is the lower, the better the row."""
-        return self.sign * row[self.by]
+        return min(self.history, key=lambda row: row[self.by], default=None)
 
     def train(
         self,
@@ -105,7 +100,7 @@ class Run:
             UserError: the loss or the weights are no longer finite. What was saved before stays.
         """
         for epoch in range(len(self.history), epochs):
-            if is_exhausted([*map(self._value, self.history)], patience):
+            if is_exhausted([row[self.by] for row in self.history], patience):
                 break
             train_epoch(epoch)
             began = time.monotonic()
@@ -204,7 +199,7 @@ class Run:
         """
         self.bar.close()
         self._arrays()
-        if keep and (not self.history or self._value(row) < self._value(self.best)):
+        if keep and (not self.history or row[self.by] < self.best[self.by]):
             keep()
         self.history.append(row)
         self.part = self._nothing()

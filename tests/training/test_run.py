@@ -134,13 +134,10 @@ def test_a_damaged_state_is_refused(content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sign", "patience", "saved", "epochs"),
-    [(1, 0, [1, 2], 5), (-1, 0, [1, 4], 5), (1, 2, [1, 2], 4), (-1, 2, [1], 3)],
+    ("patience", "saved", "epochs"), [(0, [1, 2], 5), (2, [1, 2], 4), (1, [1, 2], 3)]
 )
-def test_training_saves_the_best_epochs_and_ends_by_its_patience(
-    tmp_path, sign, patience, saved, epochs
-):
-    run = make_run(tmp_path, columns=("epoch", "loss", "score", "seconds"), by="score", sign=sign)
+def test_training_saves_the_best_epochs_and_ends_by_its_patience(tmp_path, patience, saved, epochs):
+    run = make_run(tmp_path, columns=("epoch", "loss", "score", "seconds"), by="score")
     scores, found = [1.0, 0.5, 0.9, 1.2, 0.5], []
 
     run.train(
