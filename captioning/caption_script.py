@@ -50,7 +50,7 @@ def parse_arguments(description: str) -> Namespace:
         help="second model for comparison: its captions are printed below those of --model",
     )
     shared(parser, "--tokenizer", "--encoder", "--weights")
-    search_settings.add_arguments(parser, beam_width=3)
+    search_settings.add_arguments(parser, beam_width=None)
     add(
         "--captions",
         type=positive_int,

@@ -11,7 +11,7 @@ import numpy as np
 from captioning.captioners.loading import encoder_of, find_captioner, load_captioner
 from captioning.cli import UserError
 from captioning.decoders.search import generate_n_best
-from captioning.decoders.search_settings import BEAM, Search
+from captioning.decoders.search_settings import BEST, Search
 from captioning.images.folders import list_images
 from captioning.images.reading import UnreadableImage, decode_batches
 from captioning.output.captions import Captioned
@@ -27,7 +27,7 @@ class Captioner:
     Args:
         model: a `.keras` file, or the original project's `.h5`; default: `best_model.keras` of
             stage 2 in the working folder, else the one in `Pre-trained/`.
-        search: how captions are searched for; default: a beam of 3.
+        search: how captions are searched for; default: minimum Bayes risk.
         captions: alternatives for each image, the best first; at most the search's beam width.
         tokenizer, encoder, weights: what the model does not record; see `5_test.py --help`.
 
@@ -39,7 +39,7 @@ class Captioner:
         self,
         model: str | os.PathLike | None = None,
         *,
-        search: Search = BEAM,
+        search: Search = BEST,
         captions: int = 1,
         tokenizer: str | os.PathLike | None = None,
         encoder: str | None = None,

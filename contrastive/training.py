@@ -68,6 +68,7 @@ class PretextRun(Run):
         while self.step < self.steps and not self.stopped:
             # The first row may be begun already, the last may be short.
             left = max(1, min(self.row_steps - self.part["steps"], self.steps - self.step))
+            self.rows_left = (self.steps - self.step - left) / (self.part["steps"] + left)
             data = self.batches(self.batch_size, step=self.step, portion=self.portion)
             counts = [self.batch_size] * (self.part["steps"] + left)
             if self.fit(data, f"row {len(self.history) + 1}", counts, steps_per_epoch=left):

@@ -109,6 +109,7 @@ class JigsawRun(Run):
                     break
                 peak = self.settings["learning_rate"]
                 self.model.optimizer.learning_rate = plateau_rate(peak, losses, FALL, PLATEAU)
+            self.rows_left = self.settings["epochs"] - epoch - 1
             done = self.part["steps"]
             puzzles.start_epoch(epoch, done)
             counts = [puzzles.batch_size] * (done + len(puzzles))

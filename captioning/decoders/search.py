@@ -143,7 +143,7 @@ def _extend(logits, totals, words, vocabulary, search: Search, must_end: bool):
     What `_barred` bars is never chosen. With `must_end` the end word is the only choice.
     """
     (images, beams), most = totals.shape, 2 * search.beam_width
-    log_probabilities = ops.log_softmax(logits, axis=-1)
+    log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     ending = ops.convert_to_numpy(log_probabilities[:, vocabulary.end])
     if must_end:
         values, choices = ending[:, None], np.full((len(ending), 1), vocabulary.end)

@@ -74,16 +74,31 @@ class Search:
 
 
 GREEDY = Search()
-BEAM = Search(beam_width=3)
+FAST = Search(beam_width=3)
+BEST = Search(beam_width=10, mbr_samples=30)  # measured in docs/decoders.md
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int) -> None:
-    """Add an argument for each setting; `beam_width` is its default."""
+def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) -> None:
+    """Add an argument a setting.
+
+    Args:
+        beam_width: its default. None: the default is the search `BEST`, and `--fast` a beam of 3.
+    """
+    defaults = {"beam_width": beam_width}
+    if beam_width is None:
+        defaults["mbr_samples"] = None
+        parser.add_argument(
+            "--fast",
+            action="store_true",
+            help=f"beam search of width {FAST.beam_width}, much faster; default: minimum "
+            f"Bayes risk with beam width {BEST.beam_width} and {BEST.mbr_samples} samples, or beam "
+            "search alone if only --beam-width is given",
+        )
     for setting in fields(Search):
         parser.add_argument(
             "--" + setting.name.replace("_", "-"),
             type=number(float if setting.type is float else int, least=setting.metadata["least"]),
-            default=beam_width if setting.name == "beam_width" else setting.default,
+            default=defaults.get(setting.name, setting.default),
             metavar="N",
             help=setting.metadata["help"],
         )
@@ -95,4 +110,12 @@ def from_arguments(args: argparse.Namespace) -> Search:
     Raises:
         UserError: a setting that no search can have.
     """
-    return Search(**{setting.name: getattr(args, setting.name) for setting in fields(Search)})
+    settings = {setting.name: getattr(args, setting.name) for setting in fields(Search)}
+    if getattr(args, "fast", False):
+        if settings["beam_width"] or settings["mbr_samples"]:
+            raise UserError("--fast is a plain beam of 3: leave out --beam-width, --mbr-samples")
+        settings |= {"beam_width": FAST.beam_width, "mbr_samples": FAST.mbr_samples}
+    if settings["mbr_samples"] is None:
+        settings["mbr_samples"] = 0 if settings["beam_width"] else BEST.mbr_samples
+    settings["beam_width"] = settings["beam_width"] or BEST.beam_width
+    return Search(**settings)

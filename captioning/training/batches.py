@@ -57,10 +57,11 @@ class CaptionBatches(keras.utils.PyDataset):
             [[view.row.get(image_id, -1) for image_id in features.row] for view in self.views],
             np.int32,
         )
+        self.image_ids = list(image_ids)
         self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
         # Arrays from the start: lists of lists of a million captions take five times the room.
         by_length: dict[int, tuple[array, array]] = defaultdict(lambda: (array("i"), array("i")))
-        for image_id in image_ids:
+        for image_id in self.image_ids:
             for caption in captions[image_id]:
                 tokens = vocabulary.encode(caption, keep_unknown)
                 rows, words = by_length[len(tokens)]

@@ -64,6 +64,7 @@ class Run:
         self.stop_at: float | None = None  # from the first row on
         self.saved_at = time.monotonic()
         self.step = 0
+        self.rows_left = 0.0  # after the one in the making, for the time left that the bar shows
         self.history: list[Row] = []
         self.part = self._nothing()  # of the row in the making
         # Else Keras does it in the first step, whose graph TensorFlow then makes a second time.
@@ -102,6 +103,7 @@ class Run:
         for epoch in range(len(self.history), epochs):
             if is_exhausted([row[self.by] for row in self.history], patience):
                 break
+            self.rows_left = epochs - epoch - 1
             train_epoch(epoch)
             began = time.monotonic()
             value = validate()
@@ -158,6 +160,11 @@ class Run:
 
     def _show(self, numbers: Mapping[str, float], refresh: bool = True) -> None:
         shown = {k: f"{v:.3f}" for k, v in numbers.items() if k not in ("epoch", "seconds")}
+        done, total = self.bar.n - self.bar.initial, self.bar.total
+        if done and self.rows_left:
+            rate = done / (time.monotonic() - self.began)
+            left = (total - self.bar.n + self.rows_left * total) / rate
+            shown["whole_run_left"] = tqdm.format_interval(left)
         self.bar.set_postfix(shown, refresh=refresh)
 
     def check_number(self, value: float, what: str) -> None:

@@ -1,16 +1,23 @@
 """Stage 2's training: teacher forcing, resumable by the epoch."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+from tqdm import tqdm
 
+from captioning.cli import printable
+from captioning.decoders.base import Decoder
+from captioning.decoders.search import generate
 from captioning.files import atomic_path, write_json
 from captioning.training.batches import CaptionBatches
 from captioning.training.optimizers import plateau_rate
 from captioning.training.recipes import settings_path
 from captioning.training.run import Run
+
+LOOKED_AT, SHOWN = 100, 3  # development images that are captioned after an epoch, and printed
 
 
 def caption_run(
@@ -63,7 +70,11 @@ def train(
         run.fit(train_batches, f"epoch {epoch + 1}", captions, **options)
 
     def validate() -> float:
-        return float(model.evaluate(dev_batches, verbose=0, return_dict=True)["token_loss"])
+        value = float(model.evaluate(dev_batches, verbose=0, return_dict=True)["token_loss"])
+        # A job's processes would search each for itself.
+        if math.isfinite(value) and dev_batches.world.devices == 1:
+            show_captions(model, dev_batches)
+        return value
 
     def save(row: Mapping[str, float]) -> None:
         # A copy that was never compiled, so without the optimizer's moments, and in float32, so
@@ -88,6 +99,19 @@ def train(
             if batches.failure is not None:
                 raise batches.failure from error
         raise
+
+
+def show_captions(model: Decoder, batches: CaptionBatches) -> None:
+    """Print greedy captions of the first images, always the same, and how many are distinct.
+
+    The same caption for every image means that the decoder does not look at its features.
+    """
+    ids = list(dict.fromkeys(batches.image_ids))[:LOOKED_AT]
+    captions = [hypothesis.caption for hypothesis in generate(model, batches.features.of(ids))]
+    with tqdm.external_write_mode():
+        for image_id, caption in zip(ids[:SHOWN], captions, strict=False):
+            print(f"  {printable(image_id)}: {caption}")
+        print(f"  {len(set(captions))} of {len(ids)} development captions are distinct")
 
 
 def model_name(row: Mapping[str, float]) -> str:

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from captioning.cli import ArgumentParser
+from captioning.cli import ArgumentParser, UserError
 from captioning.decoders import search_settings
 from captioning.decoders.search_settings import GREEDY, Search
 from tests.conftest import ROOT
 
 
-def parsed(*arguments: str, beam_width: int = 1) -> Search:
+def parsed(*arguments: str, beam_width: int | None = 1) -> Search:
     parser = ArgumentParser("")
     search_settings.add_arguments(parser, beam_width=beam_width)
     return search_settings.from_arguments(parser.parse_args(arguments))
@@ -29,10 +29,29 @@ def test_every_setting_is_an_argument():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "search"),
+    [
+        ("", Search(10, mbr_samples=30)),
+        ("--fast", Search(3)),
+        ("--beam-width 5", Search(5)),
+        ("--mbr-samples 9", Search(10, mbr_samples=9)),
+        ("--beam-width 20 --mbr-samples 60", Search(20, mbr_samples=60)),
+    ],
+)
+def test_a_script_without_a_width_of_its_own_searches_by_minimum_bayes_risk(arguments, search):
+    assert parsed(*arguments.split(), beam_width=None) == search
+
+
+def test_fast_and_a_width_at_once_are_refused():
+    with pytest.raises(UserError, match="--fast is a plain beam of 3"):
+        parsed("--fast", "--beam-width", "5", beam_width=None)
+
+
+@pytest.mark.parametrize(
     ("script", "more", "default"),
     [
         ("3_BLEU.py", (), {"beam_width": 1}),
-        ("captioning/caption_script.py", ("a.jpg",), {"beam_width": 3}),
+        ("captioning/caption_script.py", ("a.jpg",), {"beam_width": 10, "mbr_samples": 30}),
         ("evaluate.py", (), {"beam_width": 3}),
     ],
 )

@@ -164,3 +164,13 @@ def test_a_validation_that_is_no_number_ends_the_run_before_anything_is_saved(tm
             lambda row: pytest.fail("saved all the same"),
         )
     assert not run.state_path.exists()
+
+
+def test_the_bar_shows_the_time_left_of_all_rows(tmp_path, monkeypatch):
+    run = make_run(tmp_path)
+    run.rows_left = 3
+    clock = iter([0.0, 10.0, 10.0, 10.0, 10.0])
+    monkeypatch.setattr("captioning.training.run.time.monotonic", lambda: next(clock))
+    with run.row("row", steps=4, total=4):
+        run.after_step(1, {"loss": 1.0}, 1)  # 10 s, and 3 steps and 3 rows of 4 are to come
+    assert "whole_run_left=02:30" in run.bar.postfix

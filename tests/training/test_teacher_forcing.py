@@ -1,6 +1,7 @@
 """Batches of captions, and the training of decoders on them."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -261,3 +262,13 @@ def test_features_that_cannot_be_read_are_named_not_hidden_by_the_backend(task, 
         file.truncate(stored.features.matrix.offset + 40)
     with pytest.raises(UserError, match=r"features.h5: was replaced or cut"):
         run(stored, make_model(task), tmp_path, epochs=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_after_each_epoch_the_same_images_are_captioned(task, tmp_path, capsys, dtype):
+    run(task, make_model(task, dtype=dtype), tmp_path, epochs=2)
+    lines = capsys.readouterr().out.splitlines()
+    first, second = lines[:4], lines[4:]
+    for shown in (first, second):
+        assert [line.split(":")[0].strip() for line in shown[:3]] == task.ids[:3]
+        assert re.fullmatch(r"  \d+ of 16 development captions are distinct", shown[3])
