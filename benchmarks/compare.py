@@ -4,8 +4,9 @@
     python benchmarks/compare.py --pretext random simclr moco byol jigsaw --pictures-seen 400000
 
 A row is an encoder and a seed: its pretext stage, features, a decoder on them, both fine-tuned on
-captions, and the figures of either. Every step is a command of the project's scripts. The commands
-are printed; --dry-run does nothing else.
+captions, and the figures of either. The decoder of the frozen encoder trains for as many epochs as
+the fine-tuned one in all. Every step is a command of the project's scripts. The commands are
+printed; --dry-run does nothing else.
 """
 
 import json
@@ -16,9 +17,12 @@ import signal
 import statistics
 import subprocess
 import sys
+import textwrap
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -27,19 +31,28 @@ from captioning import cli
 from captioning.arguments import positive_int, seed
 from captioning.cli import UserError
 from captioning.datasets import read_split
-from captioning.encoders.table import TABLE, preprocessing_of, trained_by
+from captioning.encoders.table import TABLE, trained_by
 from captioning.evaluation.coco_toolkit import CocoToolkit
 from captioning.files import atomic_path, existing_file, lock, sha256, write_json, write_text
 from captioning.images.sources import open_sources
 
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
 CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE}"
-# Small crops are for SimCLR's loss; at 0.999 MoCo's slow network would lag in a short run.
-METHODS = {"simclr": "--small-crops 4", "moco": "--momentum 0.99", "byol": ""}
+# At 0.999 MoCo's slow network would lag in a short run.
+METHODS = {
+    "simclr": "",
+    "simclr-small-crops": "--small-crops 4",
+    "moco": "--momentum 0.99",
+    "byol": "",
+}
+# Of an image, in all views: two of 48 px, small crops of 24, nine tiles of 32.
+PIXELS = {**dict.fromkeys(METHODS, 2 * 48**2), "jigsaw": 9 * 32**2}
+PIXELS["simclr-small-crops"] += 4 * 24**2
 JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200"
 DECODER = "--decoder attention --normalize --patience 0"
 FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4"
-ABOUT = ("pretext", "encoder", "pictures seen", "training")
+ABOUT = ("pretext", "encoder", "pictures seen", "pixels seen (billions)", "training")
+AGAINST = "CIDEr-D against the row above, 95%"
 COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", "distinct": ".0f"}
 
 # The steps: a command, and the file that it leaves. {out} is the comparison's folder, {own} the
@@ -48,7 +61,7 @@ CAPTIONS = """
 1_data_preprocessor.py --only captions --text-rules ptb {limit}
     --descriptions {out}/descriptions.txt -> {out}/descriptions.txt"""
 BY_VIEWS = """
-contrastive/main.py --method {name} {contrastive} --pictures-seen {pictures_seen} {pictures}
+contrastive/main.py --method {method} {contrastive} --pictures-seen {pictures_seen} {pictures}
     {trained} -> {weights}"""
 BY_PUZZLES = """
 jigsaw/to_hdf5.py --size 128 {pictures} --output {out}/puzzles.hdf5
@@ -58,25 +71,41 @@ jigsaw/maximal_hamming.py 100 --selection min --output {out}/permutations.txt
 jigsaw/main.py --dataset {out}/puzzles.hdf5 --permutations {out}/permutations.txt {jigsaw}
     {trained} -> {weights}"""
 ON_CAPTIONS = """
-1_data_preprocessor.py {extract} {load} --features {shared}/whole.h5 -> {shared}/whole.h5
-1_data_preprocessor.py {extract} {load} --view 1 --features {shared}/view1.h5 -> {shared}/view1.h5
-1_data_preprocessor.py {extract} {load} --view 2 --features {shared}/view2.h5 -> {shared}/view2.h5
+1_data_preprocessor.py {extract} {given} --features {shared}/whole.h5 -> {shared}/whole.h5
+1_data_preprocessor.py {extract} {given} --view 1 --features {shared}/view1.h5 -> {shared}/view1.h5
+1_data_preprocessor.py {extract} {given} --view 2 --features {shared}/view2.h5 -> {shared}/view2.h5
 2_train_IC_model.py {decoder} --epochs {decoder_epochs} --features {shared}/whole.h5
+    --views {shared}/view1.h5 {shared}/view2.h5 --descriptions {out}/descriptions.txt
+    --seed {seed} --output-dir {own}/first -> {own}/first/checkpoints/best_model.keras
+2_train_IC_model.py {decoder} --epochs {all_epochs} --features {shared}/whole.h5
     --views {shared}/view1.h5 {shared}/view2.h5 --descriptions {out}/descriptions.txt
     --seed {seed} --output-dir {own}/frozen -> {own}/frozen/checkpoints/best_model.keras
 evaluate.py --model-path {own}/frozen/checkpoints/best_model.keras --beam-width 3
     --features {shared}/whole.h5 --output {own}/frozen.json -> {own}/frozen.json
-tools/fine_tuning.py --model {own}/frozen/checkpoints/best_model.keras {given}
+tools/fine_tuning.py --model {own}/first/checkpoints/best_model.keras {given}
     {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt --seed {seed}
     --output-dir {own}/fine-tuned -> {own}/fine-tuned/checkpoints/best_model.keras
 1_data_preprocessor.py {extract} --features {own}/fine-tuned.h5
     --weights {own}/fine-tuned/checkpoints/{encoder}-captions.weights.h5 -> {own}/fine-tuned.h5
 evaluate.py --model-path {own}/fine-tuned/checkpoints/best_model.keras --beam-width 3
     --features {own}/fine-tuned.h5 --output {own}/fine-tuned.json -> {own}/fine-tuned.json"""
-PRETEXT = {**dict.fromkeys(METHODS, BY_VIEWS), "jigsaw": BY_PUZZLES}
-NAMES = ("random", *PRETEXT)
+NOTHING_LEARNED = """
+tools/random_encoder.py {of} --image-size {side} --seed {seed} {pictures}
+    --output {weights} -> {weights}"""
+PRETEXT = {
+    "random": NOTHING_LEARNED,
+    **dict.fromkeys(METHODS, BY_VIEWS),
+    "jigsaw": BY_PUZZLES,
+}
+NAMES = tuple(PRETEXT)
 # They take a minute at most.
-NOT_RESUMED = ("evaluate.py", "jigsaw/maximal_hamming.py", "jigsaw/to_hdf5.py")
+NOT_RESUMED = (
+    "evaluate.py",
+    "jigsaw/maximal_hamming.py",
+    "jigsaw/to_hdf5.py",
+    "tools/random_encoder.py",
+)
+RESAMPLES = 2000  # of the images, for an interval
 
 
 class Row(NamedTuple):
@@ -118,7 +147,7 @@ def row_of(name: str, seed: int, args) -> Row:
         return Row(name, "efficientnet_lite0", seed)
     if name in NAMES:
         encoder = puzzlers[0] if name == "jigsaw" and encoder not in puzzlers else encoder
-        return Row(name, encoder, seed, args.pictures_seen if name in PRETEXT else 0)
+        return Row(name, encoder, seed, 0 if name == "random" else args.pictures_seen)
     if not (path.is_file() or path.suffix or len(path.parts) > 1):
         raise UserError(f"--pretext {name}: is none of {', '.join(NAMES)}, nor a file of weights")
     digest = sha256(existing_file(path, "weights file"))
@@ -141,13 +170,11 @@ def steps_of(row: Row, args) -> dict[str, list[str]]:
     batch = ["--batch-size", str(min(256, max(8, args.limit // 16 * 8)))] if limit else []
     out, own = args.output, args.output / f"{row.name}-{row.seed}"
     encoder, weights = ["--encoder", row.encoder], row.weights
-    if row.name in PRETEXT:
-        weights = f"{own}/pretext/{row.encoder}-{row.name}.weights.h5"
-    given = load = ["--weights", weights] if weights else []
+    method = row.name.split("-")[0]
+    if row.name in NAMES:
+        weights = f"{own}/pretext/{row.encoder}-{method}.weights.h5"
+    given = ["--weights", weights] if weights else []
     dtype = ["--dtype", args.dtype]
-    if row.name == "random":
-        square = str(preprocessing_of(row.encoder).resized(SIDE))
-        load = ["--seed", str(row.seed), "--preprocessing", square]
     epochs = 0  # in which a puzzle solver sees so many of those that it learns from, 85%
     if row.name == "jigsaw":
         exclude = {name for file in args.exclude for name in read_split(file)}
@@ -156,7 +183,8 @@ def steps_of(row: Row, args) -> dict[str, list[str]]:
     values = {
         **vars(args), **row._asdict(), "out": out, "own": own, "weights": weights,
         "shared": own if row.name in NAMES else out / row.name, "limit": limit, "given": given,
-        "load": load, "decoder": [*DECODER.split(), *dtype],
+        "decoder": [*DECODER.split(), *dtype], "method": method, "side": SIDE, "of": encoder,
+        "all_epochs": args.decoder_epochs + args.fine_tuning_epochs,
         "fine_tuning": [*FINE_TUNING.split(), *dtype],
         "pictures": ["--images", *args.images, "--exclude", *args.exclude, *limit],
         "contrastive": [*CONTRASTIVE.split(), *dtype, *METHODS.get(row.name, "").split()],
@@ -224,18 +252,21 @@ class Record:
 
 def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, args) -> None:
     """Write what figures there are as `comparison.json`, `.md` (a table) and `.png` (bars)."""
-    found, beside, rows, bars, levels = {}, {}, [], {}, {}
+    found, beside, rows, bars, levels, above = {}, {}, [], {}, {}, {}
     out = args.output
     for row, steps in plan:
         for path in [Path(file) for file in steps if file.endswith(".json") and record.of(file)[1]]:
             about = json.loads(path.read_bytes())
             figures, *others = about.pop("rows")
-            key = (row.name, row.encoder, row.pictures_seen, path.stem)
+            pixels = f"{PIXELS.get(row.name, 0) * (row.pictures_seen or 0) / 1e9:.2f}"
+            pixels = pixels if row.name in NAMES else None
+            key = (row.name, row.encoder, row.pictures_seen, pixels, path.stem)
             found.setdefault(key, {})[row.seed] = figures
-            beside = {(one["name"], "", None, ""): {"": one} for one in others}
+            beside = {(one["name"], "", None, None, ""): {"": one} for one in others}
     text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}\n\n"
     text = text.format(**about, dtype=args.dtype)
-    text += f"| {' | '.join([*ABOUT, 'seeds', *COLUMNS])} |\n{9 * '|---'}|\n"
+    headings = [*ABOUT, "seeds", *COLUMNS, AGAINST]
+    text += f"| {' | '.join(headings)} |\n{len(headings) * '|---'}|\n"
     for key, seeds in {**found, **beside}.items():
         entry = dict(zip(ABOUT, key, strict=True))
         cells = [*("" if one is None else f"{one}" for one in key), str(len(seeds))]
@@ -244,15 +275,35 @@ def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, 
             spread = statistics.stdev(values) if len(values) > 1 else None
             entry[name] = [statistics.mean(values), spread]
             cells.append(" ± ".join(format(one, form) for one in entry[name][: len(values)]))
+        each = [figures.pop("cider_by_image", {}) for figures in seeds.values()]
+        by_image = {name: statistics.mean(one[name] for one in each) for name in each[0]}
+        if key in found and above:
+            entry[AGAINST] = interval(by_image, above)
+            cells.append("{:+.3f} to {:+.3f}".format(*entry[AGAINST]))
+        else:
+            cells.append("")
+        above = by_image
         text += f"| {' | '.join(cells)} |\n"
         rows.append({**entry, "seeds": seeds})
         if key in found:
-            bars.setdefault(key[0], {})[key[3]] = entry["CIDEr-D"][0]
+            bars.setdefault(key[0], {})[key[-1]] = entry["CIDEr-D"][0]
         else:
             levels[key[0]] = entry["CIDEr-D"][0]
     write_json(out / "comparison.json", {**about, "dtype": args.dtype, "rows": rows})
     write_text(out / "comparison.md", text)
     plot_bars(out / "comparison.png", bars, levels)
+
+
+def interval(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, float]:
+    """95% of the differences between the means of two rows, by a paired bootstrap of the images.
+
+    Both are by image; Koehn, "Statistical significance tests for machine translation evaluation"
+    (EMNLP 2004). Rows are level if 0 lies in it.
+    """
+    differences = np.array([value - theirs[name] for name, value in ours.items()])
+    drawn = np.random.default_rng(0).integers(len(differences), size=(RESAMPLES, len(differences)))
+    low, high = np.percentile(differences[drawn].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
 
 
 def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, float]) -> None:
@@ -272,7 +323,7 @@ def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, f
         axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
         across = axes.get_yaxis_transform()  # x as a share of the axes
         axes.text(1.01, value, f"{name}\n{value:.2f}", transform=across, fontsize=8, va="center")
-    names = [name.split("-")[0] if len(name) > 12 else name for name in bars]
+    names = [textwrap.fill(name, 12) for name in bars]
     axes.set_xticks([encoder + 0.2 for encoder in range(len(bars))], names)
     axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder")
     axes.spines[["top", "right"]].set_visible(False)

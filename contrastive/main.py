@@ -215,6 +215,7 @@ def main() -> None:
         spill.unlink(missing_ok=True)
         record_of(spill).unlink(missing_ok=True)
     if this_run.history:
+        print(f"{output / 'history.png'}: loss by images seen")
         usage = f"1_data_preprocessor.py --encoder {args.encoder} --weights"
         print(f"{this_run.weights_path}: for {usage}")
 

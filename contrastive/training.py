@@ -109,7 +109,8 @@ class PretextRun(Run):
             return
         names = ("pictures_seen", "loss", "probe")
         seen, loss, probe = ([row[name] for row in self.history] for name in names)
-        labels = {"x_label": "pictures seen", "y_label": "pretext loss"}
+        title = f"{self.settings['method']}: loss by images seen"
+        labels = {"x_label": "images seen", "y_label": "pretext loss", "title": title}
         path = self.output / "history.png"
         plot_curves(path, seen, {"loss": loss}, right={"probe": probe}, **labels)
         # A row in the making counts where a run has stopped in it.

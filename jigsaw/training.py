@@ -165,7 +165,8 @@ def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: in
     }
     epochs, losses = ([row[name] for row in history] for name in ("epoch", "val_loss"))
     options = {"mark": int(np.argmin(losses)), "right": {"validation loss": losses}}
-    plot_curves(path, epochs, curves, y_label="share of puzzles solved", **options)
+    labels = {"y_label": "share of puzzles solved", "title": "Jigsaw puzzles solved by epoch"}
+    plot_curves(path, epochs, curves, **labels, **options)
 
 
 def test(solver: JigsawSolver, puzzles: DataGenerator, path: Path) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def main() -> None:
     from captioning.training import end_to_end
     from captioning.training.image_batches import ImageBatches, train_epoch
     from captioning.training.optimizers import AdamW, learning_rate_schedule
+    from captioning.training.plots import plot_history
     from captioning.training.run import Run
 
     trained = load_trained(args.model, output)
@@ -134,6 +135,7 @@ def main() -> None:
         validate,
         save,
     )
+    plot_history(output / "history.png", this_run.history)
     print(f"best epoch {this_run.best['epoch']}: {output / 'checkpoints'}")
 
 

@@ -90,5 +90,5 @@ def table(
 
 
 def record(row: Candidate, scores: Scores) -> dict[str, Any]:
-    """A row as `--output` has it: name, origin, figures."""
-    return {"name": row.name, **row.origin, **scores.figures}
+    """A row as `--output` has it: name, origin, figures, and CIDEr-D of each image."""
+    return {"name": row.name, **row.origin, **scores.figures, "cider_by_image": scores.cider}

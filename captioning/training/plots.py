@@ -10,12 +10,14 @@ from captioning.files import atomic_path
 
 
 def plot_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Training and development loss by epoch, as a PNG; a line marks the best epoch."""
+    """Training and development loss by epoch, as a PNG, said; a line marks the best epoch."""
     names = ("epoch", "loss", "val_loss")
     epochs, loss, val_loss = ([row[name] for row in history] for name in names)
     curves = {"training (dropout on)": loss, "development": val_loss}
     best = int(np.argmin(val_loss))
-    plot_curves(path, epochs, curves, y_label="loss per word (nats)", mark=best)
+    options = {"y_label": "loss per word (nats)", "title": "Captions: loss by epoch", "mark": best}
+    plot_curves(path, epochs, curves, **options)
+    print(f"{path}: loss by epoch")
 
 
 def plot_curves(
@@ -25,6 +27,7 @@ def plot_curves(
     *,
     x_label: str = "epoch",
     y_label: str,
+    title: str,
     mark: int | None = None,
     right: Mapping[str, Sequence[float | str]] | None = None,
 ) -> None:
@@ -42,7 +45,7 @@ def plot_curves(
         axes.plot(epochs, values, "o-", label=label)
     if mark is not None:
         axes.axvline(epochs[mark], color="0.8", zorder=0)
-    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     for label, values in (right or {}).items():
         points = [(x, y) for x, y in zip(epochs, values, strict=True) if y != ""]

@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT, assert_refused, run_script, succeed
@@ -41,13 +42,15 @@ for file in map(Path, left):
     file.write_text("made")
     if evaluated:
         def row(name, cider):
-            return {"name": name, "BLEU-1": 0.5, "BLEU-4": 0.1, "CIDEr-D": cider, "distinct": 7}
+            figures = {"BLEU-1": 0.5, "BLEU-4": 0.1, "CIDEr-D": cider, "distinct": 7}
+            return {"name": name, **figures, "cider_by_image": {"a": cider, "b": cider}}
         cider = 0.2 + 0.1 * ("-1/" in given["--output"] or "-1/" in given["--model-path"])
         rows = [row("x", cider), row("constant caption", 0.1), row("human caption", 0.8)]
         about = {"protocol": "coco", "split": "dev.txt", "images": 5}
         file.write_text(json.dumps({**about, "rows": rows}))
 """
 STUBS = "1_data_preprocessor 2_train_IC_model evaluate contrastive/main tools/fine_tuning"
+STUBS += " tools/random_encoder"
 
 
 def with_stubs(folder: Path) -> Path:
@@ -98,10 +101,12 @@ def calls(work: Path) -> list[list[str]]:
 def test_a_row_is_made_in_order(finished):
     made = [call for call in map(" ".join, calls(finished)) if "out/simclr-0" in call]
 
-    frozen = ("contrastive/main.py", "whole.h5", "view1.h5", "view2.h5", "2_train", "frozen.json")
+    features = ("whole.h5", "view1.h5", "view2.h5")
+    frozen = ("contrastive/main.py", *features, "-dir out/simclr-0/first", "2_train", "frozen.json")
     whole = (*frozen, "fine_tuning.py", "fine-tuned.h5", "fine-tuned.json")
     assert all(part in call for part, call in zip(whole, made, strict=True))
     assert "--pictures-seen 1000" in made[0]
+    assert ("--epochs 6" in made[4], "--epochs 16" in made[5], "first" in made[7]) == (True,) * 3
 
 
 def test_the_table_has_means_deviations_and_what_they_are_read_by(finished):
@@ -109,10 +114,11 @@ def test_the_table_has_means_deviations_and_what_they_are_read_by(finished):
     rows = json.loads((finished / "out" / "comparison.json").read_text())["rows"]
 
     mean = "0.500 ± 0.000 | 0.100 ± 0.000 | 0.250 ± 0.071 | 7 ± 0"
-    assert f"| random | resnet18 | 0 | frozen | 2 | {mean} |" in lines
-    assert f"| simclr | resnet18 | 1000 | fine-tuned | 2 | {mean} |" in lines
-    assert f"| supervised | efficientnet_lite0 |  | frozen | 2 | {mean} |" in lines
-    assert "| constant caption |  |  |  | 1 | 0.500 | 0.100 | 0.100 | 7 |" in lines
+    same = "+0.000 to +0.000"
+    assert f"| random | resnet18 | 0 | 0.00 | frozen | 2 | {mean} |  |" in lines
+    assert f"| simclr | resnet18 | 1000 | 0.00 | fine-tuned | 2 | {mean} | {same} |" in lines
+    assert f"| supervised | efficientnet_lite0 |  |  | frozen | 2 | {mean} | {same} |" in lines
+    assert "| constant caption |  |  |  |  | 1 | 0.500 | 0.100 | 0.100 | 7 |  |" in lines
     assert rows[-1]["pretext"] == "human caption"
     assert rows[0]["seeds"]["1"]["CIDEr-D"] == pytest.approx(0.3)
     assert (finished / "out" / "comparison.png").stat().st_size > 0
@@ -151,7 +157,7 @@ def test_a_folder_of_other_settings_is_refused(finished):
 
     result = compare(finished, "--pictures-seen", 1000, "--fine-tuning-epochs", 3)
 
-    assert_refused(result, "was made with", "not 3", "--output")
+    assert_refused(result, "was made with", "not 9", "--output")
     assert (finished / "out" / "steps.json").read_bytes() == before
     assert calls(finished) == []
 
@@ -175,7 +181,7 @@ def parse(program: str, *words: str, monkeypatch) -> None:
 
 
 def test_every_command_has_arguments_that_its_script_takes(work, monkeypatch):
-    every = ("random", "simclr", "moco", "byol", "jigsaw")
+    every = ("random", "simclr", "simclr-small-crops", "moco", "byol", "jigsaw")
     data = ("--images", work / "pictures", "--exclude", work / "dev.txt", "--limit", 16)
 
     printed = succeed(compare(work, "--pretext", *every, *data, "--dry-run"))
@@ -204,7 +210,7 @@ def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
     assert all("--exclude dev.txt" in line for line in shown)
     trains = "contrastive/main|jigsaw/main|2_train|fine_tuning.py --model"
     trained = [line for line in lines if re.search(trains, line)]
-    assert len(trained) == 2 * (3 + 3 + 2)  # the supervised encoder is there already
+    assert len(trained) == 2 * (4 + 4 + 3)  # the supervised encoder is there already
     for line in trained:
         [seed] = re.findall(r"--output(?:-dir)? out/\w+-(\d)", line)
         assert f"--seed {seed}" in line
@@ -246,3 +252,17 @@ def test_puzzles_are_seen_as_often_and_by_an_encoder_that_can(work):
     [solver] = [line for line in result.stdout.splitlines() if "jigsaw/main.py" in line]
     assert "--epochs 10 --encoder resnet18" in solver
     assert not (work / "out").exists()
+
+
+def test_the_interval_of_a_difference_is_that_of_resampled_images():
+    functions = runpy.run_path(str(ROOT / "benchmarks" / "compare.py"))
+    random = np.random.default_rng(3)
+    theirs = {str(n): value for n, value in enumerate(random.random(400))}
+    ours = {name: value + random.normal(0.1, 0.2) for name, value in theirs.items()}
+
+    low, high = functions["interval"](ours, theirs)
+
+    differences = [ours[name] - theirs[name] for name in ours]
+    error = np.std(differences, ddof=1) / np.sqrt(len(differences))  # the central limit theorem
+    assert low == pytest.approx(np.mean(differences) - 1.96 * error, abs=error / 5)
+    assert high == pytest.approx(np.mean(differences) + 1.96 * error, abs=error / 5)

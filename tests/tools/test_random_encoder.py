@@ -1,0 +1,31 @@
+"""`tools/random_encoder.py`: the floor of a comparison."""
+
+import numpy as np
+import pytest
+
+from captioning.encoders.loading import load_encoder
+from captioning.encoders.weights import read_recipe
+from tests.conftest import assert_refused, run_script, succeed
+from tests.pretext_tools import write_images
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_images(tmp_path / "images", 6)
+    return tmp_path
+
+
+def test_the_features_of_its_images_are_normalised(folder):
+    given = ("--encoder", "resnet18", "--images", "images", "--image-size", 64, "--seed", 3)
+    succeed(run_script("tools/random_encoder.py", *given, "--output", "r.weights.h5", cwd=folder))
+
+    encoder = load_encoder("resnet18", folder / "r.weights.h5")
+    norms = [layer for layer in encoder.network.layers if hasattr(layer, "moving_mean")]
+    assert all(np.abs(layer.moving_mean.numpy()).max() > 0 for layer in norms)
+    assert encoder.preprocessing.size == 64
+    assert read_recipe(folder / "r.weights.h5")["pictures_seen"] == 0
+
+
+def test_a_file_of_another_kind_is_refused(folder):
+    result = run_script("tools/random_encoder.py", "--output", "r.h5", cwd=folder)
+    assert_refused(result, "r.h5: end the name in .weights.h5")
