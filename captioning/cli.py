@@ -107,7 +107,7 @@ def keep_memory() -> None:
         mallopt(top_pad, 2**28)
 
 
-BACKENDS = ("tensorflow", "jax")
+BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
 
 
 def import_keras():
@@ -128,6 +128,8 @@ def import_keras():
         raise UserError(
             f"KERAS_BACKEND={backend}: is not supported; set it to {' or '.join(BACKENDS)}"
         )
+    if sys.stderr.isatty() and "keras" not in sys.modules:
+        print(f"loading {BACKENDS[backend]}, which takes some seconds", file=sys.stderr)
     os.environ["KERAS_BACKEND"], os.environ["MPLBACKEND"] = backend, "Agg"
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
         os.environ.pop(name, None)

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.arguments import fraction, positive_float, positive_int, shared
-from captioning.cli import ArgumentParser, UserError, import_keras, run
+from captioning.cli import ArgumentParser, UserError, first_ten, import_keras, run
 from captioning.images.views import LEAST_AREA
 
 
@@ -90,9 +90,15 @@ def main() -> None:
     # Words that the decoder does not know are read, and not learned.
     texts = {image_id: data.descriptions[image_id] for image_id in train}
     words = {word for some in texts.values() for text in some for word in text.split()}
-    unknown = not words <= {*decoder.vocabulary.words}
+    unknown = words - {*decoder.vocabulary.words}
+    if unknown == words:
+        raise UserError(f"{args.descriptions}: no word of the captions is known to {args.model}")
+    if unknown:
+        print(
+            f"{len(unknown)} words unknown to the model, not learned: {first_ten(sorted(unknown))}"
+        )
     captions = {
-        image_id: [decoder.vocabulary.encode(text, unknown) for text in some]
+        image_id: [decoder.vocabulary.encode(text, bool(unknown)) for text in some]
         for image_id, some in texts.items()
     }
     options = (encoder.preprocessing, args.batch_size, args.captions, args.seed, data.repeats)
@@ -116,7 +122,7 @@ def main() -> None:
 
     # 3. Train; validate by the decoder's loss on the development images as they are now encoded.
     def loss() -> float:
-        return end_to_end.validation_loss(encoder, decoder, dev, data.descriptions, unknown)
+        return end_to_end.validation_loss(encoder, decoder, dev, data.descriptions, bool(unknown))
 
     def validate() -> float:
         with end_to_end.averaged(model):

@@ -114,3 +114,12 @@ def test_stages_2_and_4_take_what_lies_in_pre_trained(pipeline, tmp_path):
     assert "features Pre-trained/features.pkl" in trained
     assert "descriptions Pre-trained/descriptions.txt" in trained
     assert "descriptions Pre-trained/descriptions.txt" in tokenized
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_terminal_is_told_what_the_first_silent_seconds_are(tmp_path):
+    ours, terminal = os.openpty()
+    code = "from captioning.cli import import_keras; import_keras()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=terminal, check=True)
+    os.close(terminal)
+    assert os.read(ours, 1000).decode().startswith("loading TensorFlow, which takes some seconds")

@@ -2,6 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
+from captioning.datasets.descriptions import read_descriptions, write_descriptions
 from tests.conftest import ROOT, assert_refused, history_of, kill_when, run_script, start, succeed
 
 SCRIPT = "tools/fine_tuning.py"
@@ -60,12 +61,17 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
         (("--model", ROOT / "Pre-trained" / "model-ensemble.keras"), ("ensemble", "members")),
         (("--model", "model.h5"), ("model.h5", ".keras")),
         (("--descriptions", "other.txt"), ("other.txt", "by the rules original", "ptb")),
+        (("--descriptions", "foreign.txt"), ("foreign.txt", "no word of the captions is known")),
         (("--output-dir", "its own", "--restart"), ("best_model.keras", "overwritten")),
     ],
 )
 def test_mistakes(pipeline, arguments, parts, tmp_path):
-    text = (pipeline.work / "descriptions.txt").read_text()
-    (tmp_path / "other.txt").write_text(text)  # without a record: by the original's rules
+    source = pipeline.work / "descriptions.txt"
+    (tmp_path / "other.txt").write_text(
+        source.read_text()
+    )  # without a record: by the original's rules
+    foreign = {image_id: ["xyzzy plugh"] for image_id in read_descriptions(source)[0]}
+    write_descriptions(tmp_path / "foreign.txt", foreign, "ptb")
     arguments = [pipeline.work if one == "its own" else one for one in arguments]
     given = [*command(pipeline, tmp_path), *arguments]
     assert_refused(run_script(SCRIPT, *given, cwd=tmp_path), *parts)
