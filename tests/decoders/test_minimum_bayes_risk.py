@@ -118,6 +118,19 @@ def test_a_word_is_the_one_in_whose_share_the_place_lies():
     assert tokens.tolist() == [[2, 3, 4], [2, 2, 3]]
 
 
+def test_the_word_of_a_large_vocabulary_is_that_of_a_running_sum():
+    random = np.random.default_rng(2)
+    logits = 3 * random.normal(size=(40, 150)).astype(np.float32)
+    positions = random.random((40, 1))
+
+    tokens = _words_at(positions, logits, VOCABULARY)
+
+    for row, position, token in zip(logits, positions, tokens, strict=True):
+        shares = np.exp(row / np.float32(TEMPERATURE), dtype=np.float64)
+        shares[[0, VOCABULARY.start]] = 0
+        assert token == np.searchsorted(np.cumsum(shares), position * shares.sum(), "right")
+
+
 def test_a_caption_that_no_word_can_follow_ends():
     logits = np.full((1, 6), -1000.0, np.float32)
     logits[0, VOCABULARY.start] = 0.0
