@@ -22,6 +22,7 @@ from captioning.text import Vocabulary
 TEMPERATURE = 0.7
 LIKELIHOOD = 2.0  # what log-probability a word counts, beside likeness
 BLOCK = 256  # rows of logits at once
+WAITED = 0.9  # share of an image's captions that are waited for: the last ones are few, and long
 GROUP = 64  # words whose shares are added up before it is asked which of them is drawn
 
 
@@ -63,7 +64,7 @@ def ranked(
 
 
 def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int]]:
-    """Captions of each picture, and how often each was drawn: `count` in all.
+    """Captions of each picture, and how often each was drawn: `count`, less those not waited for.
 
     A caption's next word is the one in whose share of the probability a number between 0 and 1
     lies. For each word the numbers of a picture's captions are spread evenly, and shuffled (Latin
@@ -74,14 +75,15 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     Args:
         features: (N, D) or (N, L, D), as the model takes them.
     """
-    vocabulary, images = model.vocabulary, len(features)
-    drawn = [Counter() for _ in range(images)]
+    vocabulary, images = model.vocabulary, np.arange(len(features))
+    drawn = [Counter() for _ in images]
+    wanted = math.ceil(WAITED * count)
     context, state = model.start(ops.convert_to_tensor(features))
     even = np.tile((np.arange(count) + 0.5) / count, (vocabulary.max_length, 1))
     positions = np.random.default_rng(0).permuted(even, axis=1)
-    captions = np.tile(np.arange(count), (images, 1))  # which of them a row is
-    words = np.full((images, count, 1), vocabulary.start)
-    is_open = np.ones((images, count), bool)
+    captions = np.tile(np.arange(count), (len(images), 1))  # which of them a row is
+    words = np.full((len(images), count, 1), vocabulary.start)
+    is_open = np.ones((len(images), count), bool)
     rows = 1  # of the state, for each picture: at first its captions are all alike
     for step in range(1, vocabulary.max_length):
         tokens = ops.convert_to_tensor(words[:, :rows, -1].reshape(-1))
@@ -92,22 +94,29 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
         words = np.concatenate([words, tokens[:, :, None]], axis=2)
         ends = is_open & (tokens == vocabulary.end)
         for image, caption in np.argwhere(ends):
-            drawn[image][vocabulary.decode(words[image, caption])] += 1
+            drawn[images[image]][vocabulary.decode(words[image, caption])] += 1
         is_open &= ~ends
+        is_open[is_open.sum(axis=1) <= count - wanted] = False
         most = int(is_open.sum(axis=1).max())  # that any picture has left
         if most == 0:
             break
-        # Rows are dropped by eights: each number of them is a shape, for which JAX compiles anew.
+        # Rows are dropped by eights, and pictures by halves: each number of them is a shape, for
+        # which JAX compiles anew.
         fewer = min(count, -(-most // 8) * 8)
-        if fewer == rows:
+        left = np.flatnonzero(is_open.any(axis=1))
+        if len(left) > len(images) // 2:
+            left = np.arange(len(images))
+        if (fewer, len(left)) == (rows, len(images)):
             continue
-        order = np.argsort(~is_open, axis=1, kind="stable")[:, :fewer]
-        parents = np.arange(images)[:, None] * rows + np.minimum(order, rows - 1)
-        state = tree.map_structure(lambda part: ops.take(part, parents.reshape(-1), axis=0), state)  # noqa: B023
-        words = np.take_along_axis(words, order[:, :, None], axis=1)
-        captions = np.take_along_axis(captions, order, axis=1)
-        is_open = np.take_along_axis(is_open, order, axis=1)
-        rows = fewer
+        order = np.argsort(~is_open[left], axis=1, kind="stable")[:, :fewer]
+        parents = (left[:, None] * rows + np.minimum(order, rows - 1)).reshape(-1)
+        state = tree.map_structure(lambda part: ops.take(part, parents, axis=0), state)  # noqa: B023
+        if len(left) < len(images):
+            context = tree.map_structure(lambda part: ops.take(part, left, axis=0), context)  # noqa: B023
+        words = np.take_along_axis(words[left], order[:, :, None], axis=1)
+        captions = np.take_along_axis(captions[left], order, axis=1)
+        is_open = np.take_along_axis(is_open[left], order, axis=1)
+        images, rows = images[left], fewer
     return drawn
 
 

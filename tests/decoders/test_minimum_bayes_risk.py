@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 from captioning.cli import UserError
+from captioning.decoders import minimum_bayes_risk
 from captioning.decoders.minimum_bayes_risk import (
     LIKELIHOOD,
     TEMPERATURE,
@@ -48,7 +49,8 @@ def test_first_words_are_drawn_as_often_as_the_model_says_them(model):
             assert abs(found[word] - count * shares[index]) < 1
 
 
-def test_whole_captions_are_drawn_as_often_as_the_model_says_them(model):
+def test_whole_captions_are_drawn_as_often_as_the_model_says_them(model, monkeypatch):
+    monkeypatch.setattr(minimum_bayes_risk, "WAITED", 1.0)
     [image], count = images, _ = features_for(model, 1), 4000
     [drawn] = draw(model, images, count)
     # The end of the longest captions, which have four words, is not chosen.
@@ -61,8 +63,15 @@ def test_whole_captions_are_drawn_as_often_as_the_model_says_them(model):
     assert (np.abs(np.array([*drawn.values()]) - expected) < 5 * np.sqrt(expected) + 1).all()
 
 
-def test_every_draw_is_counted(model):
-    assert [sum(one.values()) for one in draw(model, features_for(model, 4), 30)] == [30] * 4
+@pytest.mark.parametrize(("waited", "least"), [(1.0, 30), (0.9, 27), (0.5, 15)])
+def test_every_draw_is_counted_that_is_waited_for(model, monkeypatch, waited, least):
+    images = features_for(model, 4)
+    monkeypatch.setattr(minimum_bayes_risk, "WAITED", 1.0)
+    every = [Counter(drawn) for drawn in draw(model, images, 30)]
+    monkeypatch.setattr(minimum_bayes_risk, "WAITED", waited)
+    for drawn, all_of_them in zip(draw(model, images, 30), every, strict=True):
+        assert least <= sum(drawn.values()) <= 30
+        assert Counter(drawn) <= all_of_them
 
 
 @pytest.mark.parametrize("name", NAMES)
