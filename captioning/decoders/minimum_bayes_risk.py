@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops, tree
 
 from captioning.decoders.base import Decoder
-from captioning.evaluation.cider import Vector, count_ngrams, similarity, vector
+from captioning.evaluation.cider import similarities
 from captioning.text import Vocabulary
 
 # Both were chosen on Flickr8k's development split, for the captioner without labels. Below a
@@ -50,17 +50,11 @@ def ranked(
     def rarity(ngram: tuple[str, ...]) -> float:
         return math.log(1 + max(index.get(word, len(index)) for word in ngram))
 
-    def vector_of(caption: str) -> Vector:
-        return vector(count_ngrams(caption.split()), rarity)
-
-    references = [(vector_of(caption), count) for caption, count in drawn.items()]
-    values = []
-    for caption, log_probability in zip(captions, log_probabilities, strict=True):
-        ours = vector_of(caption)
-        alike = sum(count * similarity(ours, other) for other, count in references)
-        likely = log_probability / (len(caption.split()) + 1)
-        values.append(alike / sum(drawn.values()) + LIKELIHOOD * likely)
-    return sorted(range(len(values)), key=values.__getitem__, reverse=True)
+    ours, others = ([caption.split() for caption in some] for some in (captions, drawn))
+    counts = np.array([*drawn.values()])
+    alike = similarities(ours, others, rarity) @ counts / counts.sum()
+    likely = np.array(log_probabilities) / [len(words) + 1 for words in ours]
+    return np.argsort(-(alike + LIKELIHOOD * likely), kind="stable").tolist()
 
 
 def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int]]:

@@ -1,50 +1,48 @@
-"""CIDEr-D of two captions, quick enough for a search.
+"""CIDEr-D of pairs of captions, quick enough for a search.
 
 Vedantam et al., "CIDEr: consensus-based image description evaluation" (arXiv 1411.5726). Figures
 that are reported come from the COCO toolkit (`coco_toolkit.py`); that these are equal is a test.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+
+import numpy as np
 
 LONGEST = 4  # words in an n-gram
 SIGMA = 6.0  # words by which lengths may differ, about
 
 
-class Vector(NamedTuple):
-    """A caption as `similarity` takes it: the weights of its n-grams, and their norm for each n."""
+def similarities(
+    captions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    rarity: Callable[[tuple[str, ...]], float],
+) -> np.ndarray:
+    """CIDEr-D (C, R) of captions by each reference alone, all tokenised; 0 to 10.
 
-    weights: dict[tuple[str, ...], float]
-    norms: list[float]
-    bigrams: int
+    An n-gram weighs as much as it is rare.
+    """
+    counts = [count_ngrams(words) for words in (*captions, *references)]
+    ngrams = sorted(set().union(*counts), key=len)
+    column = {ngram: number for number, ngram in enumerate(ngrams)}
+    times = np.zeros((len(counts), len(ngrams)))
+    for row, count in zip(times, counts, strict=True):
+        row[[column[ngram] for ngram in count]] = [*count.values()]
+    weights = times * [rarity(ngram) for ngram in ngrams]
+    ends = np.searchsorted([len(ngram) for ngram in ngrams], range(1, LONGEST + 2))
+    split = len(captions)
 
-
-def vector(ngrams: Counter, rarity: Callable[[tuple[str, ...]], float]) -> Vector:
-    """The vector of a caption's n-grams, each of which weighs as much as it is rare."""
-    weights = {ngram: n * rarity(ngram) for ngram, n in ngrams.items()}
-    squares = [0.0] * LONGEST
-    for ngram, weight in weights.items():
-        squares[len(ngram) - 1] += weight**2
-    bigrams = sum(n for ngram, n in ngrams.items() if len(ngram) == 2)
-    return Vector(weights, list(map(math.sqrt, squares)), bigrams)
-
-
-def similarity(caption: Vector, reference: Vector) -> float:
-    """CIDEr-D of a caption by one reference, 0 to 10."""
-    products = [0.0] * LONGEST
-    # Clipped at the reference's weight: saying a word twice gains nothing.
-    for ngram, weight in caption.weights.items():
-        theirs = reference.weights.get(ngram, 0.0)
-        products[len(ngram) - 1] += min(weight, theirs) * theirs
-    cosine = sum(
-        product / (ours * theirs)
-        for product, ours, theirs in zip(products, caption.norms, reference.norms, strict=True)
-        if ours and theirs
-    )
-    too_long = caption.bigrams - reference.bigrams
-    return 10 * cosine * math.exp(-(too_long**2) / (2 * SIGMA**2)) / LONGEST
+    cosine = np.zeros((split, len(references)))
+    for first, end in pairwise(ends):
+        ours, theirs = weights[:split, None, first:end], weights[None, split:, first:end]
+        # Clipped at the reference's weight: saying a word twice gains nothing.
+        product = (np.minimum(ours, theirs) * theirs).sum(axis=2)
+        norms = np.linalg.norm(ours, axis=2) * np.linalg.norm(theirs, axis=2)
+        cosine += np.divide(product, norms, out=np.zeros_like(product), where=norms > 0)
+    bigrams = times[:, ends[1] : ends[2]].sum(axis=1)
+    too_long = bigrams[:split, None] - bigrams[None, split:]
+    return 10 / LONGEST * cosine * np.exp(-(too_long**2) / (2 * SIGMA**2))
 
 
 def count_ngrams(words: Sequence[str]) -> Counter:

@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from captioning.evaluation.cider import count_ngrams, similarity, vector
+from captioning.evaluation.cider import count_ngrams, similarities
 
 WORDS = "a the dog cat runs sits on grass snow red".split()
 
@@ -25,13 +25,7 @@ def test_the_mean_likeness_to_references_is_the_cider_of_the_coco_toolkit():
     def rarity(ngram) -> float:
         return math.log(len(references)) - math.log(max(1, images_with[ngram]))
 
-    def vector_of(words):
-        return vector(count_ngrams(words), rarity)
-
-    scores = [
-        np.mean([similarity(vector_of(texts[0]), vector_of(words)) for words in texts[1:]])
-        for texts in sentences.values()
-    ]
+    scores = [similarities(texts[:1], texts[1:], rarity).mean() for texts in sentences.values()]
 
     _, expected = toolkit.Cider().compute_score(
         {image_id: [" ".join(words) for words in texts] for image_id, texts in references.items()},
