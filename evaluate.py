@@ -10,12 +10,13 @@ from captioning.arguments import positive_float, shared
 from captioning.cli import ArgumentParser, UserError, import_keras, run
 from captioning.decoders import search_settings
 from captioning.evaluation.coco_toolkit import CocoToolkit
-from captioning.evaluation.confidence import calibration, confidence
+from captioning.evaluation.confidence import calibration, confidence, reliability
 from captioning.evaluation.figures import Candidate, baselines, record, spread, table
 from captioning.evaluation.predictions import choose, read_predictions
 from captioning.files import check_writable, sha256, write_json
 from captioning.images.names import find_ids
 from captioning.output.evaluation_page import GOOD, write_page
+from captioning.training.plots import plot_reliability
 
 
 def parse_arguments():
@@ -56,8 +57,11 @@ def parse_arguments():
     )
     add(
         "--calibrate",
-        action="store_true",
-        help="print the share of good captions above several thresholds of confidence",
+        nargs="?",
+        const="",
+        metavar="FILE.png",
+        help="print the share of good captions above several thresholds of confidence, and draw "
+        "the share by confidence",
     )
     shared(parser, "--output", help="write scores, settings and checksums as JSON")
     add("--report", help="write a page (.html) with each image, its captions and their CIDEr-D")
@@ -125,12 +129,15 @@ def main() -> None:
     search = search_settings.from_arguments(args)
     if args.spread and len(args.model_path or []) < 2:
         raise UserError("--spread: one model has none; give two or more with --model-path")
-    if args.calibrate and args.predictions and not args.model_path:
+    calibrates = args.calibrate is not None
+    if args.calibrate and not args.calibrate.endswith(".png"):
+        raise UserError(f"--calibrate {args.calibrate}: draws a PNG; end the name in .png")
+    if calibrates and args.predictions and not args.model_path:
         raise UserError("--calibrate: captions made elsewhere have no confidence; give a model")
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
-    for output in filter(None, (args.output, args.report)):
+    for output in filter(None, (args.output, args.report, args.calibrate)):
         check_writable(output)
     if args.report or len(args.images) > 1:
         dataset, images, *_ = datasets.read_images_and_captions(
@@ -149,7 +156,7 @@ def main() -> None:
     for *_, features in models:
         ids = datasets.select(ids, split=split_name, features=find_ids(ids, features, split_name))
     elsewhere = {path: choose(ids, captions, path) for path, captions in elsewhere.items()}
-    if args.calibrate and len(ids) < 2:
+    if calibrates and len(ids) < 2:
         raise UserError("--calibrate: CIDEr-D needs two images or more")
 
     # 2. What is scored: the models' captions, those made elsewhere, and two rows to read them by.
@@ -172,10 +179,15 @@ def main() -> None:
         settings += f", METEOR n/a ({toolkit.without_meteor})"
     if len(ids) < 2:
         print("CIDEr-D: n/a (needs two images or more)")
-    for candidate, scores in rows[: len(models)] if args.calibrate else ():
-        values = candidate.confidences
-        ciders = [scores.cider[image_id] for image_id in values]
-        print(f"\n{candidate.name}\n{calibration(list(values.values()), ciders, GOOD)}")
+    curves = {}
+    for candidate, scores in rows[: len(models)] if calibrates else ():
+        values = list(candidate.confidences.values())
+        ciders = [scores.cider[image_id] for image_id in candidate.confidences]
+        print(f"\n{candidate.name}\n{calibration(values, ciders, GOOD)}")
+        curves[Path(candidate.name).name] = reliability(values, ciders, GOOD)
+    if args.calibrate:
+        plot_reliability(Path(args.calibrate), curves, GOOD)
+        print(f"wrote {args.calibrate}")
     if args.output:
         figures = {
             "protocol": "coco",

@@ -19,6 +19,19 @@ def confidence(caption: str, log_probability: float) -> float:
     return round(math.exp(log_probability / (len(caption.split()) + 1)), 2)
 
 
+def reliability(
+    confidences: Sequence[float], scores: Sequence[float], good: float
+) -> tuple[list[float], list[float]]:
+    """The middle of each twentieth of confidence, and which share of its captions scores above
+    `good`. Those with fewer than a fiftieth of the captions are left out."""
+    bins: dict[int, list[bool]] = {}
+    for value, score in zip(confidences, scores, strict=True):
+        bins.setdefault(min(19, int(20 * value + 1e-9)), []).append(score > good)
+    shown = {number: hits for number, hits in bins.items() if len(hits) >= len(scores) / 50}
+    middles = [round((number + 0.5) / 20, 3) for number in sorted(shown)]
+    return middles, [sum(shown[number]) / len(shown[number]) for number in sorted(shown)]
+
+
 def calibration(confidences: Sequence[float], scores: Sequence[float], good: float) -> str:
     """A table of thresholds: how many captions each marks, and which share scores above `good`."""
     pairs = list(zip(confidences, [score > good for score in scores], strict=True))

@@ -20,6 +20,27 @@ def plot_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     print(f"{path}: loss by epoch")
 
 
+def plot_reliability(
+    path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], good: float
+) -> None:
+    """The share of good captions by confidence, of each model, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 3.5))
+    for name, (confidences, shares) in curves.items():
+        axes.plot(confidences, shares, "o-", label=name)
+    label = f"share with CIDEr-D above {good}"
+    axes.set(xlabel="confidence of the caption", ylabel=label, xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)
+
+
 def plot_curves(
     path: Path,
     epochs: Sequence[int],

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from captioning.evaluation.confidence import calibration, confidence
+from captioning.evaluation.confidence import calibration, confidence, reliability
 
 
 def test_confidence_is_the_geometric_mean_of_the_probabilities_of_words_and_end():
@@ -24,3 +24,12 @@ def test_calibration_counts_the_good_among_those_marked_and_among_the_others():
         ["0.35", "2", "50.0%", "50.0%"],
         ["0.40", "2", "50.0%", "50.0%"],
     ]
+
+
+def test_reliability_is_the_share_of_good_captions_of_each_twentieth():
+    confidences, scores = [0.31, 0.30, 0.34, 0.95, 1.0], [0.1, 0.7, 0.8, 0.9, 0.9]
+
+    middles, shares = reliability(confidences, scores, good=0.6)
+
+    assert middles == [0.325, 0.975]
+    assert shares == pytest.approx([2 / 3, 1.0])

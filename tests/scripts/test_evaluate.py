@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from captioning.datasets import read_captions, read_split
 from captioning.decoders.merge import MergeDecoder
@@ -106,9 +107,10 @@ def test_a_limit_scores_the_first_images_of_the_split(work):
 
 def test_calibration_says_how_many_of_the_confident_captions_are_good(work):
     model = ("--model-path", "narrow.keras", "--features", "narrow.pkl")
-    printed = succeed(evaluate(work, "--calibrate", *model))
+    printed = succeed(evaluate(work, "--calibrate", "drawn.png", *model))
     assert "confident from  captions  CIDEr-D above 0.6" in printed
     assert "          0.00         3" in printed
+    assert Image.open(work.folder / "drawn.png").width > 400
 
 
 def test_spread_of_seeds_is_the_mean_and_the_deviation_of_the_rows_above(work):
