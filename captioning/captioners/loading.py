@@ -64,10 +64,10 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
 
 
 def load_trained(path: str | Path, output: Path) -> Decoder:
-    """A decoder of stage 2, which is to be trained on into `output`/checkpoints.
+    """A decoder of stage 2, of an ensemble the first, to be trained on into `output`/checkpoints.
 
     Raises:
-        UserError: as `load_captioner`; or another file than `.keras`, an ensemble, or overwritten.
+        UserError: as `load_captioner`; or another file than `.keras`, or overwritten.
     """
     if Path(path).resolve() == (output / "checkpoints" / "best_model.keras").resolve():
         raise UserError(f"{path}: would be overwritten; give another --output-dir")
@@ -75,7 +75,8 @@ def load_trained(path: str | Path, output: Path) -> Decoder:
         raise UserError(f"{path}: give a .keras file; one that stage 2 has trained")
     model = load_captioner(path)
     if isinstance(model, Ensemble):
-        raise UserError(f"{path}: is an ensemble; train its members, and join them after")
+        model = model.members[0]
+        print(f"{path}: an ensemble; its first member is trained, an {type(model).__name__}")
     return model
 
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from captioning.captioners.loading import load_captioner
+from captioning.captioners.loading import load_captioner, load_trained
 from captioning.cli import UserError
+from captioning.decoders import search
 from captioning.decoders.ensemble import join
 from captioning.decoders.search import generate
 from captioning.decoders.search_settings import Search
@@ -61,6 +62,29 @@ def test_where_an_ensemble_looks_is_the_members_mean():
     inputs = {"features": features_for(parts[0], 2), "tokens": TOKENS}
     expected = np.mean([np.array(one.attention(inputs)) for one in parts], axis=0)
     np.testing.assert_allclose(join(parts).attention(inputs), expected, atol=1e-6)
+
+
+def test_captions_are_drawn_from_the_first_member(monkeypatch):
+    model, asked = join(members("attention", "transformer")), []
+
+    def draw(drawer, features, _):
+        asked.append(drawer)
+        return [{"a": 1}] * len(features)
+
+    monkeypatch.setattr(search, "draw", draw)
+    generate(model, features_for(model, 2), Search(beam_width=2, mbr_samples=3))
+    assert asked == [model.members[0]]
+
+
+def test_training_goes_on_from_the_first_member(tmp_path):
+    parts = members("attention", "transformer")
+    join(parts).save(tmp_path / "ensemble.keras")
+
+    found = load_trained(tmp_path / "ensemble.keras", tmp_path)
+
+    assert type(found) is type(parts[0])
+    for ours, theirs in zip(found.get_weights(), parts[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_an_ensemble_that_claims_more_than_it_holds_is_refused(tmp_path):

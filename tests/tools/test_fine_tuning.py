@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from captioning.datasets.descriptions import read_descriptions, write_descriptions
-from tests.conftest import ROOT, assert_refused, history_of, kill_when, run_script, start, succeed
+from tests.conftest import assert_refused, history_of, kill_when, run_script, start, succeed
 
 SCRIPT = "tools/fine_tuning.py"
 
@@ -58,7 +58,6 @@ def test_a_run_resumes_and_its_files_caption(pipeline, tmp_path):
     ("arguments", "parts"),
     [
         (("--images", "nowhere"), ("nowhere", "not a folder")),
-        (("--model", ROOT / "Pre-trained" / "model-ensemble.keras"), ("ensemble", "members")),
         (("--model", "model.h5"), ("model.h5", ".keras")),
         (("--descriptions", "other.txt"), ("other.txt", "by the rules original", "ptb")),
         (("--descriptions", "foreign.txt"), ("foreign.txt", "no word of the captions is known")),
