@@ -28,27 +28,29 @@ train() { # script, more options...
 }
 decoder() { # folder, features, more options...
     folder=$1 features=$2; shift 2
-    train 2_train_IC_model.py --decoder attention --normalize --label-smoothing 0 --patience 0 \
+    train 2_train_IC_model.py --normalize --label-smoothing 0 --patience 0 \
         --features "$out/$features.h5" --output-dir "$out/$folder" "$@"
 }
 
 # 1. A decoder on the encoder as ImageNet left it; then both together, all stages but the stem.
 extract imagenet
-decoder first imagenet --epochs 3
+decoder first imagenet --decoder attention --epochs 3
 train tools/fine_tuning.py --model "$out/first/checkpoints/best_model.keras" \
     --images $flickr/Flicker8k_Dataset "$everyday/images" --stages 5 --stage-decay 0.8 \
     --captions 3 --least-area 0.35 --colour-jitter --ema 0.995 --epochs 6 --learning-rate 4e-4 \
     --output-dir "$out/fine"
 
-# 2. A new decoder on the encoder that this leaves.
+# 2. Two new decoders on the encoder that this leaves.
 weights=$out/fine/checkpoints/efficientnet_lite0-captions.weights.h5
 extract fine --weights "$weights"
 for view in 1 2; do extract fine-view$view --only features --view $view --weights "$weights"; done
-decoder captioner fine --views "$out/fine-view1.h5" "$out/fine-view2.h5" --epochs 8
+for kind in attention transformer; do
+    decoder $kind fine --decoder $kind --views "$out/fine-view1.h5" "$out/fine-view2.h5" --epochs 8
+done
 
-# 3. What ships.
-python tools/export_model.py "$out/captioner/checkpoints/best_model.keras" \
-    --output "$out/model-captioner.keras"
+# 3. What ships: both in one file, and the encoder.
+python tools/export_model.py "$out/attention/checkpoints/best_model.keras" \
+    "$out/transformer/checkpoints/best_model.keras" --output "$out/model-ensemble.keras"
 python 4_tokenizer.py --descriptions "$out/descriptions.txt" --min-count 5 $limit \
     --train-split $text/Flickr_8k.trainImages.txt "$everyday/train.txt" --output "$out/tokenizer.pkl"
 cp "$weights" "$out"

@@ -17,9 +17,10 @@ from captioning.decoders.base import Decoder
 from captioning.evaluation.cider import similarities
 from captioning.text import Vocabulary
 
-# Both were chosen on Flickr8k's development split, for the captioner without labels. Below a
-# temperature of 1 fewer drawn captions are nonsense; see docs/decoders.md.
-TEMPERATURE = 0.7
+# Label smoothing gives every word a share that it does not deserve (Yan et al., arXiv 2212.04205):
+# a model trained with it is drawn from at a lower temperature than 1. Both numbers were chosen on
+# development data; see docs/decoders.md.
+SMOOTHED_TEMPERATURE = 0.7
 LIKELIHOOD = 2.0  # what log-probability a word counts, beside likeness
 BLOCK = 256  # rows of logits at once
 WAITED = 0.9  # share of an image's captions that are waited for: the last ones are few, and long
@@ -57,7 +58,7 @@ def ranked(
     return np.argsort(-(alike + LIKELIHOOD * likely), kind="stable").tolist()
 
 
-def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int]]:
+def draw(model: Decoder, features: np.ndarray, count: int) -> list[Counter]:
     """Captions of each picture, and how often each was drawn: `count`, less those not waited for.
 
     A caption's next word is the one in whose share of the probability a number between 0 and 1
@@ -70,6 +71,7 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
         features: (N, D) or (N, L, D), as the model takes them.
     """
     vocabulary, images = model.vocabulary, np.arange(len(features))
+    temperature = SMOOTHED_TEMPERATURE if model.label_smoothing else 1.0
     drawn = [Counter() for _ in images]
     wanted = math.ceil(WAITED * count)
     context, state = model.start(ops.convert_to_tensor(features))
@@ -82,6 +84,7 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     for step in range(1, vocabulary.max_length):
         tokens = ops.convert_to_tensor(words[:, :rows, -1].reshape(-1))
         logits, state = model.compiled_step(tokens, context, state)
+        logits = ops.convert_to_numpy(ops.cast(logits, "float32")) / temperature
         tokens = _words_at(positions[step][captions], logits, vocabulary)
         if step == vocabulary.max_length - 1:
             tokens[:] = vocabulary.end
@@ -114,20 +117,19 @@ def draw(model: Decoder, features: np.ndarray, count: int) -> list[dict[str, int
     return drawn
 
 
-def _words_at(positions: np.ndarray, logits, vocabulary: Vocabulary) -> np.ndarray:
+def _words_at(positions: np.ndarray, logits: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """The words (N, S) in whose share of the probability `positions` (N, S) lie.
 
     Args:
         logits: (N * S, V), or (N, V) before the first word.
     """
-    logits = ops.convert_to_numpy(ops.cast(logits, "float32"))
     rows = np.broadcast_to(
         np.arange(len(logits)).reshape(len(positions), -1), positions.shape
     ).ravel()
     tokens = np.empty(positions.shape, np.int64)
     for first in range(0, positions.size, BLOCK):  # a vocabulary may be large
         block = slice(first, first + BLOCK)
-        shares = logits[rows[block]] / TEMPERATURE
+        shares = logits[rows[block]]
         shares = np.exp(shares - shares.max(axis=1, keepdims=True))
         shares[:, [0, vocabulary.start]] = 0.0
         shares[:, vocabulary.end] += 1e-30  # a caption ends where nothing else can follow

@@ -1,5 +1,6 @@
 """Greedy and beam search: all pictures decoded together, the decoder's state carried along."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,10 +73,17 @@ def generate_n_best(
 
 def _ranked(model: Decoder, features: np.ndarray, beams: list, samples: int) -> list:
     """Each picture's captions by minimum Bayes risk, the best first."""
+    # Of an ensemble each member draws its part: two draw 30 in the time in which both draw 15.
+    drawers = model.members if isinstance(model, Ensemble) else [model]
+    counts = [len(part) for part in np.array_split(np.arange(samples), len(drawers))]
+    parts = [
+        draw(drawer, features, count)
+        for drawer, count in zip(drawers, counts, strict=True)
+        if count
+    ]
     results = []
-    # What people might say one member of an ensemble knows well enough, in half the time.
-    drawer = model.members[0] if isinstance(model, Ensemble) else model
-    for beam, drawn in zip(beams, draw(drawer, features, samples), strict=True):
+    for beam, *several in zip(beams, *parts, strict=True):
+        drawn = sum(several, Counter())
         captions, log_probabilities = zip(*beam, strict=True)
         order = ranked(captions, log_probabilities, drawn, model.vocabulary)
         results.append([beam[number] for number in order])

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from keras import ops
@@ -64,16 +66,16 @@ def test_where_an_ensemble_looks_is_the_members_mean():
     np.testing.assert_allclose(join(parts).attention(inputs), expected, atol=1e-6)
 
 
-def test_captions_are_drawn_from_the_first_member(monkeypatch):
+def test_each_member_draws_its_part_of_the_captions(monkeypatch):
     model, asked = join(members("attention", "transformer")), []
 
-    def draw(drawer, features, _):
-        asked.append(drawer)
-        return [{"a": 1}] * len(features)
+    def draw(drawer, features, count):
+        asked.append((drawer, count))
+        return [Counter(a=count)] * len(features)
 
     monkeypatch.setattr(search, "draw", draw)
     generate(model, features_for(model, 2), Search(beam_width=2, mbr_samples=3))
-    assert asked == [model.members[0]]
+    assert asked == [(model.members[0], 2), (model.members[1], 1)]
 
 
 def test_training_goes_on_from_the_first_member(tmp_path):

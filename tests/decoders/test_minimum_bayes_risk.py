@@ -10,7 +10,7 @@ from captioning.cli import UserError
 from captioning.decoders import minimum_bayes_risk
 from captioning.decoders.minimum_bayes_risk import (
     LIKELIHOOD,
-    TEMPERATURE,
+    SMOOTHED_TEMPERATURE,
     _words_at,
     draw,
     ranked,
@@ -24,15 +24,16 @@ WORDS = ["startseq", "endseq", "a", "b", "c"]
 VOCABULARY = Vocabulary(("startseq", "endseq", "a", "dog", "runs", "cat", "sits", "fast"), 9)
 
 
-@pytest.fixture
-def model():
-    return tiny("attention", WORDS, max_length=6)
+@pytest.fixture(params=[0.0, 0.1], ids=["plain", "smoothed"])
+def model(request):
+    return tiny("attention", WORDS, max_length=6, label_smoothing=request.param)
 
 
 def tempered(model, image, tokens: np.ndarray) -> np.ndarray:
     """Probabilities (N, T, V) of the words after `tokens`; never the start word or none."""
     images = np.repeat(image[None], len(tokens), axis=0)
-    logits = np.array(model.next_words({"features": images, "tokens": tokens})) / TEMPERATURE
+    logits = np.array(model.next_words({"features": images, "tokens": tokens}))
+    logits /= SMOOTHED_TEMPERATURE if model.label_smoothing else 1.0
     logits[:, :, [0, model.vocabulary.start]] = -np.inf
     return np.array(ops.softmax(logits))
 
@@ -121,7 +122,7 @@ def test_a_word_that_the_vocabulary_lacks_is_as_rare_as_its_last():
 
 
 def test_a_word_is_the_one_in_whose_share_the_place_lies():
-    logits = TEMPERATURE * np.log([[1, 1, 0.2, 0.3, 0.5], [1, 1, 0.6, 0.3, 0.1]])
+    logits = np.log([[1, 1, 0.2, 0.3, 0.5], [1, 1, 0.6, 0.3, 0.1]])
     # Of the start word and of none there are no shares; "endseq" is the first that has one.
     tokens = _words_at(np.array([[0.19, 0.21, 0.99], [0.0, 0.59, 0.61]]), logits, VOCABULARY)
     assert tokens.tolist() == [[2, 3, 4], [2, 2, 3]]
@@ -135,7 +136,7 @@ def test_the_word_of_a_large_vocabulary_is_that_of_a_running_sum():
     tokens = _words_at(positions, logits, VOCABULARY)
 
     for row, position, token in zip(logits, positions, tokens, strict=True):
-        shares = np.exp(row / np.float32(TEMPERATURE), dtype=np.float64)
+        shares = np.exp(row, dtype=np.float64)
         shares[[0, VOCABULARY.start]] = 0
         assert token == np.searchsorted(np.cumsum(shares), position * shares.sum(), "right")
 

@@ -30,7 +30,7 @@ def test_every_command_of_the_recipe_has_arguments_that_its_script_takes(tmp_pat
     subprocess.run(recipe, cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
 
     calls = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
-    assert len(calls) == 9
+    assert len(calls) == 10
     assert (tmp_path / "out" / "everyday-odd.txt").read_text() == "1.jpg\n3.jpg\n"
     assert (tmp_path / "out" / weights.name).exists()
     for script, *arguments in calls:
