@@ -157,18 +157,18 @@ def test_captions_go_into_copies_and_no_name_is_overwritten(pipeline, tmp_path):
 
 
 SHIPPED = {  # what the model in Pre-trained/ says of twelve of the examples, by a beam of 3
-    "beach": "a person is standing in the water at the beach",
-    "bird": "a small child in a red shirt is standing on a tree",
-    "cat": "a cat is looking at the camera",
-    "dog": "a brown dog with a toy in its mouth",
-    "food": "a plate of pizza on a plate",
-    "living_room": "a small bathroom with a blue shirt and a yellow racket",
-    "pan": "a white plate with a piece of food on it",
-    "people": "a group of people standing in front of a building",
-    "photographer": "a man is holding a guitar on the ground",
-    "sport": "a little girl in a blue shirt and white shirt is standing on a grassy field",
-    "street": "a parking lot of cars on a street",
-    "train": "a man in a blue shirt is standing in front of a building",
+    "beach": "a person is sitting on a beach with the sun in the background",
+    "bird": "a black and white bird sitting on a branch",
+    "cat": "a cat laying on top of a pillow",
+    "dog": "a brown and white dog with a stick in its mouth",
+    "food": "a plate of pizza on a table with a knife",
+    "living_room": "a close up of a bowl of scissors",
+    "pan": "a small bowl with a knife on it",
+    "people": "a group of people are standing in front of a building",
+    "photographer": "a man holding a cell phone in his hand",
+    "sport": "a black and white dog with a red toy in the background",
+    "street": "a parking lot of cars parked on a street",
+    "train": "a blue and white train sitting on the side of a building",
 }
 
 
