@@ -169,7 +169,7 @@ def assert_refused(result: subprocess.CompletedProcess, *parts: str) -> None:
     """
     assert result.returncode == 2, result.stderr
     lines = re.split(r"[\r\n]+", result.stderr)
-    messages = [line for line in lines if line and "%|" not in line and "it/s" not in line]
+    messages = [one for one in lines if one.strip() and "%|" not in one and "it/s" not in one]
     assert len(messages) == 1, result.stderr
     for part in parts:
         assert part in messages[0]

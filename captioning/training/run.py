@@ -159,6 +159,8 @@ class Run:
         return stops
 
     def _show(self, numbers: Mapping[str, float], refresh: bool = True) -> None:
+        if self.bar.disable:
+            return
         shown = {k: f"{v:.3f}" for k, v in numbers.items() if k not in ("epoch", "seconds")}
         done, total = self.bar.n - self.bar.initial, self.bar.total
         if done and self.rows_left:
