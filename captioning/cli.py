@@ -1,8 +1,6 @@
 """How every script talks to its user: arguments, one-line errors, quiet start of the backend."""
 
 import argparse
-import contextlib
-import ctypes
 import errno
 import gc
 import io
@@ -89,24 +87,6 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(2)
 
 
-def keep_memory() -> None:
-    """Have memory that a training step has used kept for the next one, where glibc hands it out.
-
-    From the system it comes anew, page by page, which took up to two fifths of a step. A user's
-    own MALLOC_* or GLIBC_TUNABLES are left as they are. Source: mallopt(3).
-    """
-    is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if sys.platform != "linux" or is_set:
-        return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-    largest = 2**31 - 1
-    with contextlib.suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_threshold, largest)
-        mallopt(trim_threshold, largest)
-        mallopt(top_pad, 2**28)
-
-
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
 
 
@@ -135,7 +115,6 @@ def import_keras():
         os.environ.pop(name, None)
     home = os.environ.get("KERAS_HOME")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    keep_memory()
     # Keras looks for both, and does without: with them the import takes a third longer.
     unused = {"matplotlib", "jax"} - {backend, *sys.modules}
     sys.modules.update(dict.fromkeys(unused))  # None: an ImportError

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -67,35 +66,6 @@ def test_a_terminal_that_does_not_know_a_letter_gets_it_spelled_out(tmp_path):
     code = "from captioning.cli import run; run(lambda: print('caf\\u00e9 \\u8305'))"
     printed = succeed(run_afresh("-c", code, cwd=ROOT, PYTHONIOENCODING="ascii"))
     assert printed == "caf\\xe9 \\u8305\n"
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc alone")
-@pytest.mark.parametrize(
-    ("environment", "is_kept"),
-    [
-        ({}, True),
-        ({"MALLOC_ARENA_MAX": "8"}, False),
-        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"}, False),
-    ],
-)
-def test_memory_of_a_step_is_kept_unless_the_environment_says_how(environment, is_kept):
-    import resource
-
-    code = """if True:
-        import resource
-        from captioning.cli import keep_memory
-        keep_memory()
-        pages = []
-        for _ in range(5):
-            b"x" * 2**26
-            pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-        print(pages[-1] - pages[0])"""
-    run = [sys.executable, "-c", code]
-    ours = ("MALLOC_", "GLIBC_TUNABLES")
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    result = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=plain | environment)
-    came_anew = 4 * 2**26 / resource.getpagesize()
-    assert (int(result.stdout) < came_anew / 100) == is_kept, result.stderr
 
 
 def test_stages_2_and_4_take_what_lies_in_pre_trained(pipeline, tmp_path):
