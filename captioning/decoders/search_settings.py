@@ -40,7 +40,7 @@ class Search:
     no_repeat_ngram: int | None = _setting(
         None,
         "allow no N-gram twice in a caption; 0: allow all repeats; default: no word of two letters "
-        "or more three times, and no pair of such words twice",
+        "or more three times, and no pair of such words twice; by default 5_test.py uses 2",
     )
     mbr_samples: int = _setting(
         0,
@@ -75,7 +75,7 @@ class Search:
 
 GREEDY = Search()
 FAST = Search(beam_width=3)
-BEST = Search(beam_width=10, mbr_samples=30)  # measured in docs/decoders.md
+BEST = Search(beam_width=6, no_repeat_ngram=2, mbr_samples=24)  # measured in docs/decoders.md
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) -> None:
@@ -90,9 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) ->
         parser.add_argument(
             "--fast",
             action="store_true",
-            help=f"beam search of width {FAST.beam_width}, much faster; default: minimum "
-            f"Bayes risk with beam width {BEST.beam_width} and {BEST.mbr_samples} samples, or beam "
-            "search alone if only --beam-width is given",
+            help=f"beam search of width {FAST.beam_width}, much faster; default: minimum Bayes "
+            f"risk with beam width {BEST.beam_width}, {BEST.mbr_samples} samples and no "
+            f"{BEST.no_repeat_ngram}-gram twice, or beam search alone if --beam-width is given",
         )
     for setting in fields(Search):
         parser.add_argument(
@@ -115,7 +115,10 @@ def from_arguments(args: argparse.Namespace) -> Search:
         if settings["beam_width"] or settings["mbr_samples"]:
             raise UserError("--fast is a plain beam of 3: leave out --beam-width, --mbr-samples")
         settings |= {"beam_width": FAST.beam_width, "mbr_samples": FAST.mbr_samples}
-    if settings["mbr_samples"] is None:
-        settings["mbr_samples"] = 0 if settings["beam_width"] else BEST.mbr_samples
-    settings["beam_width"] = settings["beam_width"] or BEST.beam_width
+    if settings["beam_width"] is None:
+        settings = {
+            name: getattr(BEST, name) if value is None else value
+            for name, value in settings.items()
+        }
+    settings["mbr_samples"] = settings["mbr_samples"] or 0
     return Search(**settings)

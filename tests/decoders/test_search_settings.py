@@ -3,12 +3,13 @@
 import inspect
 import runpy
 import sys
+from dataclasses import replace
 
 import pytest
 
 from captioning.cli import ArgumentParser, UserError
 from captioning.decoders import search_settings
-from captioning.decoders.search_settings import GREEDY, Search
+from captioning.decoders.search_settings import BEST, GREEDY, Search
 from tests.conftest import ROOT
 
 
@@ -31,10 +32,10 @@ def test_every_setting_is_an_argument():
 @pytest.mark.parametrize(
     ("arguments", "search"),
     [
-        ("", Search(10, mbr_samples=30)),
+        ("", Search(6, no_repeat_ngram=2, mbr_samples=24)),
         ("--fast", Search(3)),
         ("--beam-width 5", Search(5)),
-        ("--mbr-samples 9", Search(10, mbr_samples=9)),
+        ("--mbr-samples 9 --no-repeat-ngram 0", Search(6, no_repeat_ngram=0, mbr_samples=9)),
         ("--beam-width 20 --mbr-samples 60", Search(20, mbr_samples=60)),
     ],
 )
@@ -50,9 +51,9 @@ def test_fast_and_a_width_at_once_are_refused():
 @pytest.mark.parametrize(
     ("script", "more", "default"),
     [
-        ("3_BLEU.py", (), {"beam_width": 1}),
-        ("captioning/caption_script.py", ("a.jpg",), {"beam_width": 10, "mbr_samples": 30}),
-        ("evaluate.py", (), {"beam_width": 3}),
+        ("3_BLEU.py", (), Search(1)),
+        ("captioning/caption_script.py", ("a.jpg",), BEST),
+        ("evaluate.py", (), Search(3)),
     ],
 )
 def test_scripts_that_caption_take_them_and_have_a_default_of_their_own(
@@ -62,4 +63,4 @@ def test_scripts_that_caption_take_them_and_have_a_default_of_their_own(
     monkeypatch.setattr(sys, "argv", [script, *more, "--min-length", "2"])
     description = ("",) if inspect.signature(parse_arguments).parameters else ()
     args = parse_arguments(*description)
-    assert search_settings.from_arguments(args) == Search(**default, min_length=2)
+    assert search_settings.from_arguments(args) == replace(default, min_length=2)
