@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from tqdm import tqdm
+
 from captioning.cli import UserError
 from captioning.encoders.public import Checkpoint
 
@@ -24,7 +26,9 @@ def fetch(checkpoint: Checkpoint) -> Path:
         if os.environ.get("CAPTIONING_OFFLINE"):
             raise ValueError("CAPTIONING_OFFLINE is set")
         print(f"fetching {address}")
-        pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20)(address, target, store)
+        # A bar of ours, because pooch's stays open where it fails; pooch sets its total.
+        with tqdm(total=1, unit="B", unit_scale=True, desc=checkpoint.name) as bar:
+            pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)(address, target, store)
         if checkpoint.digest:
             kind, digits = checkpoint.digest.split(":")
             if not pooch.file_hash(target, kind).startswith(digits):
