@@ -16,9 +16,8 @@ from pathlib import Path, PureWindowsPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tqdm import tqdm
-
 from captioning.cli import ArgumentParser, UserError, run
+from captioning.encoders.fetching import download
 from captioning.files import lock
 
 FOLDER = "data/flickr8k"
@@ -60,10 +59,7 @@ def fetch(address: str, path: Path) -> None:
     try:
         # There is no digest to check: where this was written the files could not be reached. A
         # zip has a checksum of each member, which unpacking checks.
-        # A bar of ours, because pooch's stays open where it fails; pooch sets its total.
-        with tqdm(total=1, unit="B", unit_scale=True, desc=path.name) as bar:
-            downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)
-            pooch.retrieve(address, None, path.name, path.parent, downloader=downloader)
+        pooch.retrieve(address, None, path.name, path.parent, downloader=download)
     except (OSError, ValueError) as error:  # OSError: requests' errors, too
         raise UserError(
             f"{address}: could not be fetched ({error!s:.300}); run the command again, or get the "

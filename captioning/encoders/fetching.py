@@ -9,6 +9,15 @@ from captioning.cli import UserError
 from captioning.encoders.public import Checkpoint
 
 
+def download(address: str, target: str, store) -> None:
+    """Fetch a file, as pooch's downloaders do, with a bar that ends where the fetching fails."""
+    import pooch
+
+    # pooch's own bar stays open then. It sets the total of ours.
+    with tqdm(total=1, unit="B", unit_scale=True, desc=address.rpartition("/")[2]) as bar:
+        pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)(address, target, store)
+
+
 def fetch(checkpoint: Checkpoint) -> Path:
     """The checkpoint's file in the user's cache, fetched if it is not there yet.
 
@@ -21,14 +30,12 @@ def fetch(checkpoint: Checkpoint) -> Path:
     import pooch
     from requests import RequestException
 
-    def download(address: str, target: str, store) -> None:
+    def checked(address: str, target: str, store) -> None:
         """Fetch into a temporary file, to which pooch gives its name when it is whole."""
         if os.environ.get("CAPTIONING_OFFLINE"):
             raise ValueError("CAPTIONING_OFFLINE is set")
         print(f"fetching {address}")
-        # A bar of ours, because pooch's stays open where it fails; pooch sets its total.
-        with tqdm(total=1, unit="B", unit_scale=True, desc=checkpoint.name) as bar:
-            pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)(address, target, store)
+        download(address, target, store)
         if checkpoint.digest:
             kind, digits = checkpoint.digest.split(":")
             if not pooch.file_hash(target, kind).startswith(digits):
@@ -39,7 +46,7 @@ def fetch(checkpoint: Checkpoint) -> Path:
     folder = cache / f"{checkpoint.name}-{checkpoint.encoder}"
     pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(checkpoint.address, None, checkpoint.file, folder, downloader=download)
+        pooch.retrieve(checkpoint.address, None, checkpoint.file, folder, downloader=checked)
     except (RequestException, ValueError) as error:
         raise UserError(
             f"{checkpoint.name}: could not be fetched ({error!s:.300}); get {checkpoint.address} "
