@@ -8,7 +8,6 @@ Until the folder is whole and gets its name, everything lies beside it, in FOLDE
 
 import os
 import shutil
-import stat
 import sys
 import zipfile
 import zlib
@@ -67,35 +66,22 @@ def fetch(address: str, path: Path) -> None:
         ) from error
 
 
-def members(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
-    """The files of a zip, each with its name without folders; not those that a Mac adds."""
-    found = []
-    for member in archive.infolist():
-        path = PureWindowsPath(member.filename)  # parted at / and \; C: is no name, either
-        if path.anchor or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
-            raise ValueError(f"its member {member.filename:.200} leads out of the folder")
-        hidden = "__MACOSX" in path.parts or path.name.startswith(".")
-        if not (hidden or member.is_dir()):
-            found.append((member, path.name))
-    return found
-
-
 def unpack(path: Path, target: Path) -> None:
-    """Unpack a zip into a new folder. One that is damaged, or leads out of it, is removed."""
+    """Unpack a zip's files, less those that a Mac adds, into a new folder without folders in it.
+
+    Raises:
+        UserError: the zip is damaged; it is removed.
+    """
     print(f"unpacking {path.name}", flush=True)
     target.mkdir(parents=True)
     try:
         with zipfile.ZipFile(path) as archive:
-            files = members(archive)
-            needed = sum(member.file_size for member, _ in files)
-            if (free := shutil.disk_usage(target).free) < needed:
-                raise UserError(
-                    f"{target}: needs {needed / 1e9:.1f} GB of free disk, and there are "
-                    f"{free / 1e9:.1f}; make room and run the command again"
-                )
-            for member, name in files:
-                with archive.open(member) as source, open(target / name, "wb") as file:
-                    shutil.copyfileobj(source, file)
+            for member in archive.infolist():
+                name = PureWindowsPath(member.filename).name  # parted at / and \
+                hidden = "__MACOSX" in member.filename or name.startswith(".")
+                if not (hidden or member.is_dir()):
+                    with archive.open(member) as source, open(target / name, "wb") as file:
+                        shutil.copyfileobj(source, file)
     except DAMAGED as error:
         path.unlink()
         raise UserError(
