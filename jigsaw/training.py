@@ -2,20 +2,18 @@
 
 import hashlib
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
-from tqdm import tqdm
 
 from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path, write_json
-from captioning.training.optimizers import is_exhausted, learning_rate_schedule, plateau_rate
+from captioning.training.optimizers import learning_rate_schedule, plateau_rate
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
 from jigsaw.DataGenerator import DataGenerator
@@ -102,43 +100,33 @@ class JigsawRun(Run):
     def train(self) -> None:
         """Train to the last epoch, until time is up or, with "plateau", until progress ends."""
         puzzles = self.puzzles["train"]
-        for epoch in range(len(self.history), self.settings["epochs"]):
+
+        def train_epoch(epoch: int) -> bool:
             if self.plateau:
                 losses = [row["val_loss"] for row in self.history]
-                if is_exhausted(losses, PATIENCE):
-                    break
                 peak = self.settings["learning_rate"]
                 self.model.optimizer.learning_rate = plateau_rate(peak, losses, FALL, PLATEAU)
-            self.rows_left = self.settings["epochs"] - epoch - 1
             done = self.part["steps"]
             puzzles.start_epoch(epoch, done)
             counts = [puzzles.batch_size] * (done + len(puzzles))
-            if self.stopped or not self.fit(puzzles, f"epoch {epoch + 1}", counts, shuffle=False):
-                break
-            self._finish_epoch()
+            return self.fit(puzzles, f"epoch {epoch + 1}", counts, shuffle=False)
 
-    def _finish_epoch(self) -> None:
-        """Validate; keep the best solver and, last, what a resumed run goes by."""
-        began = time.monotonic()
+        patience = PATIENCE if self.plateau else 0
+        epochs = self.settings["epochs"]
+        super().train(epochs, train_epoch, self._validate, self._keep_best, patience=patience)
+
+    def _validate(self) -> dict[str, float]:
         val = self.model.evaluate(self.puzzles["val"], verbose=0, return_dict=True)
-        self.check_number(val["loss"], "validation loss")
-        row = {
-            "epoch": len(self.history) + 1,
-            **{name: self.part[name] for name in METRICS},
-            **{f"val_{name}": float(val[name]) for name in METRICS},
-            # As the user gave it, not as float32 has it; with "cosine", that of the last step.
-            "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.6g}"),
-            "seconds": round(self.part["seconds"] + time.monotonic() - began, 1),
-        }
-        history = [*self.history, row]
-        plot_history(self.output / "history.png", history, len(self.model.permutations))
-        self.end_row(row, keep=lambda: self._keep_best(history))
-        tqdm.write(
-            f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; "
-            f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"
-        )
+        # The rate as the user gave it, not as float32 has it; with "cosine", that of the last step.
+        rate = float(f"{float(self.model.optimizer.learning_rate):.6g}")
+        return {**{f"val_{name}": float(val[name]) for name in METRICS}, "learning_rate": rate}
 
-    def _keep_best(self, history: Sequence[dict[str, Any]]) -> None:
+    def end_row(self, row: dict[str, Any], keep: Callable[[], None] | None = None) -> None:
+        """Add a row to the history, as `Run` does, and draw it."""
+        super().end_row(row, keep)
+        plot_history(self.output / "history.png", self.history, len(self.model.permutations))
+
+    def _keep_best(self, row: dict[str, Any]) -> None:
         best = copy_of(self.model)
         with atomic_path(self.solver_path) as temporary:
             best.save(temporary)
@@ -149,9 +137,9 @@ class JigsawRun(Run):
             "permutations": len(best.permutations),
             # Tiles, which are all that the trunk has seen, are normalised so.
             "preprocessing": f"squash({self.settings['image_size']})|standardized",
-            "epochs_trained": history[-1]["epoch"],
-            "val_accuracy": history[-1]["val_accuracy"],
-            "hours": round(sum(row["seconds"] for row in history) / 3600, 2),
+            "epochs_trained": row["epoch"],
+            "val_accuracy": row["val_accuracy"],
+            "hours": round(sum(row["seconds"] for row in [*self.history, row]) / 3600, 2),
         }
         save_encoder(best.trunk, self.trunk_path, recipe)
 

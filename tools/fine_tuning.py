@@ -124,9 +124,9 @@ def main() -> None:
     def loss() -> float:
         return end_to_end.validation_loss(encoder, decoder, dev, data.descriptions, bool(unknown))
 
-    def validate() -> float:
+    def validate() -> dict[str, float]:
         with end_to_end.averaged(model):
-            return loss()
+            return {"val_loss": loss()}
 
     def save(_row) -> None:
         with end_to_end.averaged(model):

@@ -97,11 +97,11 @@ def main() -> None:
         )
         train_epoch(this_run, batches, epoch, passed)
 
-    def validate() -> float:
+    def validate() -> dict[str, float]:
         model.reset_metrics()
         for batch in words.batches_of_words(dev_batches.epoch(0, whole=True), weights):
             logs = model.test_on_batch(*batch, return_dict=True)
-        return float(logs["loss"])
+        return {"val_loss": float(logs["loss"])}
 
     done = f"{len(this_run.history)} epochs already trained"
     print(f"{len(train)} images; {len(weights) - 1} words; {done}")

@@ -86,16 +86,17 @@ class Run:
     def train(
         self,
         epochs: int,
-        train_epoch: Callable[[int], object],
-        validate: Callable[[], float],
+        train_epoch: Callable[[int], bool | None],
+        validate: Callable[[], Row],
         save: Callable[[Row], None],
         *,
         patience: int = 0,
     ) -> None:
         """Train to the last epoch, or until `patience` epochs have brought nothing; 0: never.
 
-        `train_epoch` trains an epoch, by its number from 0, as a row (`fit`, or `row`), `validate`
-        gives the column `by` of it, and `save` writes the model, by the row, if it is the best.
+        `train_epoch` trains an epoch, by its number from 0, as a row (`fit`, or `row`); False ends
+        the training there. `validate` gives further columns of the row, `by` among them, and `save`
+        writes the model, by the row, if it is the best.
 
         Raises:
             UserError: the loss or the weights are no longer finite. What was saved before stays.
@@ -104,14 +105,15 @@ class Run:
             if is_exhausted([row[self.by] for row in self.history], patience):
                 break
             self.rows_left = epochs - epoch - 1
-            train_epoch(epoch)
+            if self.stopped or train_epoch(epoch) is False:
+                break
             began = time.monotonic()
-            value = validate()
-            self.check_number(value, self.by)
+            found = validate()
+            self.check_number(found[self.by], self.by)
             row = {
                 "epoch": epoch + 1,
                 **{_short(name): self.part[name] for name in self.means},
-                self.by: value,
+                **found,
                 "seconds": round(self.part["seconds"] + time.monotonic() - began, 1),
             }
             self._show(row)

@@ -69,12 +69,12 @@ def train(
         options = {"initial_epoch": epoch, "epochs": epoch + 1, "shuffle": False}
         run.fit(train_batches, f"epoch {epoch + 1}", captions, **options)
 
-    def validate() -> float:
+    def validate() -> dict[str, float]:
         value = float(model.evaluate(dev_batches, verbose=0, return_dict=True)["token_loss"])
         # A job's processes would search each for itself.
         if math.isfinite(value) and dev_batches.world.devices == 1:
             show_captions(model, dev_batches)
-        return value
+        return {"val_loss": value}
 
     def save(row: Mapping[str, float]) -> None:
         # A copy that was never compiled, so without the optimizer's moments, and in float32, so

@@ -143,7 +143,7 @@ def test_training_saves_the_best_epochs_and_ends_by_its_patience(tmp_path, patie
     run.train(
         5,
         lambda epoch: one_step(run, epoch / 2),
-        lambda: scores[len(run.history)],
+        lambda: {"score": scores[len(run.history)]},
         lambda row: found.append(row["epoch"]),
         patience=patience,
     )
@@ -160,7 +160,7 @@ def test_a_validation_that_is_no_number_ends_the_run_before_anything_is_saved(tm
         run.train(
             2,
             lambda epoch: one_step(run),
-            lambda: float("nan"),
+            lambda: {"val_loss": float("nan")},
             lambda row: pytest.fail("saved all the same"),
         )
     assert not run.state_path.exists()
