@@ -7,6 +7,7 @@ from captioning.arguments import shared
 from captioning.cli import ArgumentParser, UserError, import_keras, run
 from captioning.decoders import search_settings
 from captioning.evaluation import bleu
+from captioning.evaluation.metrics import distinct, mean_length, repeated_bigram
 
 
 def parse_arguments():
@@ -98,10 +99,10 @@ def main() -> None:
         print(f"{name:24}" + "".join(f"  {figure:.4f}" for figure in figures))
     if outside:
         print(f"(the constant caption: {' '.join(constant)})")
-    words = bleu.statistics(captions.values())
+    texts = {image_id: [text] for image_id, text in captions.items()}
     print(
-        f"{words['distinct']} distinct captions, {words['mean_length']:.1f} words each, "
-        f"{words['repeating']:.1%} repeat themselves"
+        f"{distinct({}, texts)} distinct captions, {mean_length({}, texts):.1f} words each, "
+        f"{repeated_bigram({}, texts):.1%} have a pair of words twice"
     )
 
 

@@ -75,23 +75,3 @@ def constant_caption(references: Mapping[str, Sequence[Sequence[str]]]) -> list[
 
 def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
     return [(word,) for word in words] + list(pairwise(words))
-
-
-def statistics(captions: Sequence[str]) -> dict[str, float]:
-    """How varied captions are: how many are different, words a caption, share of repeating ones.
-
-    A caption is `repeating` that has a word three times or a pair of words twice, words of one
-    letter aside: "in a red shirt in a field" is good English.
-    """
-
-    def repeats(words: list[str]) -> bool:
-        pairs = [pair for pair in pairwise(words) if min(map(len, pair)) > 1]
-        counts = Counter(word for word in words if len(word) > 1)
-        return len(set(pairs)) < len(pairs) or max(counts.values(), default=0) >= 3
-
-    words = [caption.split() for caption in captions]
-    return {
-        "distinct": len(set(captions)),
-        "mean_length": sum(map(len, words)) / len(words),
-        "repeating": sum(map(repeats, words)) / len(words),
-    }

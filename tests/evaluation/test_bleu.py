@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from captioning.evaluation.bleu import bleu, constant_caption, statistics, tokenize
+from captioning.evaluation.bleu import bleu, constant_caption, tokenize
 
 
 def naive_bleu(references, hypotheses, weights) -> float:
@@ -65,16 +65,3 @@ def test_constant_caption_is_the_most_typical_one():
         "3": [["a", "dog", "runs"]],
     }
     assert constant_caption(references) == ["a", "dog", "runs"]
-
-
-@pytest.mark.parametrize(
-    "caption, repeats",
-    [
-        ("dogs play with dogs", False),
-        ("white and white and white", True),
-        ("red shirt and red shirt", True),
-        ("a man in a hat in a boat on a lake", False),
-    ],
-)
-def test_what_counts_as_repeating(caption, repeats):
-    assert statistics([caption])["repeating"] == repeats
