@@ -30,6 +30,8 @@ class AttentionDecoder(Decoder):
             code sums it over 64 captions and takes the mean of 196 places, which comes to 0.33.
     """
 
+    own_arguments = ("positions", "units", "width", "dropout", "output_dropout", "penalty")
+
     def __init__(
         self,
         *carried,
@@ -155,15 +157,3 @@ class AttentionDecoder(Decoder):
     def _output(self, word, hidden, seen, training: bool):
         deep = word + each_row(self.hidden_dense, hidden) + each_row(self.seen_dense, seen)
         return self.output_dropout_layer(ops.tanh(deep), training=training)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments: enough to build the same model again."""
-        return {
-            **super().get_config(),
-            "positions": self.positions,
-            "units": self.units,
-            "width": self.width,
-            "dropout": self.dropout,
-            "output_dropout": self.output_dropout,
-            "penalty": self.penalty,
-        }

@@ -23,6 +23,8 @@ from keras import layers, ops, tree
 from captioning.decoders.cross_entropy import linear_cross_entropy
 from captioning.text import Vocabulary
 
+_ARGUMENTS = ("feature_size", "encoder", "label_smoothing", "tied", "normalize")
+
 
 class Decoder(keras.Model):
     """What all decoders share: the vocabulary, the output layer and the loss.
@@ -40,10 +42,10 @@ class Decoder(keras.Model):
             arXiv 1608.05859).
         normalize: whether features lose the mean and the std that `adapt` found in those of
             training. Those of encoders differ in scale by orders, and no learning rate suits all.
-
     """
 
     positions: int | None = None  # number L of vectors in a grid; None: one vector per image
+    own_arguments: tuple[str, ...] = ()  # of a subclass's constructor, kept as attributes
 
     def __init__(
         self,
@@ -186,14 +188,10 @@ class Decoder(keras.Model):
         """The constructor's arguments: enough to build the same model again."""
         return {
             **super().get_config(),
-            "feature_size": self.feature_size,
             "words": list(self.vocabulary.words),
             "max_length": self.vocabulary.max_length,
             "text_rules": self.vocabulary.text_rules,
-            "encoder": self.encoder,
-            "label_smoothing": self.label_smoothing,
-            "tied": self.tied,
-            "normalize": self.normalize,
+            **{name: getattr(self, name) for name in (*_ARGUMENTS, *self.own_arguments)},
         }
 
     @classmethod

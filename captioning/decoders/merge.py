@@ -22,6 +22,8 @@ class MergeDecoder(Decoder):
         output_dropout: likewise before the output layer, where the original has none.
     """
 
+    own_arguments = ("units", "dropout", "output_dropout")
+
     def __init__(
         self,
         *carried,
@@ -77,12 +79,3 @@ class MergeDecoder(Decoder):
 
     def _image(self, features, training: bool):
         return self.image_dense(self.image_dropout(self.normalized(features), training=training))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments: enough to build the same model again."""
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "dropout": self.dropout,
-            "output_dropout": self.output_dropout,
-        }

@@ -136,6 +136,8 @@ class TransformerDecoder(Decoder):
         output_dropout: likewise before the output layer.
     """
 
+    own_arguments = ("positions", "width", "depth", "heads", "dropout", "output_dropout")
+
     def __init__(
         self,
         *carried,
@@ -228,18 +230,6 @@ class TransformerDecoder(Decoder):
         grid = self.image_norm(each_row(self.image_dense, self.normalized(features)) + positions)
         grid = self.image_dropout(grid, training=training)
         return [part for block in self.blocks for part in block.to_grid.keys_and_values(grid)]
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments: enough to build the same model again."""
-        return {
-            **super().get_config(),
-            "positions": self.positions,
-            "width": self.width,
-            "depth": self.depth,
-            "heads": self.heads,
-            "dropout": self.dropout,
-            "output_dropout": self.output_dropout,
-        }
 
 
 def _pairs(parts: list) -> list:
