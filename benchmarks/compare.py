@@ -14,18 +14,16 @@ import math
 import os
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
-import textwrap
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from comparison_table import write_results
 
 from captioning import cli
 from captioning.arguments import positive_int, seed
@@ -33,7 +31,7 @@ from captioning.cli import UserError
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, trained_by
 from captioning.evaluation.coco_toolkit import CocoToolkit
-from captioning.files import atomic_path, existing_file, lock, sha256, write_json, write_text
+from captioning.files import existing_file, lock, sha256, write_json
 from captioning.images.sources import open_sources
 
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
@@ -51,9 +49,6 @@ PIXELS["simclr-small-crops"] += 4 * 24**2
 JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200"
 DECODER = "--decoder attention --normalize --patience 0"
 FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4"
-ABOUT = ("pretext", "encoder", "pictures seen", "pixels seen (billions)", "training")
-AGAINST = "CIDEr-D against the row above, 95%"
-COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", "distinct": ".0f"}
 
 # The steps: a command, and the file that it leaves. {out} is the comparison's folder, {own} the
 # row's and seed's, {shared} the same, or the row's where features depend on no seed.
@@ -105,7 +100,6 @@ NOT_RESUMED = (
     "jigsaw/to_hdf5.py",
     "tools/random_encoder.py",
 )
-RESAMPLES = 2000  # of the images, for an interval
 
 
 class Row(NamedTuple):
@@ -250,88 +244,15 @@ class Record:
         self.note(file, command, True)
 
 
-def write_results(plan: list[tuple[Row, dict[str, list[str]]]], record: Record, args) -> None:
-    """Write what figures there are as `comparison.json`, `.md` (a table) and `.png` (bars)."""
-    found, beside, rows, bars, levels, above = {}, {}, [], {}, {}, {}
-    out = args.output
+def results_of(plan: list[tuple[Row, dict[str, list[str]]]], record: Record) -> list[tuple]:
+    """What there is for the table, as `write_results` takes it."""
+    results = []
     for row, steps in plan:
-        for path in [Path(file) for file in steps if file.endswith(".json") and record.of(file)[1]]:
-            about = json.loads(path.read_bytes())
-            figures, *others = about.pop("rows")
-            pixels = f"{PIXELS.get(row.name, 0) * (row.pictures_seen or 0) / 1e9:.2f}"
-            pixels = pixels if row.name in NAMES else None
-            key = (row.name, row.encoder, row.pictures_seen, pixels, path.stem)
-            found.setdefault(key, {})[row.seed] = figures
-            beside = {(one["name"], "", None, None, ""): {"": one} for one in others}
-    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}\n\n"
-    text = text.format(**about, dtype=args.dtype)
-    headings = [*ABOUT, "seeds", *COLUMNS, AGAINST]
-    text += f"| {' | '.join(headings)} |\n{len(headings) * '|---'}|\n"
-    for key, seeds in {**found, **beside}.items():
-        entry = dict(zip(ABOUT, key, strict=True))
-        cells = [*("" if one is None else f"{one}" for one in key), str(len(seeds))]
-        for name, form in COLUMNS.items():
-            values = [figures[name] for figures in seeds.values()]
-            spread = statistics.stdev(values) if len(values) > 1 else None
-            entry[name] = [statistics.mean(values), spread]
-            cells.append(" ± ".join(format(one, form) for one in entry[name][: len(values)]))
-        each = [figures.pop("cider_by_image", {}) for figures in seeds.values()]
-        by_image = {name: statistics.mean(one[name] for one in each) for name in each[0]}
-        if key in found and above:
-            entry[AGAINST] = interval(by_image, above)
-            cells.append("{:+.3f} to {:+.3f}".format(*entry[AGAINST]))
-        else:
-            cells.append("")
-        above = by_image
-        text += f"| {' | '.join(cells)} |\n"
-        rows.append({**entry, "seeds": seeds})
-        if key in found:
-            bars.setdefault(key[0], {})[key[-1]] = entry["CIDEr-D"][0]
-        else:
-            levels[key[0]] = entry["CIDEr-D"][0]
-    write_json(out / "comparison.json", {**about, "dtype": args.dtype, "rows": rows})
-    write_text(out / "comparison.md", text)
-    plot_bars(out / "comparison.png", bars, levels)
-
-
-def interval(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, float]:
-    """95% of the differences between the means of two rows, by a paired bootstrap of the images.
-
-    Both are by image; Koehn, "Statistical significance tests for machine translation evaluation"
-    (EMNLP 2004). Rows are level if 0 lies in it.
-    """
-    differences = np.array([value - theirs[name] for name, value in ours.items()])
-    drawn = np.random.default_rng(0).integers(len(differences), size=(RESAMPLES, len(differences)))
-    low, high = np.percentile(differences[drawn].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
-
-
-def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, float]) -> None:
-    """CIDEr-D of each encoder as two bars, frozen and fine-tuned; `levels` are dashed lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(1.5 + 1.1 * len(bars), 3.6))
-    for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):
-        places = [encoder + 0.4 * number for encoder in range(len(bars))]
-        heights = [of.get(training, math.nan) for of in bars.values()]
-        drawn = axes.bar(places, heights, 0.38, color=colour, label=training)
-        axes.bar_label(drawn, [f"{height:.2f}" for height in heights], fontsize=8)
-    for name, value in levels.items():
-        axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
-        across = axes.get_yaxis_transform()  # x as a share of the axes
-        axes.text(1.01, value, f"{name}\n{value:.2f}", transform=across, fontsize=8, va="center")
-    names = [textwrap.fill(name, 12) for name in bars]
-    axes.set_xticks([encoder + 0.2 for encoder in range(len(bars))], names)
-    axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", frameon=False)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)
+        pixels = f"{PIXELS.get(row.name, 0) * (row.pictures_seen or 0) / 1e9:.2f}"
+        about = (row.name, row.encoder, row.pictures_seen, pixels if row.name in NAMES else None)
+        files = [Path(file) for file in steps if file.endswith(".json") and record.of(file)[1]]
+        results += [(about, row.seed, file) for file in files]
+    return results
 
 
 def main() -> None:
@@ -353,7 +274,7 @@ def main() -> None:
     for _, steps in plan:
         for file in record.left(steps):
             record.carry_out(file, steps[file])
-        write_results(plan, record, args)
+        write_results(args.output, results_of(plan, record), args.dtype)
 
 
 if __name__ == "__main__":

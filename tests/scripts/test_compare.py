@@ -162,13 +162,6 @@ def test_a_folder_of_other_settings_is_refused(finished):
     assert calls(finished) == []
 
 
-def test_a_mistake_in_what_was_not_made_yet_can_be_mended(work):
-    (work / "kill").write_text("--images typo")
-    assert compare(work, "--images", "typo").returncode == 2
-
-    succeed(compare(work, "--images", "right"))
-
-
 def parse(program: str, *words: str, monkeypatch) -> None:
     """Take the arguments as the script or module would."""
     if program == "-m":
@@ -189,16 +182,6 @@ def test_every_command_has_arguments_that_its_script_takes(work, monkeypatch):
     for line in printed.splitlines():
         _, program, *words = shlex.split(line)
         parse(program, *words, monkeypatch=monkeypatch)
-
-
-def test_all_that_takes_a_precision_has_that_of_the_comparison(work):
-    printed = compare(work, "--pretext", "simclr", "moco", "--dtype", "float32", "--dry-run").stdout
-
-    others = re.compile("captions --text|evaluate")
-    computed = [line for line in printed.splitlines() if not others.search(line)]
-    assert len(computed) > 10
-    assert all(line.count("--dtype float32") == 1 for line in computed)
-    assert "bfloat16" not in printed
 
 
 def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
@@ -255,7 +238,7 @@ def test_puzzles_are_seen_as_often_and_by_an_encoder_that_can(work):
 
 
 def test_the_interval_of_a_difference_is_that_of_resampled_images():
-    functions = runpy.run_path(str(ROOT / "benchmarks" / "compare.py"))
+    functions = runpy.run_path(str(ROOT / "benchmarks" / "comparison_table.py"))
     random = np.random.default_rng(3)
     theirs = {str(n): value for n, value in enumerate(random.random(400))}
     ours = {name: value + random.normal(0.1, 0.2) for name, value in theirs.items()}

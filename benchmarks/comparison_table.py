@@ -1,0 +1,100 @@
+"""The table and the chart of a comparison, of the results files that `evaluate.py` has left."""
+
+import json
+import math
+import statistics
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from captioning.files import atomic_path, write_json, write_text
+
+ABOUT = ("pretext", "encoder", "pictures seen", "pixels seen (billions)", "training")
+AGAINST = "CIDEr-D against the row above, 95%"
+COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", "distinct": ".0f"}
+RESAMPLES = 2000  # of the images, for an interval
+
+
+def write_results(out: Path, results: Sequence[tuple[tuple, int, Path]], dtype: str) -> None:
+    """Write `comparison.json`, `.md` (a table) and `.png` (bars) to the folder `out`.
+
+    Each of the `results` is what `ABOUT` has of an encoder, but for the training, which is the name
+    of its file; the seed; and the file.
+    """
+    found, beside, rows, bars, levels, above = {}, {}, [], {}, {}, {}
+    for encoder, seed, path in results:
+        about = json.loads(path.read_bytes())
+        figures, *others = about.pop("rows")
+        found.setdefault((*encoder, path.stem), {})[seed] = figures
+        beside = {(one["name"], "", None, None, ""): {"": one} for one in others}
+    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}\n\n"
+    text = text.format(**about, dtype=dtype)
+    headings = [*ABOUT, "seeds", *COLUMNS, AGAINST]
+    text += f"| {' | '.join(headings)} |\n{len(headings) * '|---'}|\n"
+    for key, seeds in {**found, **beside}.items():
+        entry = dict(zip(ABOUT, key, strict=True))
+        cells = [*("" if one is None else f"{one}" for one in key), str(len(seeds))]
+        for name, form in COLUMNS.items():
+            values = [figures[name] for figures in seeds.values()]
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            entry[name] = [statistics.mean(values), spread]
+            cells.append(" ± ".join(format(one, form) for one in entry[name][: len(values)]))
+        each = [figures.pop("cider_by_image", {}) for figures in seeds.values()]
+        by_image = {name: statistics.mean(one[name] for one in each) for name in each[0]}
+        if key in found and above:
+            entry[AGAINST] = interval(by_image, above)
+            cells.append("{:+.3f} to {:+.3f}".format(*entry[AGAINST]))
+        else:
+            cells.append("")
+        above = by_image
+        text += f"| {' | '.join(cells)} |\n"
+        rows.append({**entry, "seeds": seeds})
+        if key in found:
+            bars.setdefault(key[0], {})[key[-1]] = entry["CIDEr-D"][0]
+        else:
+            levels[key[0]] = entry["CIDEr-D"][0]
+    write_json(out / "comparison.json", {**about, "dtype": dtype, "rows": rows})
+    write_text(out / "comparison.md", text)
+    plot_bars(out / "comparison.png", bars, levels)
+
+
+def interval(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, float]:
+    """95% of the differences between the means of two rows, by a paired bootstrap of the images.
+
+    Both are by image; Koehn, "Statistical significance tests for machine translation evaluation"
+    (EMNLP 2004). Rows are level if 0 lies in it.
+    """
+    differences = np.array([value - theirs[name] for name, value in ours.items()])
+    drawn = np.random.default_rng(0).integers(len(differences), size=(RESAMPLES, len(differences)))
+    low, high = np.percentile(differences[drawn].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, float]) -> None:
+    """CIDEr-D of each encoder as two bars, frozen and fine-tuned; `levels` are dashed lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(1.5 + 1.1 * len(bars), 3.6))
+    for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):
+        places = [encoder + 0.4 * number for encoder in range(len(bars))]
+        heights = [of.get(training, math.nan) for of in bars.values()]
+        drawn = axes.bar(places, heights, 0.38, color=colour, label=training)
+        axes.bar_label(drawn, [f"{height:.2f}" for height in heights], fontsize=8)
+    for name, value in levels.items():
+        axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
+        across = axes.get_yaxis_transform()  # x as a share of the axes
+        axes.text(1.01, value, f"{name}\n{value:.2f}", transform=across, fontsize=8, va="center")
+    names = [textwrap.fill(name, 12) for name in bars]
+    axes.set_xticks([encoder + 0.2 for encoder in range(len(bars))], names)
+    axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", frameon=False)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)
