@@ -4,14 +4,11 @@ import fcntl
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from captioning.cli import UserError
-from captioning.features.reading import read_features
 from captioning.files import check_run, lock
-from tests.conftest import ROOT, assert_refused, kill_when, run_script, start, succeed
+from tests.conftest import ROOT, assert_refused, run_script
 
 HOLDER = """
 import sys, time
@@ -94,26 +91,6 @@ def test_stage_2_refuses_a_folder_that_another_run_fills(pipeline, tmp_path, hol
     output = ("--output-dir", tmp_path / "out")
     result = run_script("2_train_IC_model.py", *splits, *output, cwd=pipeline.work)
     assert_refused(result, "out", f"another run (process {first.pid})")
-
-
-@pytest.mark.slow
-def test_features_of_other_pictures_of_the_same_names_are_not_mixed(dataset, tmp_path):
-    """Killed on one folder, resumed on another: all vectors are those of the other."""
-    script, other = "1_data_preprocessor.py", tmp_path / "other"
-    other.mkdir()
-    for name in dataset.names:
-        Image.new("RGB", (64, 64), (9, 99, 199)).save(other / name)
-    arguments = ("--captions", dataset.captions, "--batch-size", 1, "--only", "features")
-    killed = start(script, "--images", dataset.images, *arguments, cwd=tmp_path)
-    parts = tmp_path / "features.pkl.parts"
-    kill_when(killed, lambda: list(parts.glob("[!.]*.npz")))
-
-    printed = succeed(run_script(script, "--images", other, *arguments, "--resume", cwd=tmp_path))
-
-    assert "is of a run with other pictures_sha256; starts again" in printed
-    features = read_features(tmp_path / "features.pkl")
-    assert len(features) == 12
-    np.testing.assert_array_equal(features.matrix, features.matrix[[0] * 12])
 
 
 @pytest.mark.parametrize("state", ["state.npz", "checkpoints/state.npz"])

@@ -309,17 +309,6 @@ def test_a_heic_picture_by_itself_tells_the_way_out(tmp_path):
         load_rgb(tmp_path / "IMG_1.HEIC")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_archives_leave_out_what_is_excluded(kind, tmp_path):
-    for name in ("cats/1.png", "cats/2.png", "dogs/1.png"):
-        (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "all" / name).write_bytes(GOOD["plain.png"].content)
-    path = shutil.make_archive(str(tmp_path / "archive"), kind, tmp_path / "all")
-    source = open_sources([path], exclude=["2", "dogs/1.png"])
-    assert [item.member.removeprefix("./") for item in source.items] == ["cats/1.png"]
-    assert source.count == 1
-
-
 def write_archive(path: Path) -> None:
     content, kind = GOOD["plain.png"].content, path.suffix
     if kind == ".zip":

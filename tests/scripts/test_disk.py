@@ -44,13 +44,10 @@ def jobs(pipeline) -> dict[str, list]:
     """Script and arguments of what works long, with its results in `disk`."""
     data, work = pipeline.data, pipeline.work
     files = ("--features", work / "features.pkl", "--descriptions", work / "descriptions.txt")
-    pictures = ("--images", data.images)
-    small = ("--image-size", 32, "--batch-size", 4, "--memory-limit", "1e-6")
     return {
         "extraction": extract(data),
         "training": ["2_train_IC_model.py", *files, *data.splits, "--output-dir", "disk"],
-        "streaming": ["contrastive/main.py", *pictures, *small, "--output", "disk"],
-        "HDF5": ["jigsaw/to_hdf5.py", *pictures, "--output", "disk/pictures.hdf5"],
+        "HDF5": ["jigsaw/to_hdf5.py", "--images", data.images, "--output", "disk/pictures.hdf5"],
     }
 
 
@@ -60,7 +57,6 @@ def jobs(pipeline) -> dict[str, list]:
     [
         ("extraction", "50k", "features.pkl"),
         ("training", "2m", "checkpoints/best_model.keras"),
-        ("streaming", "50k", "pictures.raw"),
         ("HDF5", "1m", "pictures.hdf5"),
     ],
 )

@@ -190,11 +190,6 @@ def test_cider_of_one_picture_is_not_available_in_table_json_and_report(work, tm
 # ---- mistakes --------------------------------------------------------------------------------
 
 
-def test_predictions_that_lack_an_image_of_the_split(work):
-    result = evaluate(work, predictions=predict(work, {"red_left.jpg": "red_left"}))
-    assert_refused(result, "predicted.json", "2 of the 3 images", "green_left")
-
-
 def test_features_for_fewer_models_than_there_are(work):
     models = ("--model-path", "narrow.keras", "wide.keras", "narrow.keras")
     result = evaluate(work, *models, "--features", "narrow.pkl", "wide.pkl")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from captioning.captioners.loading import load_captioner
 from captioning.captioners.tokenizer import read_tokenizer
-from tests.conftest import ROOT, Hostile, assert_refused, options, run_script, succeed
+from tests.conftest import ROOT, assert_refused, options, run_script, succeed
 
 
 def extract(dataset, cwd, **changes):
@@ -96,21 +96,6 @@ def test_features_of_a_width_the_model_does_not_fit(pipeline, tmp_path):
     (tmp_path / "narrow.pkl").write_bytes(pickle.dumps(features))
     result = score(pipeline, features=tmp_path / "narrow.pkl")
     assert_refused(result, "narrow.pkl", "7 numbers", "1280", "efficientnet_lite0")
-
-
-def test_training_on_features_of_the_wrong_kind(pipeline, tmp_path):
-    given = ("--decoder", "attention", "--features", pipeline.work / "features.pkl")
-    given += ("--descriptions", pipeline.work / "descriptions.txt")
-    result = run_script("2_train_IC_model.py", *given, *pipeline.data.splits, cwd=tmp_path)
-    parts = ("features.pkl", "the attention decoder looks at a grid", "1_data_preprocessor.py")
-    assert_refused(result, *parts)
-
-
-def test_tampered_features_are_refused_without_running_them(pipeline, tmp_path):
-    (tmp_path / "features.pkl").write_bytes(pickle.dumps({"red_left": Hostile()}))
-    result = score(pipeline, features=tmp_path / "features.pkl")
-    assert_refused(result, "features.pkl", "system")
-    assert not (pipeline.work / "hostile-was-run").exists()
 
 
 def test_damaged_model_is_refused(pipeline, tmp_path):

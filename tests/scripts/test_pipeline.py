@@ -226,13 +226,6 @@ def test_grids_train_a_decoder_that_captions_pictures(pipeline, grids, tmp_path,
     assert Image.open(tmp_path / "looks.png").width >= 2 * 224
 
 
-def test_a_decoder_of_grids_does_not_score_vectors(pipeline, tmp_path):
-    model = ROOT / "Pre-trained/simclr/model-without-labels.keras"
-    given = ("--model", model, "--features", pipeline.work / "features.pkl")
-    result = score(pipeline, *given, cwd=tmp_path)
-    assert_refused(result, "features.pkl", "one vector a picture", "--grid")
-
-
 @pytest.mark.slow
 @needs_jax
 def test_what_computes_does_so_under_jax(pipeline, grids, tmp_path):
@@ -240,7 +233,5 @@ def test_what_computes_does_so_under_jax(pipeline, grids, tmp_path):
     shutil.copytree(grids, tmp_path, dirs_exist_ok=True)
     here = {"cwd": tmp_path, **JAX, **PLAIN}
     succeed(train(pipeline, "attention", **here))
-    printed = succeed(score(pipeline, "--features", "features.h5", "--beam-width", 2, **here))
-    assert "model, beam width 2" in printed
     captioned = succeed(run_script("5_test.py", pipeline.data.image, **here))
     assert f"{pipeline.data.image}: " in captioned

@@ -1,6 +1,5 @@
 """Training on views of the pictures and on frequent words only, as a user does it."""
 
-import json
 import shutil
 
 import pytest
@@ -90,12 +89,3 @@ def test_rare_words_are_left_out_of_model_and_tokenizer_alike(pipeline, views, t
     # The model carries its words: another tokenizer beside it does not stop it.
     succeed(run_script(TOKENIZE, "--train-split", data.train, "--min-count", 1, cwd=tmp_path))
     succeed(run_script(CAPTION, data.image, cwd=tmp_path))
-
-
-def test_resuming_with_other_views_is_refused(pipeline, views, tmp_path):
-    arguments = ("--output-dir", tmp_path, "--views")
-    succeed(train(pipeline.data, views, *arguments, "features-view1.pkl"))
-    result = train(pipeline.data, views, *arguments, "features-view2.pkl", "--resume")
-    assert_refused(result, "views was ['features-view1.pkl'], not ['features-view2.pkl']")
-    settings = json.loads((tmp_path / "checkpoints" / "training_settings.json").read_text())
-    assert settings["views"] == ["features-view1.pkl"]
