@@ -8,7 +8,7 @@ label. It leaves the encoder's weights, which are for `1_data_preprocessor.py --
 """
 
 import sys
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from captioning.arguments import not_negative, number, positive_int, shared
 from captioning.cli import ArgumentParser, import_keras, run
 from captioning.encoders.table import TABLE
+
+SAMPLE = 2000  # images for batch statistics
 
 
 def parse_arguments():
@@ -53,6 +55,7 @@ def main() -> None:
     # 2. The encoder, with a layer that says the words.
     keras = import_keras()
     from captioning.encoders.loading import load_encoder
+    from captioning.encoders.networks.batch_norm import estimate_statistics
     from captioning.training import word_prediction as words
     from captioning.training.end_to_end import save_trained, unfreeze
     from captioning.training.image_batches import ImageBatches, train_epoch
@@ -74,7 +77,7 @@ def main() -> None:
     batches = ImageBatches(
         train, captions, *options, data.repeats, words.LEAST_AREA, colour_jitter=True
     )
-    dev_batches = ImageBatches(dev, captions, *options)
+    whole, dev_batches = (ImageBatches(images, captions, *options) for images in (train, dev))
     learned = chain.from_iterable(captions[image_id] for image_id in train)
     weights = words.word_weights(learned, len(data.vocabulary) + 1)
     model = words.WordPrediction(encoder.network, len(weights))
@@ -98,6 +101,9 @@ def main() -> None:
         train_epoch(this_run, batches, epoch, passed)
 
     def validate() -> dict[str, float]:
+        # Training leaves the statistics of mixed crops, and whole images are what is encoded.
+        some = islice(whole.epoch(0, whole=True), -(-SAMPLE // args.batch_size))
+        estimate_statistics(model, (inputs for inputs, _ in some))
         model.reset_metrics()
         for batch in words.batches_of_words(dev_batches.epoch(0, whole=True), weights):
             logs = model.test_on_batch(*batch, return_dict=True)
