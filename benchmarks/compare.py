@@ -175,9 +175,18 @@ def steps_of(row: Row, args) -> dict[str, list[str]]:
         count = min(open_sources(args.images, exclude).count, args.limit or math.inf)
         epochs = max(1, round(args.pictures_seen / (0.85 * count)))
     values = {
-        **vars(args), **row._asdict(), "out": out, "own": own, "weights": weights,
-        "shared": own if row.name in NAMES else out / row.name, "limit": limit, "given": given,
-        "decoder": [*DECODER.split(), *dtype], "method": method, "side": SIDE, "of": encoder,
+        **vars(args),
+        **row._asdict(),
+        "out": out,
+        "own": own,
+        "weights": weights,
+        "shared": own if row.name in NAMES else out / row.name,
+        "limit": limit,
+        "given": given,
+        "decoder": [*DECODER.split(), *dtype],
+        "method": method,
+        "side": SIDE,
+        "of": encoder,
         "all_epochs": args.decoder_epochs + args.fine_tuning_epochs,
         "fine_tuning": [*FINE_TUNING.split(), *dtype],
         "pictures": ["--images", *args.images, "--exclude", *args.exclude, *limit],
@@ -185,7 +194,7 @@ def steps_of(row: Row, args) -> dict[str, list[str]]:
         "jigsaw": [*JIGSAW.split(), *dtype, "--epochs", str(epochs)],
         "trained": [*encoder, *batch, "--seed", str(row.seed), "--output", f"{own}/pretext"],
         "extract": ["--only", "features", "--grid", *limit, *dtype, *encoder],
-    }  # fmt: skip
+    }
     steps, command = {}, []
     words = iter(f"{CAPTIONS} {PRETEXT.get(row.name, '')} {ON_CAPTIONS}".split())
     for word in words:  # values are put in after the words are split: a path may have spaces

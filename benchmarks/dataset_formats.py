@@ -77,13 +77,17 @@ def make(folder: Path, captions: dict[str, list[str]], train: list[str], dev: li
     )
     formats.write_flickr8k_token(f8k / "Flickr8k.token.txt", captions)
     formats.write_kaggle_csv(f8k / "captions.txt", captions)
-    splits = [write_split(f8k / f"{name}Images.txt", own, chosen)
-              for name, chosen in (("train", train), ("dev", dev))]  # fmt: skip
+    splits = [
+        write_split(f8k / f"{name}Images.txt", own, chosen)
+        for name, chosen in (("train", train), ("dev", dev))
+    ]
     in_digits = renamed(captions, digits, every)
     formats.write_flickr30k_csv(f30k / "results.csv", in_digits)
     formats.write_flickr8k_token(f30k / "results_20130124.token", in_digits)
-    digit_splits = [write_split(f30k / f"{name}.txt", digits, chosen)
-                    for name, chosen in (("train", train), ("dev", dev))]  # fmt: skip
+    digit_splits = [
+        write_split(f30k / f"{name}.txt", digits, chosen)
+        for name, chosen in (("train", train), ("dev", dev))
+    ]
     by_coco_name = {coco[one]: ids[one] for one in every}
     for year, chosen in (("train2014", train), ("val2014", dev)):
         formats.write_coco(
@@ -95,10 +99,13 @@ def make(folder: Path, captions: dict[str, list[str]], train: list[str], dev: li
     in_order = {one: captions[one] for one in train + dev}
     formats.write_karpathy(karpathy / "dataset_flickr8k.json", in_order, split_of)
     formats.write_karpathy(
-        karpathy / "dataset_coco.json", renamed(captions, coco, in_order),
-        {coco[one]: split for one, split in split_of.items()}, dataset="coco", ids=by_coco_name,
+        karpathy / "dataset_coco.json",
+        renamed(captions, coco, in_order),
+        {coco[one]: split for one, split in split_of.items()},
+        dataset="coco",
+        ids=by_coco_name,
         folders={coco[one]: place for one, place in folders.items()},
-    )  # fmt: skip
+    )
 
     def ask(path: Path) -> tuple[str, str]:
         return f"{path}:train", f"{path}:val"
@@ -110,11 +117,19 @@ def make(folder: Path, captions: dict[str, list[str]], train: list[str], dev: li
         "flickr30k-csv": Layout(f30k, [f30k / "results.csv"], *digit_splits, digits),
         "flickr30k-token": Layout(f30k, [f30k / "results_20130124.token"], *digit_splits, digits),
         "coco": Layout(folder / "coco", both, *map(str, both), coco),
-        "karpathy-flickr8k": Layout(f8k / "Images", [karpathy / "dataset_flickr8k.json"],
-                                    *ask(karpathy / "dataset_flickr8k.json"), own),
-        "karpathy-coco": Layout(folder / "coco", [karpathy / "dataset_coco.json"],
-                                *ask(karpathy / "dataset_coco.json"), coco),
-    }  # fmt: skip
+        "karpathy-flickr8k": Layout(
+            f8k / "Images",
+            [karpathy / "dataset_flickr8k.json"],
+            *ask(karpathy / "dataset_flickr8k.json"),
+            own,
+        ),
+        "karpathy-coco": Layout(
+            folder / "coco",
+            [karpathy / "dataset_coco.json"],
+            *ask(karpathy / "dataset_coco.json"),
+            coco,
+        ),
+    }
 
 
 def descriptions(path: Path, captions: Mapping[str, list[str]], order: list[str]) -> bytes:

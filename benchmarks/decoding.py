@@ -103,8 +103,9 @@ def training(name: str, dtype: str, steps: int, batch_size: int) -> dict:
     from captioning.text import Vocabulary
     from captioning.training.batches import CaptionBatches
 
-    model = new_model(name, 35, tied=name != "merge", label_smoothing=0.1 * (name != "merge"),
-                      dtype=dtype)  # fmt: skip
+    model = new_model(
+        name, 35, tied=name != "merge", label_smoothing=0.1 * (name != "merge"), dtype=dtype
+    )
     random = np.random.default_rng(0)
     ids = [f"image{number}" for number in range(1000)]
     lengths = np.clip(random.gamma(9.0, 1.2, 5000).round(), 3, 33).astype(int)  # 10.8 on average
@@ -122,10 +123,13 @@ def training(name: str, dtype: str, steps: int, batch_size: int) -> dict:
     count = sum(len(chosen) for _, chosen in batches.batches[:steps])
     seconds = timed(lambda: model.fit(batches, steps_per_epoch=steps, **fit))
     return {
-        "decoder": name, "dtype": dtype, "weights": int(model.count_params()),
-        "first 2 steps": compiling, "captions/s": round(count / seconds["s"], 1),
+        "decoder": name,
+        "dtype": dtype,
+        "weights": int(model.count_params()),
+        "first 2 steps": compiling,
+        "captions/s": round(count / seconds["s"], 1),
         "captions/processor s": round(count / seconds["processor s"], 1),
-    }  # fmt: skip
+    }
 
 
 def apart(work, *arguments):
@@ -159,10 +163,14 @@ def main() -> None:
             for result in results:
                 print(json.dumps(result))
             base, narrow, wide, short, long = (result["s"] for result in results)
-            print(f"{name}: beam 6 / beam 3 {wide / base:.2f}, beam 3 / beam 1 {base / narrow:.2f} "
-                  f"(linear: 2, 3)")  # fmt: skip
-            print(f"{name}: 24 / 12 words {long / base:.2f}, 12 / 6 words {base / short:.2f} "
-                  f"(linear: 2, 2)")  # fmt: skip
+            print(
+                f"{name}: beam 6 / beam 3 {wide / base:.2f}, beam 3 / beam 1 {base / narrow:.2f} "
+                f"(linear: 2, 3)"
+            )
+            print(
+                f"{name}: 24 / 12 words {long / base:.2f}, 12 / 6 words {base / short:.2f} "
+                f"(linear: 2, 2)"
+            )
         if args.only != "search":
             for dtype in args.dtypes:
                 print(json.dumps(apart(training, name, dtype, args.steps, args.batch_size)))

@@ -62,24 +62,58 @@ def jobs(data: Path) -> dict[str, Job]:
     """The three jobs, each of some twenty seconds, to be run in a folder of their own."""
     return {
         "extraction": Job(
-            ["1_data_preprocessor.py", "--images", f"{data}/images",
-             "--captions", f"{data}/captions.token.txt", "--batch-size", "8"],
+            [
+                "1_data_preprocessor.py",
+                "--images",
+                f"{data}/images",
+                "--captions",
+                f"{data}/captions.token.txt",
+                "--batch-size",
+                "8",
+            ],
             features_differ,
         ),
         "training": Job(
-            ["2_train_IC_model.py", "--features", f"{data}/features.pkl",
-             "--descriptions", f"{data}/descriptions.txt", "--train-split", f"{data}/train.txt",
-             "--dev-split", f"{data}/dev.txt", "--epochs", "20", "--batch-size", "16",
-             "--patience", "0"],
+            [
+                "2_train_IC_model.py",
+                "--features",
+                f"{data}/features.pkl",
+                "--descriptions",
+                f"{data}/descriptions.txt",
+                "--train-split",
+                f"{data}/train.txt",
+                "--dev-split",
+                f"{data}/dev.txt",
+                "--epochs",
+                "20",
+                "--batch-size",
+                "16",
+                "--patience",
+                "0",
+            ],
             histories_differ,
         ),
         "pretext": Job(
-            ["contrastive/main.py", "--images", f"{data}/images", "--image-size", "32",
-             "--batch-size", "32", "--optimizer", "adamw", "--epochs", "3",
-             "--save-minutes", "0.02", "--output", "."],
+            [
+                "contrastive/main.py",
+                "--images",
+                f"{data}/images",
+                "--image-size",
+                "32",
+                "--batch-size",
+                "32",
+                "--optimizer",
+                "adamw",
+                "--epochs",
+                "3",
+                "--save-minutes",
+                "0.02",
+                "--output",
+                ".",
+            ],
             histories_differ,
         ),
-    }  # fmt: skip
+    }
 
 
 def features_differ(one: Path, other: Path) -> list[str]:
@@ -160,8 +194,11 @@ def start(job: Job, folder: Path, *options: str) -> subprocess.Popen:
     log = open(folder.parent / f"{folder.name}.log", "ab")  # noqa: SIM115 - the child writes it
     return subprocess.Popen(
         [sys.executable, str(ROOT / job.command[0]), *job.command[1:], *options],
-        cwd=folder, stdout=log, stderr=log, start_new_session=True,
-    )  # fmt: skip
+        cwd=folder,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
 
 
 def soak(name: str, job: Job, work: Path, kills: int) -> tuple[int, int, float, list[str]]:

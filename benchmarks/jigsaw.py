@@ -173,8 +173,15 @@ def permutation_sets(folder: Path) -> None:
     print("maximal_hamming.py")
     for selection in ("mean", "min"):
         for count in (100, 500, 1000):
-            command = [sys.executable, str(ROOT / "jigsaw" / "maximal_hamming.py"), str(count),
-                       "--selection", selection, "--output", str(folder / "set.txt")]  # fmt: skip
+            command = [
+                sys.executable,
+                str(ROOT / "jigsaw" / "maximal_hamming.py"),
+                str(count),
+                "--selection",
+                selection,
+                "--output",
+                str(folder / "set.txt"),
+            ]
             began = time.perf_counter()
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
@@ -193,13 +200,15 @@ def main() -> None:
         output = Path(folder) / "pictures.hdf5"
         report(
             f"conversion of {len(paths)} pictures to {args.size} px (goal 0.90)",
-            conversion(args, paths, output), "pictures/s",
-        )  # fmt: skip
+            conversion(args, paths, output),
+            "pictures/s",
+        )
         import_keras()
         report(
             f"puzzles of {args.size}-px pictures, batch {args.batch_size} (goal 8)",
-            puzzles(args, output), "puzzles/s",
-        )  # fmt: skip
+            puzzles(args, output),
+            "puzzles/s",
+        )
 
 
 if __name__ == "__main__":

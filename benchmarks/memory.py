@@ -69,9 +69,13 @@ def stage_1(rows: int, kind: str) -> int:
             (folder / f"{number:07d}.jpg").symlink_to(folder / "0000000.jpg")
         images, _ = find_images(folder, {})
         extract(
-            encoder, images, Path(work) / "features.h5",
-            batch_size=32, resume=False, grid=kind == "grid",
-        )  # fmt: skip
+            encoder,
+            images,
+            Path(work) / "features.h5",
+            batch_size=32,
+            resume=False,
+            grid=kind == "grid",
+        )
     return peak()
 
 

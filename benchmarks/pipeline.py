@@ -65,8 +65,10 @@ def extraction(encoder_name: str, images: int, singles: int, batch_size: int) ->
 
         # Interleaved, because the machine's speed drifts: bare, ours, bare, ours.
         rates = [(rate(len(paths), bare), rate(len(paths), ours)) for _ in range(2)]
-        result[dtype] = {"bare": np.mean([b for b, _ in rates]),
-                         "ours": np.mean([o for _, o in rates])}  # fmt: skip
+        result[dtype] = {
+            "bare": np.mean([b for b, _ in rates]),
+            "ours": np.mean([o for _, o in rates]),
+        }
         if dtype == "float32":
 
             def one_at_a_time(encoder=encoder):
@@ -208,10 +210,16 @@ def startup() -> dict:
     picture = str(ROOT / "examples" / "cat.jpg")
     caption = min(seconds(str(ROOT / "5_test.py"), picture) for _ in range(3))
     floor = min(seconds("-c", "import tensorflow") for _ in range(3)) + apart(first_forward_pass, 0)
-    helps = {path.name: min(seconds(str(path), "--help") for _ in range(3))
-             for path in sorted(ROOT.glob("[1-5]_*.py"))}  # fmt: skip
-    return {"5_test.py, s": caption, "import and one forward pass, s": floor,
-            "ratio": caption / floor, "--help, s": helps}  # fmt: skip
+    helps = {
+        path.name: min(seconds(str(path), "--help") for _ in range(3))
+        for path in sorted(ROOT.glob("[1-5]_*.py"))
+    }
+    return {
+        "5_test.py, s": caption,
+        "import and one forward pass, s": floor,
+        "ratio": caption / floor,
+        "--help, s": helps,
+    }
 
 
 # ---- all together ----------------------------------------------------------------------------

@@ -96,9 +96,12 @@ def pytorch(args, pictures: np.ndarray) -> Callable[[], None]:
 
     torch.manual_seed(0)
     head = nn.Sequential(
-        nn.Linear(512, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(),
-        nn.Linear(512, 128, bias=False), nn.BatchNorm1d(128),
-    )  # fmt: skip
+        nn.Linear(512, 512, bias=False),
+        nn.BatchNorm1d(512),
+        nn.ReLU(),
+        nn.Linear(512, 128, bias=False),
+        nn.BatchNorm1d(128),
+    )
     network = nn.Sequential(ResNet(), head).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     count, size = args.batch_size, args.image_size

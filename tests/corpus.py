@@ -44,10 +44,15 @@ def save(image: np.ndarray | Image.Image, form: str, **options) -> bytes:
 def stored(image: np.ndarray, orientation: int) -> np.ndarray:
     """How a camera stores the upright picture under an EXIF orientation."""
     return {
-        1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
-        5: lambda p: p.swapaxes(0, 1), 6: lambda p: np.rot90(p, 1),
-        7: lambda p: p[::-1, ::-1].swapaxes(0, 1), 8: lambda p: np.rot90(p, -1),
-    }[orientation](image)  # fmt: skip
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.swapaxes(0, 1),
+        6: lambda p: np.rot90(p, 1),
+        7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+        8: lambda p: np.rot90(p, -1),
+    }[orientation](image)
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -248,12 +253,16 @@ def bad_files() -> dict[str, tuple[Callable[[Path], object], str]]:
         "bomb_of_few_bytes.png": (lambda path: path.write_bytes(claim), "too many pixels"),
         "empty.jpg": (lambda path: path.write_bytes(b""), "empty"),
         "text.jpg": (lambda path: path.write_bytes(b"hello, world"), "not a picture"),
-        "program.jpg": (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: "
-                                                      b"0 0 9 9\nshowpage\n"), "not a picture"),
+        "program.jpg": (
+            lambda path: path.write_bytes(
+                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+            ),
+            "not a picture",
+        ),
         "folder.jpg": (Path.mkdir, "directory"),
         "dangling.jpg": (lambda path: path.symlink_to("nowhere.jpg"), "No such file"),
         "pipe.jpg": (os.mkfifo, "is no file"),
-    }  # fmt: skip
+    }
     return bad
 
 

@@ -24,8 +24,18 @@ def test_without_arguments_they_are_the_defaults():
 
 
 def test_every_setting_is_an_argument():
-    found = parsed("--beam-width", "5", "--length-penalty", "0.5", "--min-length", "4",
-                   "--no-repeat-ngram", "0", "--mbr-samples", "9")  # fmt: skip
+    found = parsed(
+        "--beam-width",
+        "5",
+        "--length-penalty",
+        "0.5",
+        "--min-length",
+        "4",
+        "--no-repeat-ngram",
+        "0",
+        "--mbr-samples",
+        "9",
+    )
     assert found == Search(5, length_penalty=0.5, min_length=4, no_repeat_ngram=0, mbr_samples=9)
 
 
