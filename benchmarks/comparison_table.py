@@ -74,12 +74,10 @@ def interval(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, f
 
 def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, float]) -> None:
     """CIDEr-D of each encoder as two bars, frozen and fine-tuned; `levels` are dashed lines."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(1.5 + 1.1 * len(bars), 3.6))
+    figure = Figure(figsize=(1.5 + 1.1 * len(bars), 3.6))
+    axes = figure.subplots()
     for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):
         places = [encoder + 0.4 * number for encoder in range(len(bars))]
         heights = [of.get(training, math.nan) for of in bars.values()]
@@ -97,4 +95,3 @@ def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, f
     figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)

@@ -60,59 +60,17 @@ def make_images(folder: Path, count: int) -> None:
 
 def jobs(data: Path) -> dict[str, Job]:
     """The three jobs, each of some twenty seconds, to be run in a folder of their own."""
+    extraction = f"1_data_preprocessor.py --images {data}/images --batch-size 8 "
+    extraction += f"--captions {data}/captions.token.txt"
+    training = f"2_train_IC_model.py --features {data}/features.pkl --epochs 20 --batch-size 16 "
+    training += f"--descriptions {data}/descriptions.txt --patience 0 "
+    training += f"--train-split {data}/train.txt --dev-split {data}/dev.txt"
+    pretext = f"contrastive/main.py --images {data}/images --image-size 32 --batch-size 32 "
+    pretext += "--optimizer adamw --epochs 3 --save-minutes 0.02 --output ."
     return {
-        "extraction": Job(
-            [
-                "1_data_preprocessor.py",
-                "--images",
-                f"{data}/images",
-                "--captions",
-                f"{data}/captions.token.txt",
-                "--batch-size",
-                "8",
-            ],
-            features_differ,
-        ),
-        "training": Job(
-            [
-                "2_train_IC_model.py",
-                "--features",
-                f"{data}/features.pkl",
-                "--descriptions",
-                f"{data}/descriptions.txt",
-                "--train-split",
-                f"{data}/train.txt",
-                "--dev-split",
-                f"{data}/dev.txt",
-                "--epochs",
-                "20",
-                "--batch-size",
-                "16",
-                "--patience",
-                "0",
-            ],
-            histories_differ,
-        ),
-        "pretext": Job(
-            [
-                "contrastive/main.py",
-                "--images",
-                f"{data}/images",
-                "--image-size",
-                "32",
-                "--batch-size",
-                "32",
-                "--optimizer",
-                "adamw",
-                "--epochs",
-                "3",
-                "--save-minutes",
-                "0.02",
-                "--output",
-                ".",
-            ],
-            histories_differ,
-        ),
+        "extraction": Job(extraction.split(), features_differ),
+        "training": Job(training.split(), histories_differ),
+        "pretext": Job(pretext.split(), histories_differ),
     }
 
 
@@ -242,7 +200,7 @@ def soak(name: str, job: Job, work: Path, kills: int) -> tuple[int, int, float, 
 
 def main() -> None:
     parser = ArgumentParser(__doc__.split("\n")[0])
-    names = ("extraction", "training", "pretext", "HDF5")
+    names = ("extraction", "training", "pretext")
     parser.add_argument("--jobs", nargs="+", choices=names, default=names, help="which to kill")
     parser.add_argument("--kills", type=positive_int, default=20, help="of each job")
     parser.add_argument("--pictures", type=positive_int, default=1200, help="to work on")

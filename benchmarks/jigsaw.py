@@ -173,15 +173,8 @@ def permutation_sets(folder: Path) -> None:
     print("maximal_hamming.py")
     for selection in ("mean", "min"):
         for count in (100, 500, 1000):
-            command = [
-                sys.executable,
-                str(ROOT / "jigsaw" / "maximal_hamming.py"),
-                str(count),
-                "--selection",
-                selection,
-                "--output",
-                str(folder / "set.txt"),
-            ]
+            script = f"{ROOT}/jigsaw/maximal_hamming.py {count} --selection {selection} --output"
+            command = [sys.executable, *script.split(), str(folder / "set.txt")]
             began = time.perf_counter()
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
