@@ -10,76 +10,32 @@ from captioning.text import TEXT_RULES
 
 
 def parse_arguments():
-    parser = ArgumentParser(
-        __doc__, epilog="example: python %(prog)s --images FOLDER --captions FILE"
-    )
+    example = "example: python %(prog)s --images FOLDER --captions FILE"
+    parser = ArgumentParser(__doc__, epilog=example)
     add = parser.add_argument
     shared(parser, "--images", "--captions", "--dataset")
-    shared(
-        parser,
-        "--encoder",
-        help=f"{', '.join(ENCODERS)}; default: efficientnet_lite0, which comes with supervised "
-        "weights, or the encoder of the public checkpoint in --weights; all others have random "
-        "weights without --weights",
-    )
-    shared(
-        parser,
-        "--weights",
-        metavar="FILE_OR_NAME",
-        help="encoder weights: a .weights.h5 of contrastive/main.py or jigsaw/main.py, the "
-        "latter's .keras for the encoder jigsaw, a public checkpoint, or the name of one to "
-        "download, such as dino; 'list' prints the names",
-    )
-    add(
-        "--partial-weights",
-        action="store_true",
-        help="accept a checkpoint with missing weights; these stay random",
-    )
-    add(
-        "--preprocessing",
-        metavar="TEXT",
-        help="preprocessing of images, if the weights do not record it: 'squash(224)' or "
-        "'resize(256)|crop(224)', then '|imagenet', '|unit' (pixels from 0 to 1), '|standardized' "
-        "(per image) or '|mean(R,G,B)|std(R,G,B)'",
-    )
-    add(
-        "--text-rules",
-        choices=TEXT_RULES,
-        default="original",
-        help="cleaning of captions; original: as in the original pipeline, without 'a' and "
-        "punctuation; ptb: keep every word, for natural captions",
-    )
+    what = f"{', '.join(ENCODERS)}; default: efficientnet_lite0, or the one of --weights NAME"
+    shared(parser, "--encoder", help=what)
+    what = "encoder weights, or the name of public ones to download; 'list' prints the names"
+    shared(parser, "--weights", metavar="FILE_OR_NAME", help=what)
+    what = "accept a checkpoint with missing weights; these stay random"
+    add("--partial-weights", action="store_true", help=what)
+    what = "of images, if the weights do not record it, such as 'resize(256)|crop(224)|imagenet'"
+    add("--preprocessing", metavar="TEXT", help=what)
+    what = "cleaning of captions; original: without 'a' and punctuation; ptb: keep every word"
+    add("--text-rules", choices=TEXT_RULES, default="original", help=what)
     add("--only", choices=("features", "captions"), help="run only this half of the stage")
-    add(
-        "--grid",
-        action="store_true",
-        help="keep the encoder's grid of vectors, which the attention and transformer decoders "
-        "read, instead of its mean; 125 kB per image with efficientnet_lite0",
-    )
-    add(
-        "--view",
-        type=seed,
-        default=0,
-        metavar="N",
-        help="features of the N-th random crop of each image instead of the whole image; stage 2 "
-        "takes such files as augmentation with --views",
-    )
-    shared(
-        parser,
-        "--features",
-        help="output: features, as .h5 for a large collection; default: features.pkl, with "
-        "--grid features.h5, with --view features-viewN.pkl or .h5",
-    )
+    what = "keep the encoder's grid of vectors, for the attention and transformer decoders"
+    add("--grid", action="store_true", help=what)
+    what = "features of the N-th random crop of each image, for --views of stage 2"
+    add("--view", type=seed, default=0, metavar="N", help=what)
+    what = "output; default: features.pkl, with --grid features.h5, with --view N features-viewN.*"
+    shared(parser, "--features", help=what)
     add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
     shared(parser, "--batch-size", default=32)
     shared(parser, "--workers", "--dtype")
-    add(
-        "--shard",
-        type=shard,
-        metavar="I/N",
-        help="features of every N-th image only, from the I-th on, written to a file in the "
-        "folder --features (default: features); other stages read the folder",
-    )
+    what = "only every N-th image from the I-th on, to a file in the folder --features"
+    add("--shard", type=shard, metavar="I/N", help=what)
     shared(parser, "--limit", help="quick test: use only the first N images of each data set")
     shared(parser, "--seed", help="random seed of an encoder without weights")
     shared(parser, "--resume")

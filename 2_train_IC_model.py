@@ -12,24 +12,14 @@ from captioning.training import recipes
 def parse_arguments():
     parser = ArgumentParser(__doc__, epilog="example: python %(prog)s --decoder attention")
     recipes.add_arguments(parser)
-    parser.add_argument(
-        "--views",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="features of the same images from 1_data_preprocessor.py --view 1 (2, ...): each "
-        "epoch uses the whole image or one of these views, at random",
-    )
+    what = "features of 1_data_preprocessor.py --view; an epoch uses the image or a view, at random"
+    parser.add_argument("--views", nargs="+", default=[], metavar="FILE", help=what)
     shared(parser, "--descriptions", "--train-split", "--dev-split", "--repeat", "--split-seed")
     shared(parser, "--epochs", default=20, help="maximum; the learning rate falls to 0 over them")
-    parser.add_argument(
-        "--patience",
-        type=natural,
-        default=3,
-        help="early stopping: epochs without a lower development loss; 0: never stop early",
-    )
-    text = "mean captions per step; every step has about the same number of words"
-    shared(parser, "--batch-size", default=128, help=text)
+    what = "early stopping: epochs without a lower development loss; 0: never stop early"
+    parser.add_argument("--patience", type=natural, default=3, help=what)
+    what = "mean captions per step; every step has about the same number of words"
+    shared(parser, "--batch-size", default=128, help=what)
     shared(parser, "--dtype", "--seed", "--limit", "--output-dir", "--resume", "--restart")
     args = parser.parse_args()
     recipes.complete(args)
@@ -45,7 +35,7 @@ def main() -> None:
     from captioning.files import lock
     from captioning.training.setup import set_up
 
-    data = set_up(args)
+    data = set_up(args, locks=False)
     decoder = f"the {args.decoder} decoder"
     check_kind(data.source, args.features, grid=TABLE[args.decoder].grid, reader=decoder)
     views = read_views(args.views, data.source, args.features)
@@ -86,7 +76,7 @@ def main() -> None:
         epochs=args.epochs,
         patience=args.patience,
         plateau_from=args.learning_rate if args.schedule == "plateau" else None,
-        record={**data.settings, "features": str(args.features)},
+        record={**data.settings, "features": str(args.features), "train_splits": args.train_split},
     )
     if writes:
         plot_history(output / "history.png", this_run.history)

@@ -15,19 +15,10 @@ def parse_arguments():
     shared(parser, "--model", "--tokenizer", "--features", "--descriptions")
     shared(parser, "--split", "--split-seed")
     search_settings.add_arguments(parser, beam_width=1)
-    parser.add_argument(
-        "--protocol",
-        choices=bleu.PROTOCOLS,
-        default="original",
-        help="original: comparable with the original pipeline; coco: with published results, "
-        "needs --captions",
-    )
-    shared(
-        parser,
-        "--captions",
-        default=None,
-        help="the data set's raw captions, as references for --protocol coco",
-    )
+    what = "original: comparable with the original pipeline; coco: with papers, needs --captions"
+    parser.add_argument("--protocol", choices=bleu.PROTOCOLS, default="original", help=what)
+    what = "the data set's raw captions, as references for --protocol coco"
+    shared(parser, "--captions", default=None, help=what)
     shared(parser, "--dataset")
     shared(parser, "--output", help="write the captions as JSON in COCO's results format")
     return parser.parse_args()
@@ -36,14 +27,7 @@ def parse_arguments():
 def main() -> None:
     args = parse_arguments()
     search = search_settings.from_arguments(args)
-    from captioning.datasets import (
-        all_ids,
-        described,
-        read_datasets,
-        read_splits,
-        results,
-        select_each,
-    )
+    from captioning import datasets
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import extraction_command, find_features, read_features
     from captioning.files import check_writable, write_json
@@ -62,13 +46,14 @@ def main() -> None:
     check_features(model, model_path, features, features_path)
     source, numbers = args.descriptions, {}
     if args.captions:
-        dataset = read_datasets(args.captions, args.dataset)
+        dataset = datasets.read_datasets(args.captions, args.dataset)
         source, references, numbers = dataset.name, dataset.captions, dataset.numbers
     else:
         references, _ = read_descriptions(source)
-    splits = read_splits(args.split, references, seed=args.split_seed)
-    named = find_ids(all_ids(splits), features, features_path)  # as features of several sets are
-    ids = all_ids(select_each(splits, references=references, features=named))
+    splits = datasets.read_splits(args.split, references, seed=args.split_seed)
+    split = datasets.all_ids(splits)
+    named = find_ids(split, features, features_path)  # as features of several sets are
+    ids = datasets.all_ids(datasets.select_each(splits, references=references, features=named))
     if args.output:
         check_writable(args.output)
 
@@ -79,20 +64,20 @@ def main() -> None:
     hypotheses = generate(model, features.of(named[image_id] for image_id in ids), search)
     captions = {image_id: h.caption for image_id, h in zip(ids, hypotheses, strict=True)}
     if args.output:
-        write_json(args.output, results(captions.items(), numbers))
+        write_json(args.output, datasets.results(captions.items(), numbers))
 
     # 3. The score, and what one caption for all images would get.
     tokens = bleu.tokenize_all(references, args.protocol)
     hypothesis = {
         image_id: bleu.tokenize(text, args.protocol) for image_id, text in captions.items()
     }
-    inside = set(all_ids(splits))
+    inside = set(split)
     outside = {image_id: texts for image_id, texts in tokens.items() if image_id not in inside}
     rows = [(f"model, beam width {search.beam_width}", hypothesis)]
     if outside:
         constant = bleu.constant_caption(outside)
         rows.append(("constant caption", dict.fromkeys(ids, constant)))
-    print(f"protocol {args.protocol}, split {described(args.split)}, {len(ids)} images")
+    print(f"protocol {args.protocol}, split {datasets.described(args.split)}, {len(ids)} images")
     print(f"{'':24}" + "".join(f"  BLEU-{n}" for n in (1, 2, 3, 4)))
     for name, candidate in rows:
         figures = bleu.bleu(tokens, candidate, args.protocol)

@@ -4,7 +4,6 @@
 Defaults are the settings with which 2_train_IC_model.py trained the model beside --output.
 """
 
-import re
 from pathlib import Path
 
 from captioning.arguments import SHARED, positive_int, shared
@@ -14,10 +13,9 @@ from captioning.cli import ArgumentParser, run
 def parse_arguments():
     parser = ArgumentParser(__doc__, epilog="example: python %(prog)s")
     shared(parser, "--descriptions")
-    shared(parser, "--train-split", "--split-seed", "--limit", default=None)
-    parser.add_argument(
-        "--min-count", type=positive_int, help="leave out words that occur fewer times"
-    )
+    shared(parser, "--train-split", dest="train_splits", default=None)
+    shared(parser, "--split-seed", "--limit", default=None)
+    parser.add_argument("--min-count", type=positive_int, help="leave out less frequent words")
     shared(parser, "--features", help="features; images without them are left out")
     shared(parser, "--output", default="tokenizer.pkl", help="output: pickle of plain data")
     return parser.parse_args()
@@ -31,20 +29,23 @@ def main() -> None:
     from captioning.features.reading import read_features
     from captioning.files import check_writable
     from captioning.text import build_vocabulary
+    from captioning.training.recipes import trained_settings
 
     # 1. The images that the model was trained on.
     check_writable(args.output)
+    settings = trained_settings(Path(args.output).parent)
+    settings |= {name: value for name, value in vars(args).items() if value is not None}
     descriptions, text_rules = read_descriptions(args.descriptions)
     sources = {"descriptions": descriptions}
-    features = args.features or trained(args, "features", str)
+    features = settings.get("features")
     if features and (args.features or Path(features).exists()):
         sources["features"] = read_features(features)
-    wanted = args.train_split or trained_splits(args) or SHARED["--train-split"]["default"]
-    splits = read_splits(wanted, descriptions, seed=trained(args, "split_seed", int) or 0)
-    used = select_each(splits, trained(args, "limit", int), **sources)
+    wanted = settings.get("train_splits", SHARED["--train-split"]["default"])
+    splits = read_splits(wanted, descriptions, seed=settings.get("split_seed", 0))
+    used = select_each(splits, settings.get("limit"), **sources)
 
     # 2. The words of their captions.
-    min_count = trained(args, "min_count", int) or 1
+    min_count = settings.get("min_count", 1)
     vocabulary = build_vocabulary(descriptions, all_ids(used), text_rules, min_count)
     write_tokenizer(args.output, vocabulary)
     print(
@@ -52,20 +53,6 @@ def main() -> None:
         f"{args.output}: {len(vocabulary)} words that occur {min_count} times or more, "
         f"{text_rules} rules, captions of at most {vocabulary.max_length} words"
     )
-
-
-def trained(args, name: str, kind: type):
-    """An argument, or what the model beside the output was trained with; None: neither is known."""
-    from captioning.training.recipes import trained_setting
-
-    value = getattr(args, name)
-    return trained_setting(Path(args.output).parent, name, kind) if value is None else value
-
-
-def trained_splits(args) -> list[str]:
-    """The training splits that stage 2 recorded: 'a.txt, b.txt x 2' if it saw b.txt twice."""
-    recorded = trained(args, "train_split", str) or ""
-    return [re.sub(r" x \d+$", "", split) for split in recorded.split(", ") if split]
 
 
 if __name__ == "__main__":

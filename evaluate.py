@@ -22,57 +22,26 @@ from captioning.training.plots import plot_reliability
 def parse_arguments():
     parser = ArgumentParser(__doc__, epilog="example: python %(prog)s --model-path MODEL")
     add = parser.add_argument
-    add(
-        "--model-path",
-        nargs="+",
-        metavar="MODEL",
-        help="default, without --predictions: checkpoints/best_model.keras, else the one in "
-        "Pre-trained/",
-    )
+    what = "default, without --predictions: checkpoints/best_model.keras, else that in Pre-trained/"
+    add("--model-path", nargs="+", metavar="MODEL", help=what)
     shared(parser, "--tokenizer")
-    shared(
-        parser,
-        "--features",
-        nargs="+",
-        metavar="FILE",
-        help="one for all models or one per model; default: features.pkl or features.h5, as the "
-        "model needs, here or in Pre-trained/",
-    )
-    add(
-        "--predictions",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="also (or only) score captions made elsewhere: a COCO results file, "
-        '[{"image_id": ..., "caption": ...}]',
-    )
+    what = "one for all models or one each; default: features.pkl or .h5, here or in Pre-trained/"
+    shared(parser, "--features", nargs="+", metavar="FILE", help=what)
+    what = "also (or only) score captions made elsewhere, in COCO's results format"
+    add("--predictions", nargs="+", default=[], metavar="FILE", help=what)
     shared(parser, "--captions")
     shared(parser, "--dataset", choices=datasets.DATASETS)
     shared(parser, "--split", "--split-seed", "--limit")
     search_settings.add_arguments(parser, beam_width=3)
-    add(
-        "--spread",
-        action="store_true",
-        help="for models that differ only in their seed: also print mean and standard deviation",
-    )
-    add(
-        "--calibrate",
-        nargs="?",
-        const="",
-        metavar="FILE.png",
-        help="print the share of good captions above several thresholds of confidence, and draw "
-        "the share by confidence",
-    )
+    what = "for models that differ only in their seed: also print mean and standard deviation"
+    add("--spread", action="store_true", help=what)
+    what = "print the share of good captions by confidence; with a FILE.png also draw it"
+    add("--calibrate", nargs="?", const="", metavar="FILE.png", help=what)
     shared(parser, "--output", help="write scores, settings and checksums as JSON")
     add("--report", help="write a page (.html) with each image, its captions and their CIDEr-D")
     shared(parser, "--images")
-    add(
-        "--java-patience",
-        type=positive_float,
-        default=600.0,
-        metavar="SECONDS",
-        help="time limit for Java on all captions; after it, METEOR is left out",
-    )
+    what = "time limit for Java on all captions; after it, METEOR is left out"
+    add("--java-patience", type=positive_float, default=600.0, metavar="SECONDS", help=what)
     return parser.parse_args()
 
 

@@ -22,23 +22,20 @@ def number(
     """An argparse type: a finite number of `kind`, at least `least`, above `above`, below `below`.
 
     Raises (the function that it returns):
-        argparse.ArgumentTypeError: the text is no such number.
+        ValueError: the text is no number of that kind.
+        argparse.ArgumentTypeError: the number is not within the bounds.
     """
     bounds = ((least, "at least"), (above, "above"), (below, "below"))
     wanted = " and ".join(f"{word} {bound}" for bound, word in bounds if math.isfinite(bound))
     noun = "a whole number" if kind is int else "a number"
 
     def parse(text: str) -> int | float:
-        try:
-            if not text.isascii():  # int("١") is 1
-                raise ValueError
-            value = kind(text)
-        except ValueError:
-            value = math.nan
+        value = kind(text)
         if not (least <= value and above < value < below):  # false for what is not a number
             raise argparse.ArgumentTypeError(f"'{text}' is not {noun} {wanted}")
         return value
 
+    parse.__name__ = kind.__name__  # argparse says "invalid int value"
     return parse
 
 
@@ -58,10 +55,7 @@ def shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-_SPLIT = (
-    "a text file of names, a COCO captions JSON, Karpathy's FILE.json:test, a csv with a column of "
-    "names, or FILE:train (:dev, :test) for a random split by --split-seed; one per data set"
-)
+_SPLIT = "a file of names or captions, or FILE:train (:dev, :test); see docs/inputs.md"
 
 
 def _several(metavar: str, default: str, help: str) -> dict:
@@ -72,8 +66,7 @@ SHARED = {
     "--images": _several(
         "FOLDER",
         "data/flickr8k/Flicker8k_Dataset",
-        "folder of images, including its subfolders; for several data sets, one folder per file "
-        "of --captions, in the same order",
+        "folder of images; for several data sets one per file of --captions, in that order",
     ),
     "--captions": _several(
         "FILE",
@@ -89,63 +82,43 @@ SHARED = {
         "SPLIT", f"{FLICKR8K}/Flickr_8k.trainImages.txt", f"training images: {_SPLIT}"
     ),
     "--dev-split": _several(
-        "SPLIT",
-        f"{FLICKR8K}/Flickr_8k.devImages.txt",
-        "images for choosing the best epoch; formats: see --train-split",
+        "SPLIT", f"{FLICKR8K}/Flickr_8k.devImages.txt", "images that choose the best epoch"
     ),
     "--split": _several(
         "SPLIT", f"{FLICKR8K}/Flickr_8k.devImages.txt", f"images to score: {_SPLIT}"
     ),
-    "--split-seed": dict(
-        type=seed, default=0, help="seed of random splits; use the same one in every script"
-    ),
+    "--split-seed": dict(type=seed, default=0, help="seed of random splits, for all scripts alike"),
     "--repeat": dict(
-        nargs="+",
-        type=positive_int,
-        metavar="N",
-        help="times that an epoch uses each training split; raise it for a small data set beside "
-        "a large one; default: 1",
+        nargs="+", type=positive_int, metavar="N", help="times an epoch sees each split; default: 1"
     ),
     "--exclude": dict(
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="split files of images to leave out of --images, such as a development split",
+        nargs="+", default=[], metavar="FILE", help="splits of images to leave out of --images"
     ),
     "--model": dict(help="default: checkpoints/best_model.keras, else the one in Pre-trained/"),
     "--tokenizer": dict(
-        help="vocabulary for an .h5 model (a .keras model contains it); default: tokenizer.pkl "
-        "here or in Pre-trained/"
+        help="vocabulary of an .h5 model; default: tokenizer.pkl, here or in Pre-trained/"
     ),
     "--features": dict(
-        help="default: features.pkl or features.h5, as the model needs, here or in Pre-trained/"
+        help="default: features.pkl or .h5, as the model needs, here or in Pre-trained/"
     ),
     "--encoder": dict(help="default: the encoder named in the model"),
     "--weights": dict(help="encoder weights, if those named in the model are not found"),
     "--epochs": dict(type=positive_int, help="passes over the training images"),
     "--batch-size": dict(type=positive_int, help="images per step"),
-    "--learning-rate": dict(
-        type=positive_float, help="peak learning rate; lower it if the loss does not fall"
-    ),
+    "--learning-rate": dict(type=positive_float, help="peak; lower it if the loss does not fall"),
     "--dtype": dict(
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16 is faster on processors that support it; weights stay float32",
+        choices=("float32", "bfloat16"), default="float32", help="bfloat16 is faster on some CPUs"
     ),
     "--workers": dict(type=positive_int, help="threads that read images; default: one per core"),
     "--seed": dict(type=seed, default=0, help="random seed of weights, dropout and order"),
     "--limit": dict(
-        type=positive_int, metavar="N", help="quick test: use only the first N images of each split"
+        type=positive_int, metavar="N", help="quick test: only the first N images of each split"
     ),
     "--output-dir": dict(default=".", metavar="FOLDER", help="where to write the results"),
     "--output": dict(metavar="FILE", help="where to write the results"),
     "--resume": dict(action="store_true", help="continue an interrupted run"),
-    "--restart": dict(
-        action="store_true", help="discard the run in the output folder and start again"
-    ),
-    "--save-minutes": dict(
-        type=positive_float, default=10, help="save the run's state at least this often"
-    ),
+    "--restart": dict(action="store_true", help="discard the run in the folder and start again"),
+    "--save-minutes": dict(type=positive_float, default=10, help="save the state this often"),
     "--stop-minutes": dict(type=positive_float, help="stop after this time; --resume continues"),
 }
 

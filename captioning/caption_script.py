@@ -12,11 +12,9 @@ from captioning.arguments import positive_int, shared
 from captioning.cli import ArgumentParser, UserError, import_keras, printable
 from captioning.decoders import search_settings
 from captioning.evaluation.confidence import CONFIDENT
-from captioning.files import SHIPPED
 
 MOST_LOOKS = 40  # pictures that --attention draws
 MANY = 128  # images from which on there is a progress bar: their captions come by so many
-USELESS = 0.1  # confidence below which every caption of a model that has learned too little is
 
 
 def parse_arguments(description: str) -> Namespace:
@@ -27,60 +25,27 @@ def parse_arguments(description: str) -> Namespace:
     add("images", nargs="*", metavar=image, help="images to caption; default: examples/")
     add("--image-path", nargs="+", default=[], metavar=image, help="the same, as an option")
     stay = parser.add_mutually_exclusive_group()
-    stay.add_argument(
-        "--watch",
-        metavar="FOLDER",
-        help="keep running: print a line of JSON for each image in the folder, and for each that "
-        "is added",
-    )
-    stay.add_argument(
-        "--stdin",
-        action="store_true",
-        help="keep running: print a line of JSON for each path on a line of standard input",
-    )
+    what = "keep running: print a line of JSON for each image that is in the folder or is added"
+    stay.add_argument("--watch", metavar="FOLDER", help=what)
+    what = "keep running: print a line of JSON for each path on a line of standard input"
+    stay.add_argument("--stdin", action="store_true", help=what)
     add("--new-only", action="store_true", help="with --watch: only images added from now on")
-    add(
-        "--model",
-        "--model-path",
-        help="default: checkpoints/best_model.keras, else the one in Pre-trained/",
-    )
-    add(
-        "--beside",
-        metavar="MODEL",
-        help="second model for comparison: its captions are printed below those of --model",
-    )
+    what = "default: checkpoints/best_model.keras, else the one in Pre-trained/"
+    add("--model", "--model-path", help=what)
+    what = "second model for comparison: its captions are printed below those of --model"
+    add("--beside", metavar="MODEL", help=what)
     shared(parser, "--tokenizer", "--encoder", "--weights")
     search_settings.add_arguments(parser, beam_width=None)
-    add(
-        "--captions",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="captions per image, best first",
-    )
-    add(
-        "--output",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="also write the captions to .json, .csv, .html (a page) or .png (a contact sheet)",
-    )
-    add(
-        "--embed",
-        metavar="FOLDER",
-        help="also write copies of the images (JPEG, PNG, WebP) to this folder, with the caption "
-        "as XMP and EXIF description; the originals do not change",
-    )
-    add(
-        "--only-confident",
-        action="store_true",
-        help=f"with --embed: copy only images whose caption has confidence {CONFIDENT} or more",
-    )
-    add(
-        "--attention",
-        metavar="FILE.png",
-        help="draw the attention map of each word; for attention and transformer models",
-    )
+    what = "captions per image, best first"
+    add("--captions", type=positive_int, default=1, metavar="N", help=what)
+    what = "also write the captions to .json, .csv, .html (a page) or .png (a contact sheet)"
+    add("--output", nargs="+", default=[], metavar="FILE", help=what)
+    what = "also copy the images (JPEG, PNG, WebP) to this folder, with the caption inside"
+    add("--embed", metavar="FOLDER", help=what)
+    what = f"with --embed: copy only images whose caption has confidence {CONFIDENT} or more"
+    add("--only-confident", action="store_true", help=what)
+    what = "draw the attention map of each word; for attention and transformer models"
+    add("--attention", metavar="FILE.png", help=what)
     return parser.parse_args()
 
 
@@ -94,12 +59,7 @@ def load(args: Namespace, path: str | None = None):
     if path:
         return Captioner(path, **options)
     path = Path(args.model or find_captioner())
-    if args.model:
-        print(f"model {path}")
-    elif path == SHIPPED:
-        print(f"model {path}, the shipped one; for another: --model FILE")
-    else:
-        print(f"model {path}, your own; for the shipped one: --model {SHIPPED}")
+    print(f"model {path}" + ("" if args.model else "; for another: --model FILE"))
     options |= {"encoder": args.encoder, "weights": args.weights, "captions": args.captions}
     captioner = Captioner(path, **options)
     if args.attention:
@@ -209,11 +169,6 @@ def caption_images(description: str) -> None:
 
     # 2. The captions.
     results, failed = caption_and_print(captioner, images)
-    if all(not result.caption or result.confidence < USELESS for result in results):
-        print(
-            "a model with captions like these has learned too little: train it on more images or "
-            f"longer, or use the shipped one: --model {SHIPPED}"
-        )
     if second is not None:
         print(f"second model {args.beside}")
         others, also_failed = caption_and_print(second, [result.path for result in results])

@@ -8,12 +8,31 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 
 class UserError(Exception):
     """A mistake that the user can mend: what is wrong with which file, and what to do about it."""
+
+
+@contextmanager
+def in_file(path: object, otherwise: str = "") -> Iterator[None]:
+    """Have a `UserError` of the block name the file, and take any other exception for its damage.
+
+    Parsers raise by where in a file they stumble. `otherwise` is what is said of that; without it
+    such an exception stays what it is.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:
+        if not otherwise:
+            raise
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"{path}: {otherwise} ({reason:.200})") from error
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -122,9 +141,9 @@ def import_keras():
     gc.disable()
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as notices, tempfile.TemporaryDirectory() as nowhere:
+    with tempfile.TemporaryFile() as notices:
         os.dup2(notices.fileno(), 2)
-        os.environ["KERAS_HOME"] = nowhere  # without a keras.json in it
+        os.environ["KERAS_HOME"] = os.devnull  # in which there can be no keras.json
         try:
             import keras
         except ModuleNotFoundError as error:

@@ -135,8 +135,10 @@ def lock(path: str | os.PathLike) -> None:
     atexit.register(lock_file.unlink, missing_ok=True)
 
 
-def check_run(folder: Path, *, resume: bool, restart: bool) -> None:
-    """Refuse to begin a training where one lies already, unless a user says what becomes of it.
+def open_run(folder: Path, *, resume: bool, restart: bool, locks: bool = True) -> None:
+    """Make the folder of a training, of this process alone if it `locks`.
+
+    Where a training lies already, a user has to say what becomes of it.
 
     Raises:
         UserError: the folder holds the state of a run, and neither flag or both are given.
@@ -148,6 +150,9 @@ def check_run(folder: Path, *, resume: bool, restart: bool) -> None:
             raise UserError(
                 f"{state}: is of a run that lies here; --resume continues it, --restart begins anew"
             )
+    folder.mkdir(parents=True, exist_ok=True)
+    if locks:
+        lock(folder)
 
 
 def find_artifact(name: str) -> Path | None:
@@ -162,28 +167,6 @@ def find_artifact(name: str) -> Path | None:
 def artifact_path(name: str) -> str:
     """Where `find_artifact` finds it; else the name itself, for what refuses a missing file."""
     return str(find_artifact(name) or name)
-
-
-# ---- what is known about a hand-off file, kept beside it -------------------------------------
-
-
-def write_info(path: str | os.PathLike, info: dict[str, Any]) -> None:
-    """Record where a hand-off file came from in `<path>.json`, tied to the file by its digest."""
-    write_json(f"{path}.json", {"sha256": sha256(path), **info})
-
-
-def read_info(path: str | os.PathLike) -> dict[str, Any]:
-    """What `write_info` recorded; empty if nothing is recorded or the file is another one now.
-
-    Entries that are no text or number are left out.
-    """
-    try:
-        info = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(info, dict) or info.pop("sha256", None) != sha256(path):
-        return {}
-    return plain_entries(info)
 
 
 def plain_entries(info: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Captions as words: cleaning rules and the vocabulary."""
 
-import hashlib
 import re
 import string
 import unicodedata
@@ -104,8 +103,8 @@ class Vocabulary:
         object.__setattr__(self, "words", tuple(self.words))
         if not isinstance(self.max_length, int) or not 2 <= self.max_length <= LONGEST_CAPTION:
             raise UserError(
-                f"does not say how long a caption gets (max_length is {self.max_length!r:.20}, and "
-                f"may be 2 to {LONGEST_CAPTION})"
+                f"its max_length is {self.max_length!r:.20}: captions may have 2 to "
+                f"{LONGEST_CAPTION} words, start and end among them"
             )
         missing = {START, END} - set(self.words)
         if missing:
@@ -116,12 +115,6 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
-
-    @property
-    def digest(self) -> str:
-        """What tells this vocabulary from others, hexadecimal."""
-        parts = [self.text_rules, str(self.max_length), *self.words]
-        return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     @cached_property
     def word_index(self) -> dict[str, int]:
@@ -180,11 +173,6 @@ def build_vocabulary(
         for caption in descriptions.get(image_id, ()):
             words = [START, *caption.split(), END]
             counts.update(words)
-            if len(words) > LONGEST_CAPTION:
-                raise UserError(
-                    f"image {image_id} has a caption of {len(words) - 2} words, and models take "
-                    f"{LONGEST_CAPTION - 2} at most; take its line out of the descriptions file"
-                )
             longest = max(longest, len(words))
     if not counts:
         raise UserError("no image of the training split has a caption in the descriptions file")

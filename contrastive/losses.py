@@ -66,6 +66,5 @@ def spread(vectors):
 
 
 def l2_normalize(vectors):
-    """`vectors` (B, D) scaled to length 1."""
     # The epsilon is inside the root, so that the gradient of a zero vector is zero and not NaN.
     return vectors * ops.rsqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True) + 1e-12)

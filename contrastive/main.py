@@ -17,7 +17,7 @@ from captioning.arguments import (
     positive_int,
     shared,
 )
-from captioning.cli import ArgumentParser, UserError, import_keras, run
+from captioning.cli import ArgumentParser, UserError, import_keras, report_skipped, run
 from captioning.encoders.table import trained_by
 from contrastive.presets import METHODS, OPTIMIZERS
 
@@ -40,30 +40,22 @@ def parse_arguments():
     size = {"type": positive_int, "metavar": "PIXELS"}
     add("--image-size", "side of the views; may be raised with --resume", **size, default=64)
     add("--stored-size", "side of the images before cropping; default: 1.5 x --image-size", **size)
-    what = "side of the images in feature extraction; default: about 1.75 x --image-size"
-    add("--feature-size", what, **size)
+    add("--feature-size", "side in feature extraction; default: about 1.75 x --image-size", **size)
     shared(parser, "--epochs", default=100)
-    what = "images in the whole run, instead of --epochs; may be changed with --resume"
-    add("--pictures-seen", what, type=positive_int, metavar="N")
+    add("--pictures-seen", "images in all, in place of --epochs", type=positive_int, metavar="N")
     what = "images per step, over all devices; default: 256, or less if there are fewer images"
     shared(parser, "--batch-size", type=number(int, least=2), help=what)
-    what = "strength of the colour jitter; default: the paper's"
-    add("--jitter-strength", what, type=not_negative)
+    add("--jitter-strength", "colour jitter; default: the paper's", type=not_negative)
     what = "simclr: number of additional views of half the side (multi-crop, arXiv 2006.09882)"
     add("--small-crops", what, type=natural, default=0, metavar="N")
-    what = "simclr: decoupled loss (arXiv 2110.06848), for small batches"
-    add("--decoupled", what, action="store_true")
+    add("--decoupled", "simclr: decoupled loss (arXiv 2110.06848)", action="store_true")
     add("--optimizer", "default: the paper's", choices=OPTIMIZERS)
-    what = "peak learning rate; default: the paper's for --batch-size; lower it if the loss does "
-    what += "not fall"
+    what = "peak; default: the paper's for --batch-size; lower it if the loss does not fall"
     shared(parser, "--learning-rate", help=what)
     add("--weight-decay", "default: the paper's, or 1e-2 for adamw", type=not_negative)
-    what = "simclr, moco: lower values put more weight on similar images; default: 0.2"
-    add("--temperature", what, type=positive_float)
-    what = "moco, byol: momentum of the weights' moving average; lower it in short runs"
-    add("--momentum", what, type=fraction)
-    what = "moco: number of negatives; default: 65536, but at most a quarter of the images"
-    add("--queue-size", what, type=positive_int)
+    add("--temperature", "simclr, moco: softmax temperature; default: 0.2", type=positive_float)
+    add("--momentum", "moco, byol: momentum encoder; lower in short runs", type=fraction)
+    add("--queue-size", "moco: negatives; default: 65536 or fewer", type=positive_int)
     shared(parser, "--dtype", "--seed")
     what = "folder for state, history and weights"
     shared(parser, "--output", default="runs/pretext", metavar="FOLDER", help=what)
@@ -71,11 +63,9 @@ def parse_arguments():
     shared(parser, "--limit", help="quick test: use only the first N images")
     what = "GiB of images to keep in memory; larger sets go to a file in --output during the run"
     add("--memory-limit", what, type=positive_float, default=8)
-    what = "folder of captioned images: log how well the features predict caption words"
-    add("--probe-images", what, metavar="FOLDER")
+    add("--probe-images", "folder of captioned images to log a probe on", metavar="FOLDER")
     add("--probe-captions", "captions of --probe-images", metavar="FILE")
-    what = "images between two rows of the history; default: one epoch"
-    add("--log-pictures", what, type=positive_int, metavar="N")
+    add("--log-pictures", "images a row; default: one epoch", type=positive_int, metavar="N")
     add("--probe-every", "rows between two probes", type=positive_int, default=5)
     args = parser.parse_args()
     if bool(args.probe_images) != bool(args.probe_captions):
@@ -93,7 +83,6 @@ def parse_arguments():
 
 
 def source_weight(text: str) -> tuple[str, float]:
-    """An argparse type: `NAME=W`."""
     name, equals, weight = text.rpartition("=")
     if not equals:
         raise ArgumentTypeError(f"'{text}' is not NAME=W, such as coco-128.zip=2")
@@ -115,7 +104,7 @@ def main() -> None:
     from captioning.encoders.networks.resnet import zero_last_scales
     from captioning.encoders.table import build_network, preprocessing_of
     from captioning.encoders.weights import read_recipe
-    from captioning.files import check_run, lock
+    from captioning.files import open_run
     from contrastive import presets
     from contrastive.data import batches, load_images, record_of
     from contrastive.probe import caption_probe
@@ -124,10 +113,7 @@ def main() -> None:
     world = use_all_devices()
     if world.size > 1 and (args.stop_minutes or args.probe_images):
         raise UserError("--stop-minutes and --probe-images are for one process; leave them out")
-    check_run(output, resume=args.resume, restart=args.restart)
-    output.mkdir(parents=True, exist_ok=True)
-    if world.rank == 0:
-        lock(output)
+    open_run(output, resume=args.resume, restart=args.restart, locks=world.rank == 0)
 
     # 1. Pictures as uint8 squares.
     exclude = {name for file in args.exclude for name in read_split(file)}
@@ -136,10 +122,9 @@ def main() -> None:
     pictures = load_images(
         args.images, args.stored_size, limit=args.limit, exclude=exclude, **storing
     )
-    for message in pictures.unreadable[:10]:
-        print(f"skipped: {message}", file=sys.stderr)
+    report_skipped("unreadable images", pictures.unreadable)
     count = len(pictures.pixels)
-    print(f"{count} images, {len(pictures.unreadable)} unreadable ones skipped")
+    print(f"{count} images")
     weights = None
     if args.source_weights:
         by_path = [args.source_weights.get(Path(path).name, 1.0) for path in args.images]

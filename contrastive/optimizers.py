@@ -17,11 +17,9 @@ class SGD(keras.optimizers.SGD):
         self.decay = decay
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """One variable's update."""
         super().update_step(self.decayed(gradient, variable), variable, learning_rate)
 
     def decayed(self, gradient, variable):
-        """The gradient with that of the regularisation."""
         return gradient + self.decay * ops.cast(variable, gradient.dtype)
 
 

@@ -38,7 +38,6 @@ class Pretext(keras.Model):
         return self.embed([augment(images) for augment in self.augmentations], training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The method's loss of a batch."""
         return self.loss_of(y_pred)
 
     def watch_spread(self, vectors) -> None:

@@ -33,7 +33,6 @@ class SimCLR(Pretext):
         return ops.reshape(projected, (len(views), -1, PROJECTION))
 
     def loss_of(self, embedded: dict[str, Any]):
-        """NT-Xent."""
         first, second = embedded["views"][0], embedded["views"][1]
         small = [embedded["small"][n] for n in range(len(self.augmentations) - 2)]
         self.watch_spread(first)

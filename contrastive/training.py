@@ -75,18 +75,15 @@ class PretextRun(Run):
                 self._finish_row()
             self.save_results()
 
-    def _whole_images(self) -> Iterator:
-        """About 2,000 of the pictures, in batches, as features are taken of them: not crops."""
-        whole = Augmentation(View(self.recipe["image_size"]))
-        size = min(SAMPLE_BATCH, self.settings["pictures"])
-        count = min(SAMPLE, self.settings["pictures"]) // size
-        return (whole(pixels) for (pixels,) in islice(self.batches(size), count))
-
     def _finish_row(self) -> None:
         part, seconds = self.part, max(self.part["seconds"], 1e-9)
         last = self.step == self.steps
         if last:  # in a longer run nothing is lost: training goes by each batch's own statistics
-            estimate_statistics(self.model.encoder, self._whole_images())
+            # Of about 2,000 whole pictures, as features are taken of them: not crops.
+            whole = Augmentation(View(self.recipe["image_size"]))
+            size = min(SAMPLE_BATCH, self.settings["pictures"])
+            some = islice(self.batches(size), min(SAMPLE, self.settings["pictures"]) // size)
+            estimate_statistics(self.model.encoder, (whole(pixels) for (pixels,) in some))
         due = last or (len(self.history) + 1) % self.probe_every == 0
         row = {
             "pictures_seen": self.step * self.batch_size,
@@ -107,12 +104,10 @@ class PretextRun(Run):
         """Write the history's plot and the encoder with its recipe."""
         if not self.writes or not self.history:
             return
-        names = ("pictures_seen", "loss", "probe")
-        seen, loss, probe = ([row[name] for row in self.history] for name in names)
-        title = f"{self.settings['method']}: loss by images seen"
-        labels = {"x_label": "images seen", "y_label": "pretext loss", "title": title}
-        path = self.output / "history.png"
-        plot_curves(path, seen, {"loss": loss}, right={"probe": probe}, **labels)
+        labels = {"x": "pictures_seen", "x_label": "images seen", "y_label": "pretext loss"}
+        labels["title"] = f"{self.settings['method']}: loss by images seen"
+        path, right = self.output / "history.png", {"probe": "probe"}
+        plot_curves(path, self.history, {"loss": "loss"}, right=right, **labels)
         # A row in the making counts where a run has stopped in it.
         rows = [*self.history, self.part] if self.part["steps"] else self.history
         before = self.recipe.get("pictures_seen_before", 0)

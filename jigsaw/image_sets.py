@@ -112,12 +112,11 @@ def open_splits(path: str | Path) -> Iterator[dict[str, h5py.Dataset]]:
     with open_hdf5(path) as file:
         images = {split: file.get(f"{split}_img") for split in SPLITS}
         for split, data in images.items():
-            if not isinstance(data, h5py.Dataset):
-                raise UserError(f"{path}: has no '{split}_img'; {hint}")
-            size = images["train"].shape[1:2]
-            if data.shape[1:] != (*size, *size, 3) or data.dtype != np.uint8:
-                kind = f"{data.dtype} {data.shape}, not uint8 (N, size, size, 3) with one size"
-                raise UserError(f"{path}: '{split}_img' is {kind} for all; {hint}")
+            size = getattr(images["train"], "shape", ())[1:2]
+            shape, kind = getattr(data, "shape", ())[1:], getattr(data, "dtype", None)
+            if shape != (*size, *size, 3) or kind != np.uint8:
+                form = "uint8 (N, size, size, 3) with one size for all"
+                raise UserError(f"{path}: '{split}_img' is missing, or is not {form}; {hint}")
         yield images
 
 

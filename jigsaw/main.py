@@ -19,21 +19,16 @@ def parse_arguments():
     add("--dataset", required=True, metavar="FILE.hdf5", help="images from jigsaw/to_hdf5.py")
     what = "text file from jigsaw/maximal_hamming.py, or an array of numpy.save, as public sets are"
     add("--permutations", required=True, metavar="FILE", help=what)
-    what = "use only the first N permutations of the file; fewer are easier"
-    add("--max-hamming-set", type=two_or_more, metavar="N", help=what)
+    add("--max-hamming-set", type=two_or_more, metavar="N", help="use the first N permutations")
     add("--tiles", type=positive_int, default=9, help="tiles per puzzle: 4, 9 or 16")
     what = "network applied to each tile; alexnet is the fastest on a CPU"
     add("--encoder", choices=trained_by("jigsaw"), default="resnet50", help=what)
-    what = "side in pixels of the crop that is cut into cells; default: 225/256 of the image"
-    add("--crop-size", type=positive_int, help=what)
+    add("--crop-size", type=positive_int, help="side of the crop; default: 225/256 of the image's")
     add("--cell-size", type=positive_int, help="side of the cells; default: crop / tiles per row")
-    what = "side of the tiles, cropped at random from their cells; default: 64/75 of the cell"
-    add("--tile-size", type=positive_int, help=what)
+    add("--tile-size", type=positive_int, help="side of the tiles; default: 64/75 of the cell's")
     add("--grey", type=fraction, default=0.3, help="share of images converted to greyscale")
-    what = "passes over the training images; with --schedule plateau the maximum"
-    shared(parser, "--epochs", default=100, help=what)
-    what = "puzzles per step, and per batch normalisation of the dense layers"
-    shared(parser, "--batch-size", type=two_or_more, default=128, help=what)
+    shared(parser, "--epochs", default=100, help="with --schedule plateau the maximum")
+    shared(parser, "--batch-size", type=two_or_more, default=128, help="puzzles per step")
     what = "peak learning rate; lower it if the loss stays at ln(number of permutations)"
     shared(parser, "--learning-rate", default=1e-3, help=what)
     add("--warmup-steps", type=positive_int, default=500, help="warm-up steps")
@@ -62,7 +57,7 @@ def main() -> None:
 
 def train(args, images) -> None:
     # 1. Puzzles: pictures, permutations and sizes.
-    from captioning.files import check_run, lock
+    from captioning.files import open_run, write_json
     from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
     from jigsaw.image_sets import digest
     from jigsaw.permutations import read_permutations
@@ -77,9 +72,7 @@ def train(args, images) -> None:
         hint = f"too few for --batch-size {args.batch_size}; lower it, or make a larger file"
         raise UserError(f"{args.dataset}: has {listed} pictures, {hint}")
     output = Path(args.output)
-    check_run(output, resume=args.resume, restart=args.restart)
-    output.mkdir(parents=True, exist_ok=True)
-    lock(output)
+    open_run(output, resume=args.resume, restart=args.restart)
     print(
         f"{counts['train']} images of {side} px, {len(permutations)} permutations of "
         f"{args.tiles} tiles; crop {creator.crop_size}, cells {creator.cell_size}, "
@@ -123,11 +116,11 @@ def train(args, images) -> None:
         return
     best = load_solver(this_run.solver_path)
     training.compile_solver(best)
-    result = training.test(best, puzzles["test"], output / "test.json")
-    print(
-        f"test accuracy {result['accuracy']:.3f} on {result['puzzles']} puzzles, chance "
-        f"{result['chance']:.3f}"
-    )
+    result = best.evaluate(puzzles["test"], verbose=0, return_dict=True)
+    count, chance = len(puzzles["test"].rows), 1 / len(permutations)
+    write_json(output / "test.json", {**result, "chance": chance, "puzzles": count})
+    accuracy = f"test accuracy {result['accuracy']:.3f} on {count} puzzles"
+    print(f"{accuracy}, chance {chance:.3f}")
     training.draw_puzzles(best, puzzles["test"], output / "puzzles.png")
     print(f"{output / 'history.png'}: accuracy and loss by epoch")
     print(f"{output / 'puzzles.png'}: test puzzles, as given and as solved")

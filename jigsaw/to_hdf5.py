@@ -9,11 +9,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.arguments import positive_int, shared
-from captioning.cli import ArgumentParser, UserError, run
+from captioning.cli import ArgumentParser, UserError, report_skipped, run
 
 
 def shares(text: str) -> list[float]:
-    """An argparse type: three shares that add up to 1."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -57,10 +56,9 @@ def main() -> None:
     names = ("size", "splits", "seed", "limit", "workers")
     options = {name: getattr(args, name) for name in names}
     rows, unreadable = convert(open_sources(args.images, exclude), output, **options)
-    for message in unreadable[:10]:
-        print(f"skipped: {message}", file=sys.stderr)
+    report_skipped("unreadable images", unreadable)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())
-    print(f"{output}: {counts}, {args.size} px; {len(unreadable)} unreadable images skipped")
+    print(f"{output}: {counts}, {args.size} px")
 
 
 if __name__ == "__main__":

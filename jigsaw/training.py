@@ -12,7 +12,7 @@ from keras import ops
 
 from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
 from captioning.encoders.weights import save_encoder
-from captioning.files import atomic_path, write_json
+from captioning.files import atomic_path
 from captioning.training.optimizers import learning_rate_schedule, plateau_rate
 from captioning.training.plots import plot_curves
 from captioning.training.run import Run
@@ -38,7 +38,6 @@ class WarmUpAdam(keras.optimizers.Adam):
         self.warmup_steps = warmup_steps
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """One variable's update."""
         progress = (ops.cast(self.iterations, "float32") + 1) / self.warmup_steps
         rate = learning_rate * ops.cast(ops.minimum(progress, 1.0), learning_rate.dtype)
         super().update_step(gradient, variable, rate)
@@ -146,24 +145,12 @@ class JigsawRun(Run):
 
 def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: int) -> None:
     """Accuracy and validation loss by epoch; a line marks the best epoch."""
-    curves = {
-        "training (dropout on)": [row["accuracy"] for row in history],
-        "validation": [row["val_accuracy"] for row in history],
-        f"chance, 1 of {permutations}": [1 / permutations for _ in history],
-    }
-    epochs, losses = ([row[name] for row in history] for name in ("epoch", "val_loss"))
-    options = {"mark": int(np.argmin(losses)), "right": {"validation loss": losses}}
+    rows = [{**row, "chance": 1 / permutations} for row in history]
+    curves = {"training (dropout on)": "accuracy", "validation": "val_accuracy"}
+    curves[f"chance, 1 of {permutations}"] = "chance"
+    options = {"mark": "val_loss", "right": {"validation loss": "val_loss"}}
     labels = {"y_label": "share of puzzles solved", "title": "Jigsaw puzzles solved by epoch"}
-    plot_curves(path, epochs, curves, **labels, **options)
-
-
-def test(solver: JigsawSolver, puzzles: DataGenerator, path: Path) -> dict[str, Any]:
-    """Accuracy on puzzles of other pictures, beside chance; also written as JSON."""
-    values = solver.evaluate(puzzles, verbose=0, return_dict=True)
-    result = {name: float(values[name]) for name in METRICS}
-    result |= {"chance": 1 / len(solver.permutations), "puzzles": len(puzzles.rows)}
-    write_json(path, result)
-    return result
+    plot_curves(path, rows, curves, **labels, **options)
 
 
 def draw_puzzles(solver: JigsawSolver, puzzles: DataGenerator, path: Path, count: int = 4) -> None:

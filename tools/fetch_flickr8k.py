@@ -16,7 +16,6 @@ from pathlib import Path, PureWindowsPath
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.cli import ArgumentParser, UserError, run
-from captioning.encoders.fetching import download
 from captioning.files import lock
 
 FOLDER = "data/flickr8k"
@@ -58,7 +57,8 @@ def fetch(address: str, path: Path) -> None:
     try:
         # There is no digest to check: where this was written the files could not be reached. A
         # zip has a checksum of each member, which unpacking checks.
-        pooch.retrieve(address, None, path.name, path.parent, downloader=download)
+        downloader = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20)
+        pooch.retrieve(address, None, path.name, path.parent, downloader=downloader)
     except (OSError, ValueError) as error:  # OSError: requests' errors, too
         raise UserError(
             f"{address}: could not be fetched ({error!s:.300}); run the command again, or get the "

@@ -34,18 +34,13 @@ def parse_arguments():
     shared(parser, "--batch-size", default=32)
     shared(parser, "--learning-rate", default=3e-4)
     shared(parser, "--output-dir", default="fine_tuned")
-    what = "captions per image and step; lower it if the decoder is slower than the encoder"
-    add("--captions", type=positive_int, default=5, help=what)
-    what = "encoder stages to train: last, the last N, or all including the stem"
-    add("--stages", type=stages, default="last", help=what)
-    what = "factor of a stage's learning rate for each stage after it"
-    add("--stage-decay", type=positive_float, default=1.0, help=what)
+    add("--captions", type=positive_int, default=5, help="captions per image and step")
+    add("--stages", type=stages, default="last", help="stages to train: last, last N, all")
+    add("--stage-decay", type=positive_float, default=1.0, help="factor of the rate a stage")
     what = "side of the images; default: the encoder's; a decoder of grids needs the default"
     add("--image-size", type=positive_int, metavar="PIXELS", help=what)
-    what = "minimum share of the image in a training crop; lower it in longer runs"
-    add("--least-area", type=fraction, default=LEAST_AREA, help=what)
-    what = "random brightness, contrast and saturation in training"
-    add("--colour-jitter", action="store_true", help=what)
+    add("--least-area", type=fraction, default=LEAST_AREA, help="minimum share of a crop")
+    add("--colour-jitter", action="store_true", help="random brightness, contrast, saturation")
     what = "validate and save an exponential moving average of the weights, such as 0.999; 0: none"
     add("--ema", type=fraction, default=0.0, metavar="MOMENTUM", help=what)
     return parser.parse_args()
@@ -55,17 +50,16 @@ def main() -> None:
     args = parse_arguments()
 
     # 1. Images, captions, and which of them train and which validate.
-    from captioning.files import lock, sha256
+    from captioning.files import sha256
     from captioning.training.setup import set_up
 
     data = set_up(args)
     output = Path(args.output_dir)
-    lock(output)
     train, dev = map(data.images_of, (data.repeats, data.dev_ids))
 
     # 2. The encoder that the decoder was trained on, and both as one model.
     keras = import_keras()
-    from captioning.captioners.loading import check_text_rules, encoder_of, load_trained
+    from captioning.captioners.loading import encoder_of, load_trained
     from captioning.training import end_to_end
     from captioning.training.image_batches import ImageBatches, train_epoch
     from captioning.training.optimizers import AdamW, learning_rate_schedule
@@ -73,7 +67,11 @@ def main() -> None:
     from captioning.training.run import Run
 
     trained = load_trained(args.model, output)
-    check_text_rules(trained, args.model, data.text_rules, args.descriptions)
+    if trained.vocabulary.text_rules != data.text_rules:
+        raise UserError(
+            f"{args.descriptions}: cleaned by the rules {data.text_rules}, but {args.model} was "
+            f"trained on {trained.vocabulary.text_rules}; make them with 1_data_preprocessor.py"
+        )
     encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
     if args.image_size:
         encoder.resize(args.image_size)

@@ -45,12 +45,10 @@ def main() -> None:
     args = parse_arguments()
 
     # 1. Images, captions, and which of them train and which validate.
-    from captioning.files import lock
     from captioning.training.setup import set_up
 
     data = set_up(args)
     output = Path(args.output_dir)
-    lock(output)
 
     # 2. The encoder, with a layer that says the words.
     keras = import_keras()

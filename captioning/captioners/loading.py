@@ -80,17 +80,6 @@ def load_trained(path: str | Path, output: Path) -> Decoder:
     return model
 
 
-def check_text_rules(
-    model: Decoder, model_path: str | Path, rules: str, descriptions: str | Path
-) -> None:
-    """Raise a `UserError` where descriptions were cleaned by other rules than the model's."""
-    if model.vocabulary.text_rules != rules:
-        raise UserError(
-            f"{descriptions}: cleaned by the rules {rules}, but {model_path} was trained on "
-            f"{model.vocabulary.text_rules}; make them with 1_data_preprocessor.py"
-        )
-
-
 def check_features(model: keras.Model, model_path: Path, features: Features, path: Path) -> None:
     """Raise a `UserError` where the model was trained on other features, as far as records tell.
 
@@ -100,12 +89,9 @@ def check_features(model: keras.Model, model_path: Path, features: Features, pat
     check_kind(features, path, grid=model.grid, reader=str(model_path), encoder=model.encoder)
     remedy = f"make the right ones with: {extraction_command(model.encoder, grid=model.grid)}"
     if features.shape != model.feature_shape:
-        kind = "grids" if model.grid else "vectors"
-        size, wanted = (
-            " x ".join(map(str, shape)) for shape in (features.shape, model.feature_shape)
-        )
         raise UserError(
-            f"{path}: its {kind} have {size} numbers, but {model_path} takes {wanted}; {remedy}"
+            f"{path}: features {features.shape}, but {model_path} takes {model.feature_shape}; "
+            f"{remedy}"
         )
     if model.encoder.get("encoder") and not features.info.get("encoder"):
         print(

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from captioning.captioners.tokenizer import read_tokenizer
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.decoders.merge import MergeDecoder
 from captioning.deferred import build_and_fill
 from captioning.text import LONGEST_CAPTION
@@ -45,22 +45,16 @@ def load_original(path: Path, tokenizer: str | Path) -> MergeDecoder:
         UserError: another network (the message names the layer that differs), a damaged file, or a
             tokenizer of another vocabulary.
     """
-    with open_hdf5(path) as file:
-        try:
-            layers, max_length = _read_layers(file)
-            groups = {role: file["model_weights"][layers[role]["name"]] for role in _WITH_WEIGHTS}
-            weights = {
-                role: [np.asarray(group[name]) for name in group.attrs["weight_names"]]
-                for role, group in groups.items()
-            }
-            width, units = weights["image_dense"][0].shape
-            rows = len(weights["embedding"][0])
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        except Exception as error:  # h5py, json and numpy raise by where in the file they stumble
-            raise UserError(
-                f"{path}: not an .h5 file of the original pipeline's merge model"
-            ) from error
+    damaged = "not an .h5 file of the original pipeline's merge model"
+    with open_hdf5(path) as file, in_file(path, damaged):
+        layers, max_length = _read_layers(file)
+        groups = {role: file["model_weights"][layers[role]["name"]] for role in _WITH_WEIGHTS}
+        weights = {
+            role: [np.asarray(group[name]) for name in group.attrs["weight_names"]]
+            for role, group in groups.items()
+        }
+        width, units = weights["image_dense"][0].shape
+        rows = len(weights["embedding"][0])
     words = read_tokenizer(tokenizer, max_length, rows).words
     if len(words) + 1 != rows:
         raise UserError(

@@ -7,17 +7,12 @@ from pathlib import Path
 import h5py
 import keras
 
-from captioning.cli import UserError
 from captioning.encoders.weights import half_copy
 from captioning.files import atomic_path
 
 
 def save_half(model: keras.Model, path: str | Path) -> None:
-    """Write a model as `.keras`, its kernels in half precision; Keras loads them as float32.
-
-    Raises:
-        UserError: a weight is not finite; the file of before stays.
-    """
+    """Write a model as `.keras`, its kernels in half precision; Keras loads them as float32."""
     with atomic_path(path) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary) as whole:
@@ -25,10 +20,7 @@ def save_half(model: keras.Model, path: str | Path) -> None:
         weights = io.BytesIO(contents["model.weights.h5"])
         halved = io.BytesIO()
         with h5py.File(weights) as source, h5py.File(halved, "w") as target:
-            try:
-                half_copy(source, target)
-            except UserError as error:
-                raise UserError(f"{path}: not written, because {error}") from error
+            half_copy(source, target)
         contents["model.weights.h5"] = halved.getvalue()
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in contents.items():

@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.files import atomic_path, existing_file
 from captioning.text import TEXT_RULES, Vocabulary
 from captioning.untrusted.pickles import load_pickle
@@ -44,7 +44,5 @@ def read_tokenizer(
     rules = state.get("text_rules")
     if not (isinstance(rules, str) and rules in TEXT_RULES):
         rules = "original"
-    try:
+    with in_file(path):
         return Vocabulary(tuple(words), state.get("max_length", max_length), rules)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error

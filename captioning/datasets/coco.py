@@ -9,7 +9,7 @@ is a list of `{"image_id": ..., "caption": ...}`.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,23 +99,9 @@ def results_id(image_id: str, numbers: Mapping[str, int]) -> int | str:
     return numbers.get(image_id, int(image_id) if _NUMBER.fullmatch(image_id) else image_id)
 
 
-def distinct_numbers(numbers: Mapping[str, int], ids: Collection[str]) -> dict[str, int]:
-    """The numbers of several files' pictures; none where two files give the same one."""
-    called = {results_id(image_id, numbers) for image_id in ids}
-    return dict(numbers) if len(called) == len(ids) else {}
-
-
 def results(captions: Iterable[tuple[str, str]], numbers: Mapping[str, int]) -> list[dict]:
-    """Captions (`image_id`, text) in COCO's results format.
-
-    Where a number of one picture is the name of another one, each entry has its name as well.
-    """
-    at_odds = any(numbers.get(str(number), number) != number for number in numbers.values())
+    """Captions (`image_id`, text) in COCO's results format, with the picture's name beside them."""
     return [
-        {
-            "image_id": results_id(image_id, numbers),
-            "caption": text,
-            **({"file": image_id} if at_odds else {}),
-        }
+        {"image_id": results_id(image_id, numbers), "caption": text, "file": image_id}
         for image_id, text in captions
     ]

@@ -39,16 +39,11 @@ def read_datasets(paths: Sequence[str | Path], dataset: str = "auto") -> Caption
     parts = []
     for path in paths:
         part = read_file(path, "captions file", dataset)
-        if isinstance(part, str) and _JSON.match(part):
-            raise UserError(
-                f"{path}: JSON of an unknown form; COCO's captions_*.json, Karpathy's "
-                "dataset_*.json and lists or lines of {'image': ..., 'caption': ...} are read"
-            )
         if isinstance(part, str):
             first_line = part.strip().partition("\n")[0]
             raise UserError(
-                f"{path}: the first line must name the columns, e.g. image,caption; yours is "
-                f"'{first_line:.60}'; data/README.md has other formats"
+                f"{path}: of no known form, by its first line '{first_line:.60}'; that of a csv "
+                "must name the columns, e.g. image,caption; docs/inputs.md has all formats"
             )
         if not part.captions:
             raise UserError(f"{path}: holds no caption; a csv needs a column, e.g. image,caption")
@@ -72,7 +67,9 @@ def join(parts: Sequence[tuple[str, Captions]]) -> Captions:
         for split, ids in part.splits.items():
             whole.splits.setdefault(split, []).extend(prefix + image_id for image_id in ids)
     if len(parts) > 1:
-        return whole._replace(numbers=coco.distinct_numbers(whole.numbers, whole.files))
+        called = {coco.results_id(image_id, whole.numbers) for image_id in whole.files}
+        if len(called) < len(whole.files):  # two files give pictures the same number
+            return whole._replace(numbers={})
     return whole
 
 

@@ -116,7 +116,6 @@ def of_records(
     """
     by_file: dict[str, list[str]] = {}
     split_of: dict[str, str] = {}
-    odd_number = ""
     for where, record in records:
         file = image_of(record, other_keys)
         if not file:
@@ -124,11 +123,4 @@ def of_records(
         by_file.setdefault(file, []).extend(captions_of(record, where))
         if isinstance(record.get("split"), str):
             split_of[file] = record["split"].strip()
-        number = record.get("image_id")
-        if type(number) in (int, str) and str(number) not in (file, Path(file).stem):
-            odd_number = odd_number or f"'{file}' has {number}"
-    if odd_number:  # pictures may be named by numbers, too, in the file or in the folder
-        print(
-            f"{path}: pictures are those of the file names, whatever their image_id: {odd_number}"
-        )
     return collect(path, name, by_file, split_of)

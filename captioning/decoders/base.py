@@ -1,17 +1,9 @@
 """Caption decoders: image features and the words so far to the next word.
 
-Every decoder is a registered Keras model that carries what it needs to caption: its vocabulary,
-the longest caption and the record of the encoder. It has these ways in:
-
-- `call({"features", "tokens"})`: whole captions (teacher forcing), up to the output layer;
-- `next_words({"features", "tokens"})`: the same through it, logits of every next word;
-- `start(features)`: context and state before the first word. The context has a row per image and
-  stays; the state has a row per caption, and there may be several captions an image;
-- `step(tokens, context, state)`: logits of the next word and the new state, for decoding;
-- `compiled_step(tokens, context, state)`: the same, faster for those who take many;
-- `attention({"features", "tokens"})`: where a grid decoder looks before every next word.
-
-What all of them share is here; `table.py` has the list of them.
+What all of them share is here; `table.py` has the list of them. Each has, besides, `call` for
+whole captions (teacher forcing), and for decoding `start`, which gives context and state, and
+`step`. The context has a row per image and stays; the state has a row per caption, of which an
+image may have several.
 """
 
 from typing import Any

@@ -21,27 +21,19 @@ class Hypothesis(NamedTuple):
     log_probability: float
 
 
-MOST_ROWS = 3000  # beginnings of captions at once, which bounds the memory
+# Pictures, and beginnings of captions, that are searched at once: they bound the memory.
+MOST_IMAGES, MOST_ROWS = 500, 3000
 
 
 def generate(
-    model: Decoder,
-    features: Sequence[np.ndarray],
-    search: Search = GREEDY,
-    *,
-    batch_size: int = 500,
+    model: Decoder, features: Sequence[np.ndarray], search: Search = GREEDY
 ) -> list[Hypothesis]:
     """The best caption for each of `features`; see `generate_n_best` for the arguments."""
-    n_best = generate_n_best(model, features, search, batch_size=batch_size)
-    return [hypotheses[0] for hypotheses in n_best]
+    return [hypotheses[0] for hypotheses in generate_n_best(model, features, search)]
 
 
 def generate_n_best(
-    model: Decoder,
-    features: Sequence[np.ndarray],
-    search: Search = GREEDY,
-    *,
-    batch_size: int = 500,
+    model: Decoder, features: Sequence[np.ndarray], search: Search = GREEDY
 ) -> list[list[Hypothesis]]:
     """From one to `search.beam_width` captions, the best first, for each of `features`.
 
@@ -59,7 +51,7 @@ def generate_n_best(
     """
     search.check_length(model.vocabulary)
     n_best: list[list[Hypothesis]] = []
-    images = max(1, min(batch_size, MOST_ROWS // max(search.beam_width, search.mbr_samples)))
+    images = max(1, min(MOST_IMAGES, MOST_ROWS // max(search.beam_width, search.mbr_samples)))
     for first in range(0, len(features), images):
         part = features[first : first + images]
         if not np.isfinite(part).all():

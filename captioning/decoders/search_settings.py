@@ -33,21 +33,10 @@ class Search:
     """
 
     beam_width: int = _setting(1, "beam width; 1: greedy search", 1, WIDEST)
-    length_penalty: float = _setting(
-        1.0, "rank captions by log-probability / length ** N; lower N for shorter ones", most=10
-    )
+    length_penalty: float = _setting(1.0, "rank captions by log-probability / length ** N", most=10)
     min_length: int = _setting(0, "minimum words per caption")
-    no_repeat_ngram: int | None = _setting(
-        None,
-        "allow no N-gram twice in a caption; 0: allow all repeats; default: no word of two letters "
-        "or more three times, and no pair of such words twice; by default 5_test.py uses 2",
-    )
-    mbr_samples: int = _setting(
-        0,
-        "minimum Bayes risk: sample N captions and choose the beam's caption most similar to them; "
-        "slower and better with a wide beam, such as 60 with beam width 20",
-        most=WIDEST,
-    )
+    no_repeat_ngram: int | None = _setting(None, "allow no N-gram twice in a caption; 0: allow all")
+    mbr_samples: int = _setting(0, "minimum Bayes risk by N sampled captions; 0: off", most=WIDEST)
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -56,21 +45,13 @@ class Search:
             if value is not None and not least <= value <= most:
                 raise UserError(f"{setting.name} {value}: it must be from {least} to {most}")
         if self.mbr_samples and self.beam_width == 1:
-            raise UserError(
-                "greedy search leaves nothing to choose from; give a beam width of 2 or more"
-            )
+            raise UserError("greedy search leaves nothing to choose from; give a wider beam")
 
     def check_length(self, vocabulary: Vocabulary) -> None:
-        """Refuse a minimum length that no caption of the model with this vocabulary can have.
-
-        Raises:
-            UserError: it is so.
-        """
+        """Raise a `UserError` for a minimum length that no caption of the vocabulary can have."""
         most = vocabulary.max_length - 2
         if self.min_length > most:
-            raise UserError(
-                f"a minimum length of {self.min_length}: this model's captions have 0 to {most}"
-            )
+            raise UserError(f"min_length {self.min_length}: this model's captions have 0 to {most}")
 
 
 GREEDY = Search()
@@ -87,13 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) ->
     defaults = {"beam_width": beam_width}
     if beam_width is None:
         defaults["mbr_samples"] = None
-        parser.add_argument(
-            "--fast",
-            action="store_true",
-            help=f"beam search of width {FAST.beam_width}, much faster; default: minimum Bayes "
-            f"risk with beam width {BEST.beam_width}, {BEST.mbr_samples} samples and no "
-            f"{BEST.no_repeat_ngram}-gram twice, or beam search alone if --beam-width is given",
-        )
+        what = f"beam of {FAST.beam_width}; without it or --beam-width: minimum Bayes risk, slower"
+        parser.add_argument("--fast", action="store_true", help=what)
     for setting in fields(Search):
         parser.add_argument(
             "--" + setting.name.replace("_", "-"),
@@ -116,9 +92,7 @@ def from_arguments(args: argparse.Namespace) -> Search:
             raise UserError("--fast is a plain beam of 3: leave out --beam-width, --mbr-samples")
         settings |= {"beam_width": FAST.beam_width, "mbr_samples": FAST.mbr_samples}
     if settings["beam_width"] is None:
-        settings = {
-            name: getattr(BEST, name) if value is None else value
-            for name, value in settings.items()
-        }
+        unset = [name for name, value in settings.items() if value is None]
+        settings |= {name: getattr(BEST, name) for name in unset}
     settings["mbr_samples"] = settings["mbr_samples"] or 0
     return Search(**settings)

@@ -10,12 +10,6 @@ from captioning.cli import UserError
 from captioning.images.preprocessing import IMAGE_SIZE, Preprocessing
 
 
-class NotFinite(UserError):
-    """Features that are not finite; `row` is the first such image of its batch."""
-
-    row: int
-
-
 class Encoder:
     """A network with its weights, ready to encode, and the record of where those came from."""
 
@@ -64,8 +58,8 @@ class Encoder:
             grid, (n, L, D), float16: rounded as in the features file that a decoder trains on.
 
         Raises:
-            UserError: the encoder has no grid.
-            NotFinite: it gives numbers that are not finite, or in a grid beyond half precision.
+            UserError: the encoder has no grid, or gives numbers that are not finite, or in a grid
+                beyond half precision.
         """
         count = len(pixels)
         if count < batch_size:
@@ -83,12 +77,9 @@ class Encoder:
             features = features.reshape(len(features), -1, features.shape[-1])
             with np.errstate(over="ignore"):
                 features = features.astype(np.float16)
-        finite = np.isfinite(features)
-        if not finite.all():
-            error = NotFinite(
+        if not np.isfinite(features).all():
+            raise UserError(
                 f"{encoder} gives features that are not finite, or too large for half precision; "
                 "are these the weights it was trained to?"
             )
-            error.row = int(np.argwhere(~finite)[0, 0])
-            raise error
         return features

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.encoders.table import build_network
 from captioning.files import existing_file
 from captioning.images.preprocessing import SCALES
@@ -107,12 +107,10 @@ def load_solver(path: str | Path, precision: str | None = None) -> JigsawSolver:
     """
     path = existing_file(path, "puzzle solver", "train one with jigsaw/main.py")
     solver = load_keras_file(path, known={"jigsaw>JigsawSolver"}, kind="puzzle solver")
-    try:
+    with in_file(path):
         if not all(isinstance(size, int) and size <= 4096 for size in solver.sizes.values()):
             raise UserError(f"puzzles of {solver.sizes!r:.99} pixels, which cannot be")
         Puzzle(solver.tile_count, **solver.sizes)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
     return copy_of(solver, precision) if precision else solver
 
 

@@ -84,9 +84,12 @@ def fit(network: keras.Model, tensors: Mapping[str, np.ndarray], family: str) ->
             if key not in encoder:
                 problems.append(f"{key} is missing")
                 continue
-            array = _to_keras(encoder[key])
-            if layer.name.endswith("_depthwise_conv"):
-                array = array.swapaxes(2, 3)
+            array = encoder[key]
+            if array.ndim == 4:  # PyTorch keeps outputs first, Keras last
+                depthwise = layer.name.endswith("_depthwise_conv")
+                array = array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+            elif array.ndim == 2:
+                array = array.T
             if array.shape != tuple(weight.shape):
                 problems.append(f"{key} has shape {encoder[key].shape}")
                 continue
@@ -140,10 +143,3 @@ def pytorch_key(layer: str, weight: str, family: str = "resnet") -> str:
         return ".".join(["blocks", *parts, suffix])
     names = {"stem_conv": "conv1", "stem_norm": "bn1", "patch_embed_proj": "patch_embed.proj"}
     return f"{names.get(layer, layer)}.{suffix}"
-
-
-def _to_keras(array: np.ndarray) -> np.ndarray:
-    """PyTorch keeps outputs first, Keras last."""
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    return array.T if array.ndim == 2 else array

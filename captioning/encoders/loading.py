@@ -9,14 +9,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.deferred import build_and_fill
 from captioning.encoders.encoder import Encoder
-from captioning.encoders.fetching import fetch
 from captioning.encoders.jigsaw_solver import image_network, load_solver
 from captioning.encoders.layouts import fit
 from captioning.encoders.networks.vit import SelfAttention
-from captioning.encoders.public import PREPROCESSING, Checkpoint, find
+from captioning.encoders.public import PREPROCESSING, Checkpoint, fetch, find
 from captioning.encoders.table import ENCODERS, TABLE, build_network, preprocessing_of
 from captioning.encoders.weights import SUFFIX, read_recipe
 from captioning.files import existing_file, sha256
@@ -66,10 +65,8 @@ def load_encoder(
     elif supervised := TABLE[name].supervised:
         path = pkgutil.resolve_name(supervised)()
     wanted = preprocessing_of(name)
-    try:
+    with in_file(path):
         wanted = parse(str(recipe.get("preprocessing", wanted)), wanted)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
     if preprocessing is not None:
         wanted = parse(preprocessing, wanted)
     info: dict[str, Any] = {"encoder": name, "dtype": dtype}
@@ -112,18 +109,10 @@ def _load_solver(path: str | Path | None, dtype: str) -> Encoder:
 
 
 def _load_own(network: keras.Model, path: Path, recipe: dict[str, Any]) -> None:
-    if recipe.get("encoder", network.name) != network.name:
-        raise UserError(
-            f"{path}: holds a {recipe['encoder']}, not a {network.name}; "
-            "give --encoder with its name"
-        )
-    try:
+    with in_file(path, f"does not fit the encoder {network.name}; is it of another one?"):
+        if recipe.get("encoder", network.name) != network.name:
+            raise UserError(f"holds a {recipe['encoder']}, not a {network.name}; give --encoder")
         network.load_weights(path)
-    except Exception as error:  # Keras raises by where in the file it stumbles
-        raise UserError(
-            f"{path}: these weights do not fit the encoder {network.name}; "
-            "were they trained for another one?"
-        ) from error
     if "heads" in recipe:
         _set_heads(network, recipe["heads"], path)
 
@@ -142,13 +131,12 @@ def _load_checkpoint(network: keras.Model, path: Path, partial: bool) -> None:
     if layout is None:
         raise UserError(f"{path}: {network.name} takes only a {SUFFIX} of a pretext stage")
     tensors = read_checkpoint(path)
-    try:
+    misfit = f"{path}: does not fit {network.name}"
+    with in_file(misfit):
         arrays, problems, heads = fit(network, tensors, layout)
-    except UserError as error:
-        raise UserError(f"{path}: does not fit {network.name}: {error}") from error
     if problems:
         listed = "; ".join(problems[:5])
-        message = f"{path}: does not fit {network.name} in {len(problems)} places: {listed:.500}"
+        message = f"{misfit} in {len(problems)} places: {listed:.500}"
         if not partial or not arrays:
             raise UserError(message)
         print(f"WARNING: {message}; the rest of it is used", file=sys.stderr)

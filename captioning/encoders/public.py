@@ -1,9 +1,9 @@
-"""The table of public checkpoints, which are called by name: `--weights dino`.
+"""Public checkpoints, which are called by name: `--weights dino`; fetched once, and cached.
 
 Nothing here imports Keras, so that `1_data_preprocessor.py --weights list` comes at once.
-`fetching.py` brings the files.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,3 +130,40 @@ def recorded(info: Mapping[str, Any], encoder: str) -> str | None:
     """
     wanted = (info.get("weights_name"), encoder, info.get("weights"))
     return next((c.name for c in TABLE if (c.name, c.encoder, c.file) == wanted), None)
+
+
+def fetch(checkpoint: Checkpoint) -> Path:
+    """The checkpoint's file in the user's cache, fetched if it is not there yet.
+
+    The cache is the folder `CAPTIONING_CACHE`, by default `captioning` where the system keeps such
+    things. With `CAPTIONING_OFFLINE` set nothing is fetched. The digest is checked on arrival only.
+
+    Raises:
+        UserError: it is not there and cannot be fetched, or its digest begins otherwise.
+    """
+    import pooch
+    from requests import RequestException
+
+    def checked(address: str, target: str, store) -> None:
+        """Fetch into a temporary file, to which pooch gives its name when it is whole."""
+        if os.environ.get("CAPTIONING_OFFLINE"):
+            raise ValueError("CAPTIONING_OFFLINE is set")
+        print(f"fetching {address}")
+        pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20)(address, target, store)
+        if checkpoint.digest:
+            kind, digits = checkpoint.digest.split(":")
+            if not pooch.file_hash(target, kind).startswith(digits):
+                raise ValueError(f"its {kind} does not begin with {digits}, as the authors say")
+        os.chmod(target, 0o644)  # a cache may be shared; temporary files are their owner's only
+
+    cache = Path(os.environ.get("CAPTIONING_CACHE") or pooch.os_cache("captioning")).expanduser()
+    folder = cache / f"{checkpoint.name}-{checkpoint.encoder}"
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        pooch.retrieve(checkpoint.address, None, checkpoint.file, folder, downloader=checked)
+    except (RequestException, ValueError) as error:
+        raise UserError(
+            f"{checkpoint.name}: could not be fetched ({error!s:.300}); get {checkpoint.address} "
+            f"by other means and put it at {folder / checkpoint.file}"
+        ) from error
+    return folder / checkpoint.file

@@ -8,7 +8,6 @@ import h5py
 import keras
 import numpy as np
 
-from captioning.cli import UserError
 from captioning.encoders.networks.vit import SelfAttention
 from captioning.files import atomic_path
 from captioning.untrusted.hdf5 import open_hdf5
@@ -21,9 +20,6 @@ def save_encoder(network: keras.Model, path: str | Path, recipe: dict[str, Any])
 
     `recipe` is anything that JSON holds. `load_encoder` goes by its entries `encoder` and
     `preprocessing`. See `half_copy` for what stays in float32.
-
-    Raises:
-        UserError: they are not finite; the file of before stays.
     """
     heads = [layer.heads for layer in network.layers if isinstance(layer, SelfAttention)]
     if heads:
@@ -35,8 +31,6 @@ def save_encoder(network: keras.Model, path: str | Path, recipe: dict[str, Any])
             with h5py.File(full, "r") as source, h5py.File(temporary, "w") as target:
                 half_copy(source, target)
                 target.attrs["recipe"] = json.dumps(recipe)
-        except UserError as error:
-            raise UserError(f"{path}: not written, because {error}") from error
         finally:
             full.unlink(missing_ok=True)
 
@@ -61,16 +55,11 @@ def half_copy(source: h5py.File, target: h5py.File) -> None:
     """Copy weights in HDF5, float32 matrices and kernels as float16.
 
     Vectors stay as they are: they are small. So does what is beyond float16's range.
-
-    Raises:
-        UserError: a number is not finite.
     """
 
     def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
             array = item[()]
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise UserError(f"its weights '{name}' are not finite; lower --learning-rate")
             if array.ndim > 1 and array.dtype == "float32":
                 half = np.abs(array).max(initial=0) <= np.finfo(np.float16).max
                 array = array.astype(np.float16) if half else array

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from captioning.cli import UserError
-from captioning.encoders.encoder import Encoder, NotFinite
+from captioning.encoders.encoder import Encoder
 from captioning.features.files import write_features
 from captioning.files import atomic_path, write_json
 from captioning.images.reading import decode_batches
@@ -44,7 +44,7 @@ def extract(
         The `image_id`s of what was unreadable, with the reasons.
 
     Raises:
-        UserError: more pictures were unreadable than read.
+        UserError: more pictures were unreadable than read; or as `Encoder.encode`.
     """
     info = {**encoder.info, "view": view} if view else encoder.info
     plan = {**info, "grid": grid, "batch_size": batch_size, "pictures_sha256": _digest(images)}
@@ -70,10 +70,7 @@ def extract(
         for file, (ids, pixels, errors) in zip(todo, stream, strict=True):
             features = np.empty(0)
             if ids:
-                try:
-                    features = encoder.encode(pixels, min(batch_size, len(jobs)), grid=grid)
-                except NotFinite as error:
-                    raise UserError(f"{images[ids[error.row]]}: {error}") from error
+                features = encoder.encode(pixels, min(batch_size, len(jobs)), grid=grid)
             with atomic_path(file) as temporary:
                 np.savez(
                     temporary,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.features.stored_rows import StoredRows
 from captioning.files import atomic_path, plain_entries
 from captioning.untrusted.pickles import load_pickles
@@ -98,31 +98,22 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray, Any]:
 def _read_h5(path: Path) -> tuple[list[str], np.ndarray | StoredRows, Any]:
     from captioning.untrusted.hdf5 import open_hdf5
 
-    with open_hdf5(path) as file:
-        try:
-            ids = _read_ids(file["image_id"], path.stat().st_size)
-            data, info = file["features"], json.loads(file.attrs.get("info", "{}"))
-            if data.ndim not in (2, 3) or len(data) != len(ids) or data.dtype.kind != "f":
-                raise UserError(
-                    f"{path}: 'features' is not one vector, or one grid of vectors, for each "
-                    "'image_id'"
-                )
-            dtype = np.float32 if data.ndim == 2 else data.dtype
-            offset = data.id.get_offset()
-            if ids and offset is not None:
-                return ids, StoredRows(path, offset, data.shape, data.dtype, dtype), info
-            if data.ndim == 2:  # compressed or in chunks: somebody else's
-                return ids, data[:].astype(dtype), info
-            raise UserError(
-                f"{path}: its grids are empty, compressed or in chunks, and cannot be read one by "
-                "one; make it with 1_data_preprocessor.py --grid"
-            )
-        except UserError:
-            raise
-        except Exception as error:  # h5py raises by where in the file it stumbles
-            raise UserError(
-                f"{path}: not a features file (HDF5 with 'image_id' and 'features'), or damaged"
-            ) from error
+    what = "not a features file (HDF5 with 'image_id' and 'features'), or damaged"
+    with open_hdf5(path) as file, in_file(path, what):
+        ids = _read_ids(file["image_id"], path.stat().st_size)
+        data, info = file["features"], json.loads(file.attrs.get("info", "{}"))
+        if data.ndim not in (2, 3) or len(data) != len(ids) or data.dtype.kind != "f":
+            raise UserError("'features' is not a vector, or a grid of vectors, for each 'image_id'")
+        dtype = np.float32 if data.ndim == 2 else data.dtype
+        offset = data.id.get_offset()
+        if ids and offset is not None:
+            return ids, StoredRows(path, offset, data.shape, data.dtype, dtype), info
+        if data.ndim == 2:  # compressed or in chunks: somebody else's
+            return ids, data[:].astype(dtype), info
+        raise UserError(
+            "its grids are empty, compressed or in chunks, and cannot be read one by one; make it "
+            "with 1_data_preprocessor.py --grid"
+        )
 
 
 def _read_ids(names, most: int) -> list[str]:

@@ -39,11 +39,6 @@ class Features(Mapping[str, np.ndarray]):
         return len(self.row)
 
     @property
-    def width(self) -> int:
-        """Length D of a feature vector."""
-        return self.matrix.shape[-1]
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """(D,) where an image has a vector, (L, D) where it has a grid of L vectors."""
         return self.matrix.shape[1:]
@@ -151,10 +146,7 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
     views = []
     for path in paths:
         view = read_features(path, command)
-        origin = view.origin
-        if "preprocessing" not in features.info:  # made before it was recorded
-            origin["preprocessing"] = None
-        if origin != features.origin:
+        if view.origin != features.origin:
             raise UserError(
                 f"{path}: was made by another encoder, or in another way, than {main}; make it "
                 f"with: {command}"
@@ -197,10 +189,8 @@ def check_kind(
             "beside those of whole pictures: with --views"
         )
     if grid != (len(features.shape) == 2):
-        holds, wanted = "grids of vectors", "takes one vector a picture"
-        if grid:
-            holds, wanted = "one vector a picture", "looks at a grid of them"
+        kinds = ("a grid of vectors", "one vector")
         raise UserError(
-            f"{path}: holds {holds}, but {reader} {wanted}; make that with: "
-            f"{extraction_command(encoder or features.info, grid=grid)}"
+            f"{path}: holds {kinds[grid]} a picture, but {reader} takes {kinds[not grid]}; make "
+            f"that with: {extraction_command(encoder or features.info, grid=grid)}"
         )

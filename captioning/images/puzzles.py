@@ -35,17 +35,12 @@ class Puzzle:
         self.channel_shift = channel_shift
         if self.grid**2 != tiles:
             raise UserError(f"{tiles} tiles make no square puzzle; take 4, 9 or 16")
-        if tile_size < 1:
-            raise UserError(f"a crop of {crop_size} px has no room for {tiles} tiles")
-        if tile_size > cell_size:
-            raise UserError(f"tiles of {tile_size} px do not fit cells of {cell_size} px")
-        cells = f"{self.grid} cells of {cell_size} px"
-        if self.grid * cell_size > crop_size:
-            raise UserError(f"{cells} do not fit the crop of {crop_size} px")
-        if crop_size + 2 * channel_shift > image_size:
+        within = self.grid * cell_size <= crop_size <= image_size - 2 * channel_shift
+        if not (1 <= tile_size <= cell_size and within):
             raise UserError(
-                f"a crop of {crop_size} px and {channel_shift} px on each side, by which colours "
-                f"are shifted, do not fit pictures of {image_size} px; make the crop smaller"
+                f"sizes do not fit into each other: tiles of {tile_size} px, {self.grid} cells of "
+                f"{cell_size} px, a crop of {crop_size} px, pictures of {image_size} px less "
+                f"{channel_shift} on each side, by which colours are shifted"
             )
 
     def corners(self) -> np.ndarray:

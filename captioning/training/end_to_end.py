@@ -54,7 +54,6 @@ class EndToEnd(keras.Model):
         return self.decoder({"features": features, "tokens": inputs["tokens"]}, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The decoder's."""
         return self.decoder.compute_loss(x, y, y_pred, sample_weight, training)
 
 
@@ -152,12 +151,10 @@ def save_both(folder: Path, encoder: Encoder, decoder: Decoder) -> None:
     Both are complete before either takes the place of an older one: they go by a digest.
     """
     weights = folder / f"{encoder.info['encoder']}-captions.weights.h5"
-    finished = weights.with_name(f".{weights.name}")
-    save_trained(encoder, finished)
     record = {**encoder.info, "dtype": "float32", "weights": weights.name}
-    record["weights_sha256"] = sha256(finished)
     for name in ("weights_name", "weights_address"):  # of the weights that it began from
         record.pop(name, None)
-    with atomic_path(folder / "best_model.keras") as temporary:
-        decoder.copy_with(dtype="float32", encoder=record).save(temporary)
-        finished.replace(weights)
+    with atomic_path(folder / "best_model.keras") as model, atomic_path(weights) as finished:
+        save_trained(encoder, finished)
+        record["weights_sha256"] = sha256(finished)
+        decoder.copy_with(dtype="float32", encoder=record).save(model)

@@ -44,7 +44,6 @@ class ImageBatches:
             self.shown += [(image_id, path)] * repeats.get(image_id, 1)
 
     def __len__(self) -> int:
-        """Steps of an epoch."""
         return -(-len(self.shown) // self.batch_size)
 
     def epoch(

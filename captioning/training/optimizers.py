@@ -26,14 +26,12 @@ class AdamW(keras.optimizers.Adam):
         self.factors = factors or {}
 
     def build(self, variables) -> None:
-        """Set up the moments of `variables`."""
         if not self.built:
             self.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
             self.parts = [self.factors.get(variable.path, 1.0) for variable in variables]
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """One variable's update."""
         part = self.parts[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * part)
 

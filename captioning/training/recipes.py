@@ -11,52 +11,37 @@ from captioning.decoders.table import DECODERS, TABLE, decoder_class
 from captioning.files import artifact_path
 
 SAMPLE = 1000  # images whose features tell mean and std
-FLAG = argparse.BooleanOptionalAction
-ARGUMENTS = {  # what argparse is told, and the help
-    "features": ({}, "features from 1_data_preprocessor.py, here or in Pre-trained/"),
-    "learning_rate": (
-        {"type": positive_float},
-        "peak learning rate; lower it if the loss does not fall",
-    ),
+FLAG = {"action": argparse.BooleanOptionalAction}
+ARGUMENTS = {  # what argparse is told: a type, choices or a flag; and the help
+    "features": (str, "features from 1_data_preprocessor.py, here or in Pre-trained/"),
+    "learning_rate": (positive_float, "peak learning rate; lower it if the loss does not fall"),
     "schedule": (
-        {"choices": ("cosine", "plateau")},
+        ("cosine", "plateau"),
         "learning rate; cosine: warm-up, then decay to 0 over --epochs; plateau: halved after "
         "each epoch that does not lower the development loss",
     ),
-    "warmup": ({"type": fraction}, "warm-up of the cosine schedule, as a share of all steps"),
-    "weight_decay": (
-        {"type": fraction},
-        "weight decay of AdamW; raise it if only the development loss rises",
-    ),
-    "clip_norm": (
-        {"type": not_negative},
-        "maximum gradient norm; lower it if the loss jumps; 0: no limit",
-    ),
+    "warmup": (fraction, "warm-up of the cosine schedule, as a share of all steps"),
+    "weight_decay": (fraction, "of AdamW; raise it if only the development loss rises"),
+    "clip_norm": (not_negative, "maximum gradient norm; lower it if the loss jumps; 0: none"),
     "dropout": (
-        {"type": fraction},
+        fraction,
         "dropout rate of image and word vectors, and of the parts of transformer blocks; raise it "
         "if the development loss rises early",
     ),
     "output_dropout": (
-        {"type": fraction},
+        fraction,
         "dropout rate before the output layer; in merge it lowers development loss, but also BLEU",
     ),
-    "label_smoothing": (
-        {"type": fraction},
-        "label smoothing: share of the target probability spread over all words",
-    ),
-    "tied_embedding": ({"action": FLAG}, "use one matrix for word embedding and output layer"),
+    "label_smoothing": (fraction, "share of the target probability spread over all words"),
+    "tied_embedding": (FLAG, "use one matrix for word embedding and output layer"),
     "normalize": (
-        {"action": FLAG},
+        FLAG,
         "subtract the mean of the training features and divide by their standard deviation; both "
         "are saved in the model",
     ),
-    "min_count": (
-        {"type": positive_int},
-        "leave out words that occur fewer times in the training captions",
-    ),
+    "min_count": (positive_int, "leave out words that occur fewer times in the training captions"),
     "attention_penalty": (
-        {"type": not_negative},
+        not_negative,
         "attention only: weight of the doubly stochastic penalty (Show, Attend and Tell)",
     ),
 }
@@ -67,9 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "merge reads one vector per image; attention (an LSTM) and transformer read the grids "
     what += "that 1_data_preprocessor.py --grid writes"
     parser.add_argument("--decoder", choices=DECODERS, default="merge", help=what)
-    for name, (options, what) in ARGUMENTS.items():
+    for name, (kind, what) in ARGUMENTS.items():
         values = {decoder: entry.defaults.get(name) for decoder, entry in TABLE.items()}
         listed = ", ".join(f"{decoder} {v}" for decoder, v in values.items() if v is not None)
+        options = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
+        options = kind if kind is FLAG else options
         text = f"{what} (default: {listed})"
         parser.add_argument(f"--{name.replace('_', '-')}", **options, help=text)
 
@@ -95,13 +82,12 @@ def settings_path(folder: Path) -> Path:
     return folder / "checkpoints" / "training_settings.json"
 
 
-def trained_setting(folder: Path, name: str, kind: type) -> Any:
-    """What the model that was trained into `folder` was trained with; None if it is not known."""
+def trained_settings(folder: Path) -> dict[str, Any]:
+    """What the model in `folder` was trained with; empty if there is no record."""
     try:
-        value = json.loads(settings_path(folder).read_bytes())[name]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return value if type(value) is kind else None
+        return json.loads(settings_path(folder).read_bytes())
+    except (OSError, ValueError):
+        return {}
 
 
 def build(args: argparse.Namespace, data, steps: int):
@@ -115,7 +101,7 @@ def build(args: argparse.Namespace, data, steps: int):
     if len(features.shape) == 2:
         options["positions"] = features.shape[0]
     model = decoder_class(args.decoder)(
-        features.width,
+        features.shape[-1],
         vocabulary.words,
         vocabulary.max_length,
         vocabulary.text_rules,

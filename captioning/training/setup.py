@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from captioning.datasets import described, find_all_images, fingerprint, select_for_training
 from captioning.datasets.descriptions import read_descriptions
 from captioning.features.reading import read_features
-from captioning.files import check_run, check_writable
+from captioning.files import open_run
 from captioning.text import Vocabulary, build_vocabulary
 
 # Of a resumed run. Files may lie elsewhere, and are known by what is in them; repeats are in
@@ -33,7 +33,7 @@ class TrainingData(NamedTuple):
         return {image_id: self.source[image_id] for image_id in image_ids}
 
 
-def set_up(args: Namespace) -> TrainingData:
+def set_up(args: Namespace, locks: bool = True) -> TrainingData:
     """Read what a script's arguments name, and make its output folder.
 
     Raises:
@@ -62,8 +62,7 @@ def set_up(args: Namespace) -> TrainingData:
     if "min_count" in args:
         vocabulary = build_vocabulary(descriptions, repeats, rules, args.min_count)
     output = Path(args.output_dir)
-    check_run(output, resume=args.resume, restart=args.restart)
-    (output / "checkpoints").mkdir(parents=True, exist_ok=True)
-    check_writable(output / "history.csv")
+    open_run(output, resume=args.resume, restart=args.restart, locks=locks)
+    (output / "checkpoints").mkdir(exist_ok=True)
     print(f"descriptions {args.descriptions}")
     return TrainingData(descriptions, rules, source, repeats, dev_ids, vocabulary, settings)

@@ -34,7 +34,6 @@ class WordPrediction(keras.Model):
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False):
-        """Logits (B, V)."""
         vector = self.network(inputs["pixels"], training=training)["pooled"]
         vector = self.norm(vector, training=training)
         return self.words(self.dropout(vector, training=training))

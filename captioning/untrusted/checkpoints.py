@@ -20,7 +20,7 @@ import numpy as np
 from ml_dtypes import bfloat16
 from safetensors.numpy import load_file
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.untrusted.pickles import LEGACY_MAGIC, SafeUnpickler
 
 # All tensors together may be so many times the file, or these bytes: some share their numbers.
@@ -127,13 +127,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         UserError: the file asks for code to be run, is damaged, or of another format.
     """
     path = Path(path)
-    with open(path, "rb") as file:
-        try:
-            tensors = _read(file, path)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        except Exception as error:  # a damaged pickle or zip fails anywhere, with any exception
-            raise UserError(f"{path}: not a readable checkpoint ({error!s:.200})") from error
+    with open(path, "rb") as file, in_file(path, "not a readable checkpoint"):
+        tensors = _read(file, path)
     return {
         name: array.astype(np.float32) if array.dtype == bfloat16 else array
         for name, array in tensors.items()

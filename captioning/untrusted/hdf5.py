@@ -5,14 +5,12 @@ to parts of other files put together. And it can claim a size that it does not h
 aside in memory when the data set is read (in Keras: CVE-2026-1669 and CVE-2026-0897).
 """
 
-import errno
 import math
-import os
 from pathlib import Path
 
 import h5py
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 
 # A data set may unpack to so many times its bytes in the file, or to these: compressed features
 # shrink to a tenth at best.
@@ -24,36 +22,14 @@ def open_hdf5(path: str | Path, *, sizes: bool = True) -> h5py.File:
     """Open a file for reading after a look at it; see `check_hdf5`.
 
     Raises:
-        UserError: damaged, no HDF5 file, or refused.
+        UserError: damaged, no HDF5 file, being written, or refused.
     """
-    try:
+    # What another program is writing must not be taken for damaged, and made again.
+    what = "cannot be read as HDF5: damaged, or it is open in another program; then wait for that"
+    with in_file(path, what):
         file = h5py.File(path, "r")
         check_hdf5(file, sizes=sizes)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # h5py raises by where in the file it stumbles
-        raise UserError(f"{path}: {why_not(path, error)}") from error
     return file
-
-
-def why_not(path: str | Path, error: Exception) -> str:
-    """Why a file cannot be opened, from what HDF5 said of it.
-
-    A file that another program is writing must not be taken for a damaged one, and made again.
-    """
-    if getattr(error, "errno", None) in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-        if os.access(path, os.R_OK):
-            return "is open in another program, which is writing it; wait until that has closed it"
-        return "may not be read; give yourself the permission"
-    if getattr(error, "errno", None):  # the system's reason, such as too many open files
-        return f"cannot be read: {os.strerror(error.errno)}"
-    message = str(error).lower()
-    if "already open for write" in message or "swmr" in message or "consistency flag" in message:
-        return (
-            "was not closed by the program that wrote it, or is still open there; wait for that, "
-            "or, if it has died, repair the file with 'h5clear -s'"
-        )
-    return "is no HDF5 file, or cut short; make it again"
 
 
 def check_hdf5(file: h5py.File, *, sizes: bool = True) -> None:

@@ -19,7 +19,7 @@ import h5py
 import keras
 import numpy as np
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.deferred import build_and_fill
 from captioning.files import plain_entries
 from captioning.untrusted.hdf5 import check_hdf5
@@ -45,7 +45,7 @@ def load_keras_file(path: Path, *, known: Collection[str], kind: str) -> keras.M
     Raises:
         UserError: damaged, or another thing.
     """
-    try:
+    with in_file(path, f"not the file of a {kind}, or damaged"):
         model_class, arguments, weights, held = _read(path, known, kind)
 
         def fill(model: keras.Model) -> None:
@@ -57,11 +57,6 @@ def load_keras_file(path: Path, *, known: Collection[str], kind: str) -> keras.M
             model.load_weights(weights)
 
         model = build_and_fill(partial(model_class.from_config, arguments), fill)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # zipfile, json, h5py and Keras raise by where they stumble
-        first = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: not the file of a {kind}, or damaged ({first:.200})") from error
     check_finite(model, path)
     return model
 

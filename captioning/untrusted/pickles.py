@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # a pickle of this begins what `torch.save` once wrote
 
@@ -200,23 +200,15 @@ def load_pickle(path: str | Path) -> Any:
 
 def load_pickles(path: str | Path, most: int) -> list[Any]:
     """`load_pickle` of a file that may have up to `most` pickles one behind the other."""
-    with open(path, "rb") as file:
-        try:
-            zipped = file.read(4) == b"PK\3\4"
-            file.seek(0)
-            loaded = [] if zipped else [_Unpickler(file).load()]
-            if zipped or (isinstance(loaded[0], int) and loaded[0] == LEGACY_MAGIC):
-                raise UserError(
-                    "is a file of torch.save (or np.savez), not of pickle.dump; load it with what "
-                    "wrote it, and save a dictionary of numpy arrays with pickle.dump"
-                )
-            while len(loaded) < most and file.peek(1):
-                loaded.append(_Unpickler(file).load())
-            return loaded
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
+    with open(path, "rb") as file, in_file(path, "not a pickle, or damaged"):
+        zipped = file.read(4) == b"PK\3\4"
+        file.seek(0)
+        loaded = [] if zipped else [_Unpickler(file).load()]
+        if zipped or (isinstance(loaded[0], int) and loaded[0] == LEGACY_MAGIC):
             raise UserError(
-                f"{path}: not a readable pickle ({type(error).__name__}); "
-                "it is damaged or of another format"
-            ) from error
+                "is a file of torch.save (or np.savez), not of pickle.dump; load it with what "
+                "wrote it, and save a dictionary of numpy arrays with pickle.dump"
+            )
+        while len(loaded) < most and file.peek(1):
+            loaded.append(_Unpickler(file).load())
+    return loaded
