@@ -121,6 +121,22 @@ def dataset(tmp_path: Path) -> SimpleNamespace:
     return make_dataset(tmp_path / "data")
 
 
+@pytest.fixture
+def call_main(monkeypatch) -> Callable[..., None]:
+    """Runs a script's `main` in this process, which lets go of its locks as at a process's end."""
+    monkeypatch.setattr("captioning.files._held", locks := [])
+
+    def call(main: Callable[[], None], *arguments) -> None:
+        monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
+        try:
+            main()
+        finally:
+            while locks:
+                locks.pop().close()
+
+    return call
+
+
 def run_script(script: str, *arguments, cwd: Path, **environment) -> subprocess.CompletedProcess:
     """Run a script of the project in `cwd`; keyword arguments become environment variables.
 

@@ -224,16 +224,12 @@ def good_images() -> dict[str, Good]:
     return images
 
 
-def noisy_photograph() -> np.ndarray:
-    """Pixels that compress badly, so that 4 KB are only a part of the file."""
-    return np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-
-
 def damaged_jpegs() -> Iterator[tuple[str, bytes]]:
     """JPEGs cut off at every tenth of their length, and with 4 KB of noise inside."""
     noise = random.Random(0).randbytes(4096)
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)  # of more bytes
     for kind, options in (("baseline", {}), ("progressive", {"progressive": True})):
-        whole = save(noisy_photograph(), "JPEG", quality=90, **options)
+        whole = save(pixels, "JPEG", quality=90, **options)
         for tenth in range(1, 10):
             yield f"{kind}_cut{tenth}.jpg", whole[: len(whole) * tenth // 10]
         middle = len(whole) // 2

@@ -7,7 +7,6 @@ from PIL import Image
 
 import captioning
 from captioning.captioner import Captioner
-from captioning.captioners.loading import encoder_of
 from captioning.cli import UserError
 from captioning.decoders.search_settings import Search
 from captioning.decoders.table import decoder_class
@@ -74,11 +73,3 @@ def test_a_single_image_that_cannot_be_read_is_an_error(folder):
 def test_more_captions_than_beams_are_refused():
     with pytest.raises(UserError, match="5 captions: give a beam width"):
         Captioner("no.keras", search=Search(3), captions=5)
-
-
-def test_a_public_checkpoint_that_is_not_there_is_asked_for_and_not_made_up(tmp_path):
-    record = {"encoder": "resnet18", "weights": "moco.pth.tar", "weights_sha256": "ab" * 32}
-    words = ["startseq", "endseq", "dog"]
-    model = decoder_class("merge")(512, words, 8, encoder=record, units=8)
-    with pytest.raises(UserError, match=r"moco\.pth\.tar.*give --weights"):
-        encoder_of(model, tmp_path / "model.keras")

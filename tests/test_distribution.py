@@ -13,16 +13,14 @@ from tests.jax_processes import PLAIN, finish, needs_jax, start, start_two
 def test_two_processes_train_a_captioner_as_one_does(pipeline, tmp_path):
     data, work = pipeline.data, pipeline.work
     files = ("--features", work / "features.pkl", "--descriptions", work / "descriptions.txt")
-    settings = ("--epochs", 2, "--batch-size", 5, "--output-dir")
+    settings = ("--epochs", 1, "--batch-size", 5, "--output-dir")
     command = (ROOT / "2_train_IC_model.py", *files, *data.splits, *settings)
     finish(start(*command, tmp_path / "one", cwd=tmp_path, **PLAIN))
     finish(*start_two(*command, tmp_path / "two", cwd=tmp_path, **PLAIN))
 
-    one, two = (history_of(tmp_path / name) for name in ("one", "two"))
-    assert len(one) == 2
-    for first, second in zip(one, two, strict=True):
-        assert float(second["loss"]) == pytest.approx(float(first["loss"]), rel=1e-4)
-        assert float(second["val_loss"]) == pytest.approx(float(first["val_loss"]), rel=1e-4)
+    [one], [two] = (history_of(tmp_path / name) for name in ("one", "two"))
+    for column in ("loss", "val_loss"):  # the latter after four steps
+        assert float(two[column]) == pytest.approx(float(one[column]), rel=1e-4)
     assert (tmp_path / "two" / "checkpoints" / "best_model.keras").is_file()
 
 

@@ -74,7 +74,7 @@ def test_grids_are_read_from_the_file_they_lie_in(tmp_path, grids):
 
     features = read_features(path)
 
-    assert (features.width, features.shape) == (3, (4, 3))
+    assert (features.shape[-1], features.shape) == (3, (4, 3))
     assert isinstance(features.matrix, StoredRows)
     chosen = features.of(["d", "a", "b"])
     assert len(chosen) == 3
@@ -103,16 +103,9 @@ def test_hdf5_of_a_wrong_form_is_refused(tmp_path, shape):
     with h5py.File(tmp_path / "features.h5", "w") as file:
         file["image_id"] = list("abcde")
         file["features" if shape else "other"] = np.ones(shape or (5, 3), np.float16)
-    reason = "one grid of vectors, for each" if shape else "not a features file"
+    reason = "a grid of vectors, for each" if shape else "not a features file"
     with pytest.raises(UserError, match=reason):
         read_features(tmp_path / "features.h5")
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_features_of_every_pickle_protocol_are_read(tmp_path, protocol):
-    path = tmp_path / "features.pkl"
-    path.write_bytes(pickle.dumps({"a": ROW}, protocol))
-    assert np.array_equal(read_features(path)["a"], np.ones(4))
 
 
 NO_FEATURES = [[1, 2], {}, {"a": "text"}, {1: ROW}, {"a": ROW.T}, {"a": ROW, "b": ROW[:, 1:]}]
@@ -237,7 +230,7 @@ def test_tokenizer_with_the_dictionaries_that_keras_2_keeps(tmp_path, protocol):
 def test_tokenizer_without_a_longest_caption_is_refused(tmp_path, longest):
     state = {"word_index": {"startseq": 1, "endseq": 2}, "max_length": longest}
     (tmp_path / "tokenizer.pkl").write_bytes(pickle.dumps(state))
-    with pytest.raises(UserError, match="how long a caption gets"):
+    with pytest.raises(UserError, match=r"tokenizer\.pkl: its max_length is"):
         read_tokenizer(tmp_path / "tokenizer.pkl")
 
 

@@ -45,7 +45,7 @@ def test_captions_without_words_or_spaces_are_refused(texts, rules):
 
 def test_a_caption_longer_than_any_model_takes_is_refused():
     assert build_vocabulary({"1": ["a " * 9998]}, ["1"], "ptb").max_length == 10_000
-    with pytest.raises(UserError, match="image 1 has a caption of 9999 words"):
+    with pytest.raises(UserError, match="its max_length is 10001: captions may have 2 to 10000"):
         build_vocabulary({"1": ["a " * 9999]}, ["1"], "ptb")
 
 

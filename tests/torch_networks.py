@@ -152,11 +152,6 @@ class ViT(nn.Module):
 # ---- checkpoints of them ---------------------------------------------------------------------
 
 
-def save(state: dict, path, **options) -> None:
-    """`torch.save`."""
-    torch.save(state, path, **options)
-
-
 def features(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
     """What PyTorch makes of uint8 pixels (B, H, W, 3)."""
     mean, std = (np.array(v, np.float32) for v in SCALES["imagenet"])
@@ -223,7 +218,6 @@ RESNET_LAYOUTS = {
     },
 }
 VIT_LAYOUTS = {
-    "plain": lambda n: n.state_dict(),
     "moco v3": lambda n: {"state_dict": prefixed(n, "module.base_encoder.")},
     "dino": lambda n: {
         "student": prefixed(randomise(ViT(), 1), "module.backbone."),

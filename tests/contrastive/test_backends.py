@@ -29,8 +29,8 @@ def losses(folder: Path) -> list[float]:
 def test_two_processes_equal_one(tmp_path):
     """Batch normalisation included: its statistics are those of the whole batch."""
     worker = ROOT / "tests" / "distributed_worker.py"
-    finish(start(worker, tmp_path / "one", *METHODS, **PLAIN))
-    finish(*start_two(worker, tmp_path / "two", *METHODS, **PLAIN))
+    one_process = start(worker, tmp_path / "one", *METHODS, **PLAIN)
+    finish(one_process, *start_two(worker, tmp_path / "two", *METHODS, **PLAIN))
     for method in METHODS:
         one, two = (tmp_path / name / method for name in ("one", "two"))
         assert len(losses(one)) == 3

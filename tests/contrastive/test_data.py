@@ -1,7 +1,6 @@
 """Pictures of every kind of source, those that cannot be read, and the order of batches."""
 
-import io
-import tarfile
+import shutil
 from itertools import chain, islice
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from tests.conftest import make_zip
 from tests.pretext_tools import encoded, patterns, write_images
 
 
-def make_tar(path: Path, members: dict[str, bytes], mode: str) -> Path:
-    with tarfile.open(path, mode) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
+def make_source(kind: str, members: dict[str, bytes], folder: Path) -> str | Path:
+    """A new folder of these files, or an archive of them."""
+    folder.mkdir()
+    for name, content in members.items():
+        (folder / name).write_bytes(content)
+    if kind == "zip":
+        return make_zip(folder.with_suffix(".zip"), members)
+    return folder if kind == "folder" else shutil.make_archive(str(folder), kind, folder)
 
 
 @pytest.fixture
@@ -29,26 +29,21 @@ def members() -> dict[str, bytes]:
     return {f"{n:02d}.png": encoded(pixels) for n, pixels in enumerate(patterns(6, 16))}
 
 
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "hdf5"])
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "gztar", "hdf5"])
 def test_every_source_gives_the_same_pixels(kind, members, tmp_path):
-    path, excluded = tmp_path / f"pictures.{kind}", {"01.png", "04"}
-    if kind == "folder":
-        write_images(path, 6, 16)
-        (path / "notes.txt").write_text("no picture")
-        excluded = {"001.png", "004"}
-    elif kind == "zip":
-        make_zip(path, members | {"notes.txt": b"no picture", "__MACOSX/._00.png": b"no"})
-    elif kind == "hdf5":
+    if kind == "hdf5":
+        path = tmp_path / "pictures.hdf5"
         with h5py.File(path, "w") as file:
-            file["a_img"] = patterns(6, 16)
             file["labels"] = np.arange(6)
-            file["a_names"] = [f"{number:02d}.png" for number in range(6)]
+            for split, rows in (("train", slice(4)), ("val", slice(4, 6))):
+                file[f"{split}_img"] = patterns(6, 16)[rows]
+                file[f"{split}_names"] = list(members)[rows]
     else:
-        make_tar(path, members, "w:gz" if kind == "tar.gz" else "w")
+        path = make_source(kind, members | {"notes.txt": b"no picture"}, tmp_path / "pictures")
     images = load_images([path], 16)
     np.testing.assert_array_equal(images.pixels, patterns(6, 16))
     assert images.unreadable == []
-    without = load_images([path], 16, exclude=excluded).pixels
+    without = load_images([path], 16, exclude={"01.png", "04"}).pixels
     np.testing.assert_array_equal(without, patterns(6, 16)[[0, 2, 3, 5]])
 
 
@@ -61,16 +56,6 @@ def test_several_sources_size_and_limit(members, tmp_path):
     assert len(load_images([folder, archive], 8, limit=7).pixels) == 7
 
 
-def test_named_pictures_of_an_hdf5_file_are_excluded(tmp_path):
-    with h5py.File(tmp_path / "named.hdf5", "w") as file:
-        file["train_img"], file["val_img"] = patterns(4, 16), patterns(2, 16, seed=1)
-        for split, names in (("train", ["a.jpg", "x/b.jpg", "c.png", "d"]), ("val", ["e", "b"])):
-            file.create_dataset(f"{split}_names", data=names, dtype=h5py.string_dtype())
-    images = load_images([tmp_path / "named.hdf5"], 16, exclude={"b", "c"})
-    expected = np.concatenate([patterns(4, 16)[[0, 3]], patterns(2, 16, seed=1)[:1]])
-    np.testing.assert_array_equal(images.pixels, expected)
-
-
 @pytest.mark.parametrize("names", [None, [1, 2], ["only one"], [b"\xff", b"a"]])
 def test_an_hdf5_file_without_names_excludes_nothing_in_silence(names, tmp_path):
     with h5py.File(tmp_path / "some.hdf5", "w") as file:
@@ -81,15 +66,6 @@ def test_an_hdf5_file_without_names_excludes_nothing_in_silence(names, tmp_path)
     with pytest.raises(UserError, match=r"some\.hdf5: .*name"):
         load_images([tmp_path / "some.hdf5"], 16, exclude={"a"})
     assert len(load_images([tmp_path / "some.hdf5"], 16).pixels) == 2
-
-
-def test_digest_tells_which_pictures(tmp_path):
-    digests = [
-        load_images([write_images(tmp_path / name, 5, seed=seed)], 16, limit=limit).digest
-        for name, seed, limit in (("a", 0, None), ("b", 0, None), ("c", 1, None), ("d", 0, 4))
-    ]
-    assert digests[0] == digests[1]
-    assert len(set(digests)) == 3
 
 
 def test_broken_pictures_are_skipped_and_named(members, tmp_path):
@@ -106,8 +82,7 @@ def test_broken_pictures_are_skipped_and_named(members, tmp_path):
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_a_member_too_large_for_a_photograph_is_not_read(kind, members, tmp_path, monkeypatch):
     monkeypatch.setattr("captioning.images.sources.LARGEST_FILE", 5000)
-    path, members = tmp_path / f"some.{kind}", members | {"large.png": bytes(5001)}
-    make_zip(path, members) if kind == "zip" else make_tar(path, members, "w")
+    path = make_source(kind, members | {"large.png": bytes(5001)}, tmp_path / "some")
 
     images = load_images([path], 16)
 
@@ -118,17 +93,13 @@ def test_a_member_too_large_for_a_photograph_is_not_read(kind, members, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("reason", "arguments"),
-    [
-        ("in other files", {"shape": (1, 8, 8, 3), "external": [("/etc/hostname", 0, 192)]}),
-        ("too large", {"shape": (1, 40_000, 40_000, 3), "chunks": (1, 8, 8, 3)}),
-        ("too large", {"shape": (20_000, 128, 128, 3), "chunks": (20_000, 128, 128, 3)}),
-    ],
+    ("shape", "chunks"),
+    [((1, 40_000, 40_000, 3), (1, 8, 8, 3)), ((20_000, 128, 128, 3), (20_000, 128, 128, 3))],
 )
-def test_hostile_hdf5_is_refused(reason, arguments, tmp_path):
+def test_hostile_hdf5_is_refused(shape, chunks, tmp_path):
     with h5py.File(tmp_path / "evil.hdf5", "w") as file:
-        file.create_dataset("pictures", dtype="u1", **arguments)
-    with pytest.raises(UserError, match=rf"evil\.hdf5: refused, because .*{reason}"):
+        file.create_dataset("pictures", shape, "u1", chunks=chunks)
+    with pytest.raises(UserError, match=r"evil\.hdf5: refused, because .*too large"):
         load_images([tmp_path / "evil.hdf5"], 8)
 
 

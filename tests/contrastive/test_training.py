@@ -1,4 +1,4 @@
-"""A run in a folder: resumed bit for bit, stopped at a NaN with its state kept."""
+"""A run in a folder: resumed bit for bit, what it leaves, and what may change on its way."""
 
 import shutil
 from functools import partial
@@ -34,35 +34,22 @@ def make_run(output: Path, method="simclr", steps=15, size=16, options=None, **g
     return PretextRun(model, stream, output, settings, recipe, **(options or {}))
 
 
-def stop_after_a_step(output: Path, **options) -> None:
-    make_run(output, options={"stop_minutes": 1e-9}, **options).train()
-
-
-def resumed(output: Path, **options) -> PretextRun:
-    run = make_run(output, **options)
-    run.start(resume=True)
-    return run
-
-
-def copy_at(run: PretextRun, step: int, folder: Path, monkeypatch) -> None:
-    """Train a run that saves at every step; `folder` gets what a kill after one would leave."""
-    saved, run.save_seconds = run.save_state, 0
+@pytest.mark.parametrize(("method", "step"), [("simclr", 3), ("moco", 3), ("byol", 10)])
+def test_resumed_run_equals_an_uninterrupted_one(method, step, tmp_path, monkeypatch):
+    """From what a kill after a step would leave of a run that saves at every one."""
+    whole = make_run(tmp_path / "whole", method)
+    saved, whole.save_seconds = whole.save_state, 0
 
     def save_state() -> None:
         saved()
-        if run.step == step:
-            shutil.copytree(run.output, folder)
+        if whole.step == step:
+            shutil.copytree(whole.output, tmp_path / "killed")
 
-    monkeypatch.setattr(run, "save_state", save_state)
-    run.train()
+    monkeypatch.setattr(whole, "save_state", save_state)
+    whole.train()
 
-
-@pytest.mark.parametrize(("method", "step"), [("simclr", 3), ("moco", 3), ("byol", 10)])
-def test_resumed_run_equals_an_uninterrupted_one(method, step, tmp_path, monkeypatch):
-    whole = make_run(tmp_path / "whole", method)
-    copy_at(whole, step, tmp_path / "killed", monkeypatch)
-
-    again = resumed(tmp_path / "killed", method=method)
+    again = make_run(tmp_path / "killed", method)
+    again.start(resume=True)
     assert again.step == step
     again.train()
 
@@ -114,19 +101,17 @@ def test_what_a_run_that_stopped_in_a_row_says_of_itself_is_of_all_its_steps(tmp
 
 
 def test_a_run_on_its_way_may_be_made_shorter_and_its_views_larger(tmp_path):
-    """Weights go on as they were, and the learning rate follows the new length, to 0 at its end."""
-    run = make_run(tmp_path, options={"stop_minutes": 1e-9})
+    """Weights go on as they were, and the learning rate follows the new length, to 0 at its end.
+
+    BYOL's momentum goes by the length, too.
+    """
+    run = make_run(tmp_path, "byol", momentum=0.97, options={"stop_minutes": 1e-9})
     run.train()
-    changed = resumed(tmp_path, steps=9, size=24)
+    changed = make_run(tmp_path, "byol", momentum=0.99, steps=9, size=24)
+    changed.start(resume=True)
     for before, after in zip(weights_of(run.model), weights_of(changed.model), strict=True):
         np.testing.assert_array_equal(before, after)
     changed.train()
     assert (changed.step, changed.history[-1]["pictures_seen"]) == (9, 72)
     assert float(changed.model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
-
-
-def test_byol_may_be_made_longer_though_its_momentum_goes_by_the_length(tmp_path):
-    stop_after_a_step(tmp_path, method="byol", momentum=0.97)
-    longer = resumed(tmp_path, method="byol", momentum=0.99, steps=21)
-    assert longer.step == 1
-    assert longer.model.momentum == pytest.approx(0.99)
+    assert changed.model.momentum == 0.99

@@ -1,14 +1,10 @@
 """How pictures are called and found, whichever data set names them."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from captioning.cli import UserError
 from captioning.datasets import find_images, read_captions, read_datasets
 from captioning.images.names import Excluded, image_id
-from captioning.images.sources import open_sources
 
 
 @pytest.mark.parametrize(
@@ -101,11 +97,3 @@ def test_excluded_names():
     assert [name in out for name in inside] == [True] * 5
     outside = ["frame.0002.jpg", "frame.jpg", "dogs/1.jpg", "data/dogs/1.jpg", "77.jpg"]
     assert [name in out for name in outside] == [False] * 5
-
-
-@pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_excluded_pictures_are_left_out_of_archives(tmp_path, kind):
-    touch(tmp_path / "pictures", "cats/1.png", "cats/2.png", "dogs/1.png")
-    archive = shutil.make_archive(str(tmp_path / "all"), kind, tmp_path / "pictures")
-    found = open_sources([archive], ["2.png", "dogs/1"])
-    assert [Path(item.member) for item in found.items] == [Path("cats/1.png")]

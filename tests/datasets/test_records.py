@@ -33,19 +33,6 @@ def test_the_file_name_counts_and_not_a_number(tmp_path, content):
     assert read_captions(written(tmp_path, content)) == {"4": [DOG], "1": [CAT]}
 
 
-@pytest.mark.parametrize(
-    ("records", "told"),
-    [
-        ([{"image": "4.jpg", "image_id": 1}, {"image": "1.jpg"}], "'4.jpg' has 1"),
-        ([{"image": "4.jpg", "image_id": "4.jpg"}, {"image": "1.jpg", "image_id": 1}], ""),
-    ],
-)
-def test_a_number_beside_a_file_name_is_told(tmp_path, capsys, records, told):
-    read_captions(written(tmp_path, [{"caption": DOG, **record} for record in records]))
-    printed = capsys.readouterr().out
-    assert (told in printed) if told else not printed
-
-
 def test_pictures_of_one_name_are_told_apart_by_the_key_that_has_the_folder(tmp_path):
     text = f"filename,path,caption\n1.jpg,cats/1.jpg,{CAT}\n1.jpg,dogs/1.jpg,{DOG}\n"
     assert read_captions(written(tmp_path, text)) == {"cats/1": [CAT], "dogs/1": [DOG]}

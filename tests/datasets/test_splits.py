@@ -126,7 +126,7 @@ def test_a_name_of_several_data_sets_needs_its_folder(tmp_path):
     assert read_split(tmp_path / "s", known) == ["y/images/1", "y/images/2", "3"]
     for name in ("1", "images/1"):
         (tmp_path / "s").write_text(name)
-        message = f"s: '{name}' may be 'x/images/1' or 'y/images/1'; write its folder, too"
+        message = f"s: '{name}' may be 'x/images/1' or 'y/images/1'; write its folder, too, or give"
         with pytest.raises(UserError, match=message):
             read_split(tmp_path / "s", known)
 

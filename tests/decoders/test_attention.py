@@ -79,15 +79,3 @@ def test_padding_costs_no_penalty():
         for words in (short, padded)
     ]
     assert losses[1] == pytest.approx(losses[0], abs=1e-6)
-
-
-def test_a_grid_of_one_distinct_place_draws_the_eye_there():
-    """With keys and queries made for it, the weight goes to the place that differs."""
-    model = tiny("attention", LETTERS, 7)
-    model.energy_dense.kernel.assign(0 * model.energy_dense.kernel + 5)
-    model.key_dense.kernel.assign(0 * model.key_dense.kernel + 1)
-    model.image_dense.kernel.assign(0 * model.image_dense.kernel + 1)
-    grid = np.full((1, *model.feature_shape), -1.0, np.float32)
-    grid[0, 2] = 1.0
-    weights = np.array(model.attention({"features": grid, "tokens": TOKENS[:1]}))
-    assert (weights[0, :, 2] > 0.9).all()

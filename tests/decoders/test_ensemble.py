@@ -34,19 +34,6 @@ def test_the_next_word_is_by_the_mean_of_the_members_probabilities(names, tmp_pa
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_an_ensemble_of_one_model_twice_is_that_model():
-    [model] = members("attention")
-    features = features_for(model, 4)
-
-    found, expected = (
-        generate(one, features, Search(beam_width=3)) for one in (join([model, model]), model)
-    )
-
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.caption == theirs.caption
-        assert ours.log_probability == pytest.approx(theirs.log_probability, abs=1e-4)
-
-
 @pytest.mark.parametrize("width", [1, 3])
 def test_search_over_a_mixed_ensemble_scores_as_teacher_forcing_does(width):
     model = join(members("attention", "transformer"))

@@ -68,17 +68,6 @@ def test_logits_and_weights_equal_the_formulas_of_the_paper():
         np.testing.assert_allclose(weights[number], shares, atol=1e-5)
 
 
-def test_a_word_sees_no_later_word_and_sees_the_order_of_earlier_ones():
-    model = tiny("transformer", LETTERS, 7)
-    features = np.repeat(features_for(model, 1), 3, axis=0)
-    tokens = np.array([[1, 5, 3, 7, 3], [1, 5, 3, 8, 4], [1, 3, 5, 7, 3]])
-    logits = np.array(model.next_words({"features": features, "tokens": tokens}))
-    first, other_end, other_order = logits
-    np.testing.assert_allclose(first[:3], other_end[:3], atol=1e-6)
-    assert np.abs(first[3:] - other_end[3:]).max() > 1e-3
-    assert np.abs(first[4] - other_order[4]).max() > 1e-3
-
-
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="8 heads do not divide a width of 250"):
         tiny("transformer", LETTERS, 7, width=250, heads=8)

@@ -42,7 +42,7 @@ def assert_same_features(networks, network, encoder, size: int) -> None:
 
 
 def test_resnet18(networks, resnet18, tmp_path):
-    networks.save(resnet18.state_dict(), tmp_path / "torchvision.pth")
+    networks.torch.save(resnet18.state_dict(), tmp_path / "torchvision.pth")
     encoder = load_encoder("resnet18", tmp_path / "torchvision.pth")
     assert_same_features(networks, resnet18, encoder, 64)
 
@@ -52,7 +52,7 @@ def test_resnet_layouts_have_the_weights_of_torchvisions(
     layout, networks, resnet18, ours, tmp_path
 ):
     plain = {key: tensor.numpy() for key, tensor in resnet18.state_dict().items()}
-    networks.save(networks.RESNET_LAYOUTS[layout](resnet18), tmp_path / "checkpoint.pth")
+    networks.torch.save(networks.RESNET_LAYOUTS[layout](resnet18), tmp_path / "checkpoint.pth")
     arrays, problems, _ = fit(ours, read_checkpoint(tmp_path / "checkpoint.pth"), "resnet")
     assert problems == []
     keras.tree.map_structure(
@@ -62,17 +62,17 @@ def test_resnet_layouts_have_the_weights_of_torchvisions(
 
 def test_resnet50(networks, tmp_path):
     network = networks.randomise(networks.ResNet(networks.Bottleneck, (3, 4, 6, 3)))
-    networks.save(
+    networks.torch.save(
         {"state_dict": networks.prefixed(network, "module.encoder_q.")}, tmp_path / "moco.pth.tar"
     )
     encoder = load_encoder("resnet50", tmp_path / "moco.pth.tar")
     assert_same_features(networks, network, encoder, 64)
 
 
-@pytest.mark.parametrize(("layout", "heads"), [("plain", 6), ("dino", 6), ("moco v3", 12)])
+@pytest.mark.parametrize(("layout", "heads"), [("dino", 6), ("moco v3", 12)])
 def test_vit(layout, heads, networks, tmp_path):
     network = networks.randomise(networks.ViT(heads=heads))
-    networks.save(networks.VIT_LAYOUTS[layout](network), tmp_path / "vit.pth")
+    networks.torch.save(networks.VIT_LAYOUTS[layout](network), tmp_path / "vit.pth")
     assert_same_features(networks, network, load_encoder("vit_small", tmp_path / "vit.pth"), 224)
 
 
@@ -82,14 +82,15 @@ def test_formats(kind, half, networks, resnet18, tmp_path):
     from safetensors.torch import save_file
 
     path = tmp_path / {"safetensors": "w.safetensors", "npz": "w.npz"}.get(kind, "w.pth")
-    state = {k: v.bfloat16() if half else v for k, v in resnet18.state_dict().items()}
+    some = list(resnet18.state_dict().items())[:10]
+    state = {k: v.bfloat16() if half else v for k, v in some}
     expected = {k: (v.float() if half else v).numpy() for k, v in state.items()}
     if kind == "safetensors":
         save_file(state, path)
     elif kind == "npz":
         np.savez(path, **expected)
     else:
-        networks.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+        networks.torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
     tensors = read_checkpoint(path)
     assert set(tensors) == set(state)
     for key, value in expected.items():
@@ -100,7 +101,7 @@ def test_formats(kind, half, networks, resnet18, tmp_path):
 def test_views_of_one_storage(networks, tmp_path):
     torch = pytest.importorskip("torch")
     base = torch.arange(24.0).reshape(4, 6)
-    networks.save({"view": base[1:3, ::2], "turned": base.T}, tmp_path / "views.pth")
+    networks.torch.save({"view": base[1:3, ::2], "turned": base.T}, tmp_path / "views.pth")
     read = read_checkpoint(tmp_path / "views.pth")
     np.testing.assert_array_equal(read["view"], base[1:3, ::2].numpy())
     np.testing.assert_array_equal(read["turned"], base.T.numpy())
@@ -112,7 +113,7 @@ def test_misfits_are_listed_and_refused(networks, resnet18, ours, tmp_path, caps
     state["layer2.0.bn1.weight"] = state["bn1.weight"][:5]
     state["layer4.2.conv1.weight"] = state["bn1.weight"][:5]
     path = tmp_path / "misfit.pth"
-    networks.save(state, path)
+    networks.torch.save(state, path)
     assert fit(ours, read_checkpoint(path), "resnet").problems == [
         "layer2.0.bn1.weight has shape (5,)",
         "layer3.1.conv2.weight is missing",
@@ -126,7 +127,7 @@ def test_misfits_are_listed_and_refused(networks, resnet18, ours, tmp_path, caps
 
 @pytest.mark.parametrize("name", ["resnet50", "vit_small", "efficientnet_lite0"])
 def test_another_architecture_is_refused(name, networks, resnet18, tmp_path):
-    networks.save(resnet18.state_dict(), tmp_path / "r18.pth")
+    networks.torch.save(resnet18.state_dict(), tmp_path / "r18.pth")
     with pytest.raises(UserError, match=f"does not fit {name}"):
         load_encoder(name, tmp_path / "r18.pth")
 
@@ -136,7 +137,7 @@ def test_hostile_checkpoint_is_refused_and_not_run(zipped, networks, resnet18, t
     touched = tmp_path / "touched"
     state = {"state_dict": resnet18.state_dict(), "args": Hostile(f"touch {touched}")}
     path = tmp_path / "hostile.pth"
-    networks.save(state, path, _use_new_zipfile_serialization=zipped)
+    networks.torch.save(state, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match=r"refused, because this checkpoint asks for '\w+\.system'"):
         load_encoder("resnet18", path)
     assert not touched.exists()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from captioning.cli import UserError
-from captioning.encoders.encoder import Encoder, NotFinite
+from captioning.encoders.encoder import Encoder
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.networks.efficientnet import supervised_weights
 from captioning.encoders.networks.vit import SelfAttention
@@ -65,16 +65,15 @@ def test_an_encoder_without_a_grid_gives_none(images):
 
 
 @pytest.mark.parametrize("value", [np.nan, 1e9])
-def test_features_that_are_not_finite_are_refused_with_the_place_of_the_picture(value):
+def test_features_that_are_not_finite_are_refused(value):
     images = np.zeros((3, 8, 8, 3), np.float32)
     images[1, 0, 0, 0] = value
     encoder = made_up(grid=lambda pixels: pixels)
     message = r"made up \(w\.h5\) gives features that are not"
-    with pytest.raises(NotFinite, match=message) as refused:
+    with pytest.raises(UserError, match=message):
         encoder.encode(images, 4, grid=True)
-    assert refused.value.row == 1
     if not np.isfinite(value):  # what a grid's half precision cannot hold, a vector can
-        with pytest.raises(NotFinite):
+        with pytest.raises(UserError, match=message):
             encoder.encode(images, 4)
 
 
@@ -105,12 +104,12 @@ def test_vit_takes_other_sizes_than_its_own():
     np.testing.assert_allclose(again(pixels)["pooled"], network(pixels)["pooled"], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["missing.weights.h5", "text.weights.h5", "other.weights.h5"])
-def test_weights_that_do_not_fit_are_refused(tmp_path, name):
+def test_weights_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "text.weights.h5").write_text("no weights")
-    build_network("resnet50").save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(UserError, match=name):
-        load_encoder("efficientnet_lite0", tmp_path / name)
+    build_network("alexnet").save_weights(tmp_path / "other.weights.h5")
+    for name in ("missing.weights.h5", "text.weights.h5", "other.weights.h5"):
+        with pytest.raises(UserError, match=name):
+            load_encoder("efficientnet_lite0", tmp_path / name)
 
 
 def test_unknown_encoder_is_refused_and_known_ones_are_named():
@@ -118,10 +117,10 @@ def test_unknown_encoder_is_refused_and_known_ones_are_named():
         load_encoder("vgg16")
 
 
-def test_stage_1_stops_at_features_that_are_not_finite_and_names_picture_and_encoder(tmp_path):
+def test_stage_1_stops_at_features_that_are_not_finite_and_names_the_encoder(tmp_path):
     paths = {"cat": EXAMPLES / "cat.jpg", "dog": EXAMPLES / "dog.jpg"}
     encoder = made_up(pooled=lambda pixels: pixels[:, 0, 0] * 1e38)
-    with pytest.raises(UserError, match=r"cat\.jpg: the encoder made up .*not finite"):
+    with pytest.raises(UserError, match=r"the encoder made up .*not finite"):
         extract(encoder, paths, tmp_path / "features.pkl", batch_size=2, resume=False)
     assert not (tmp_path / "features.pkl").exists()
 

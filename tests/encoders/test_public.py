@@ -3,7 +3,7 @@
 import hashlib
 import http.server
 import re
-import subprocess
+import runpy
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +14,8 @@ from captioning.captioners.loading import encoder_of
 from captioning.cli import UserError
 from captioning.decoders.table import decoder_class
 from captioning.encoders import public
-from captioning.encoders.fetching import fetch
 from captioning.encoders.loading import load_encoder
-from captioning.encoders.public import PREPROCESSING, TABLE, Checkpoint, find, listing
+from captioning.encoders.public import PREPROCESSING, TABLE, Checkpoint, fetch, find, listing
 from captioning.encoders.table import TABLE as ENCODERS
 from captioning.encoders.table import build_network, preprocessing_of
 from captioning.features.reading import read_features
@@ -212,36 +211,22 @@ def test_only_the_name_in_a_strangers_captioner_is_believed(one, server, name, a
     assert server.asked == asked
 
 
-CODE = """
-import runpy, sys
-from captioning.encoders import public
-if sys.argv[2] != "-":
-    public.TABLE = (public.Checkpoint("made_up", "resnet18", "0", 1, 1.0, sys.argv[2]),)
-sys.argv = sys.argv[1:2] + sys.argv[3:]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-finally:
-    print("tensorflow" in sys.modules)
-"""
+def test_stage_1_by_name_only(one, dataset, tmp_path, call_main, capsys):
+    main = runpy.run_path(str(ROOT / "1_data_preprocessor.py"))["main"]
+    output = tmp_path / "features.pkl"
+    chosen = ("--weights", "made_up", "--only", "features", "--limit", 2, "--features", output)
 
+    call_main(main, *dataset.files, *chosen, "--batch-size", 2)
 
-def run_stage_1(address: str, *arguments, cwd: Path) -> subprocess.CompletedProcess:
-    """Stage 1, with a table of one row if there is an `address`; its last line: TensorFlow?"""
-    command = ("-c", CODE, ROOT / "1_data_preprocessor.py", address, *arguments)
-    return run_afresh(*command, cwd=cwd, PYTHONPATH=str(ROOT))
-
-
-@pytest.mark.slow
-def test_stage_1_by_name_only(one, dataset, tmp_path):
-    data = ("--images", dataset.images, "--captions", dataset.captions, "--limit", 2)
-    chosen = ("--weights", "made_up", "--only", "features")
-    result = run_stage_1(one.address, *data, *chosen, cwd=tmp_path)
-    assert f"fetching {one.address}" in succeed(result)
-    info = read_features(tmp_path / "features.pkl").info
+    printed = capsys.readouterr()
+    assert f"fetching {one.address}" in printed.out
+    assert "100%" in printed.err
+    info = read_features(output).info
     assert (info["encoder"], info["weights_name"]) == ("resnet18", "made_up")
-    assert "100%" in result.stderr
 
 
-def test_the_list_needs_no_tensorflow(tmp_path):
-    result = run_stage_1("-", "--weights", "list", cwd=tmp_path)
-    assert succeed(result) == f"{listing()}\nFalse\n"
+def test_the_list_needs_no_tensorflow():
+    command = ("-X", "importtime", "1_data_preprocessor.py", "--weights", "list")
+    result = run_afresh(*command, cwd=ROOT)
+    assert succeed(result) == f"{listing()}\n"
+    assert not re.search(r"\| +(tensorflow|keras)$", result.stderr, re.MULTILINE)

@@ -95,11 +95,3 @@ def test_pictures_that_could_not_be_read_are_read_again_on_resume(killed, monkey
     assert extract(Encoder(), images, output, batch_size=4, resume=True) == {}
     found = read_features(output).of(list(NAMES))[:]
     np.testing.assert_array_equal(found[:, 0], [0, 10, 20, 30, 40, 50])
-
-
-def test_an_unreadable_picture_is_left_out_and_told_by_its_id(killed):
-    images, output = killed
-    images["c"].write_bytes(b"")
-    unreadable = extract(Encoder(), images, output, batch_size=4, resume=False)
-    assert unreadable == {"c": f"{images['c']}: is empty"}
-    assert list(read_features(output)) == ["a", "b", "d", "e", "f"]

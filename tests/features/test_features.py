@@ -99,11 +99,6 @@ def test_a_missing_shard_is_told_and_how_to_make_it(tmp_path, missing):
 
 
 def test_shards_that_do_not_belong_together_are_refused(tmp_path):
-    write_shards(tmp_path / "mixed", 3)
-    write_shards(tmp_path / "mixed", 2)
-    with pytest.raises(UserError, match="does not hold all shards of one collection"):
-        read_features(tmp_path / "mixed")
-
     write_shards(tmp_path / "twice", 2)
     shutil.copy(shard_path(tmp_path / "twice", 1, 2), shard_path(tmp_path / "twice", 2, 2))
     with pytest.raises(UserError, match="in several shards"):

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from captioning.captioners.loading import check_features, encoder_of, load_captioner
 from captioning.cli import UserError
 from captioning.encoders.loading import load_encoder
 from captioning.encoders.table import build_network
 from captioning.encoders.weights import save_encoder
 from captioning.features.reading import read_features
 from captioning.images.preprocessing import Preprocessing, parse
-from tests.conftest import assert_refused, run_script, succeed
+from tests.conftest import run_script, succeed
 
 USUAL = Preprocessing()
 
@@ -73,19 +74,19 @@ def test_weights_say_what_they_want(tmp_path):
 
 @pytest.mark.slow
 def test_from_features_to_captions_it_is_kept_and_checked(dataset, tmp_path):
-    """Stage 1 is told, the features say it, the model records it, and stage 3 refuses others."""
-    data = ("--images", dataset.images, "--captions", dataset.captions, "--encoder", "resnet18")
-    wanted = "resize(72)|crop(64)|unit"
-    succeed(run_script("1_data_preprocessor.py", *data, "--preprocessing", wanted, cwd=tmp_path))
-    assert read_features(tmp_path / "features.pkl").info["preprocessing"] == wanted
-    splits = ("--train-split", dataset.train, "--dev-split", dataset.dev)
-    succeed(run_script("2_train_IC_model.py", *splits, "--epochs", 1, cwd=tmp_path))
-    succeed(run_script("5_test.py", dataset.images / dataset.names[0], cwd=tmp_path))
-    other = ("--only", "features", "--features", "other.pkl", "--preprocessing", "squash(64)")
-    succeed(run_script("1_data_preprocessor.py", *data, *other, cwd=tmp_path))
-    scored = ("--features", "other.pkl", "--split", dataset.dev)
-    result = run_script("3_BLEU.py", *scored, cwd=tmp_path)
-    assert_refused(result, "squash(64)|imagenet", f"--preprocessing '{wanted}'")
+    """Stage 1 is told, the features say it, the model records it, and others are refused."""
+    given = (*dataset.files, "--encoder", "resnet18", "--preprocessing", "resize(72)|crop(64)|unit")
+    succeed(run_script("1_data_preprocessor.py", *given, cwd=tmp_path))
+    succeed(run_script("2_train_IC_model.py", *dataset.splits, "--epochs", 1, cwd=tmp_path))
+
+    path = tmp_path / "checkpoints" / "best_model.keras"
+    model, features = load_captioner(path), read_features(tmp_path / "features.pkl")
+    assert features.info["preprocessing"] == "resize(72)|crop(64)|unit"
+    assert encoder_of(model, path).preprocessing == Preprocessing(64, 72, (0.0,) * 3, (255.0,) * 3)
+    features.info["preprocessing"] = "squash(64)|imagenet"
+    wanted = r"made by .*squash\(64\)\|imagenet.* --preprocessing 'resize\(72\)\|crop\(64\)\|unit'$"
+    with pytest.raises(UserError, match=wanted):
+        check_features(model, path, features, tmp_path / "features.pkl")
 
 
 def test_pictures_of_another_size_show_as_large_a_part():

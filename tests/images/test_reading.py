@@ -1,6 +1,5 @@
 """One picture: every kind gives the right pixels or a reason; none takes much memory or time."""
 
-import json
 import os
 import resource
 import shutil
@@ -159,38 +158,21 @@ def test_strips_of_other_colours_have_the_colours_of_the_whole(name, tmp_path, m
 
 # Of the kernel's two counts of a peak, the one that does not begin with the parent's memory.
 LOAD_AND_MEASURE = """
-import json, re, sys
-from captioning.images.reading import UnreadableImage, load_rgb, load_thumbnail
-outcome = "read"
-try:
-    load_rgb(sys.argv[1], 224)
-    load_thumbnail(sys.argv[1], 320)
-except UnreadableImage as error:
-    outcome = str(error)
-peak = re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]
-print(json.dumps([outcome, int(peak) / 1e6]))
+import re, sys
+from captioning.images.reading import load_rgb, load_thumbnail
+load_rgb(sys.argv[1], 224)
+load_thumbnail(sys.argv[1], 320)
+print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, depth, colour, sample_bytes, side, outcome",
-    [
-        ("rgba16.png", 16, 6, 8, 9400, "read"),  # 88 megapixels, just under Pillow's limit
-        ("grey16.png", 16, 0, 2, 9400, "read"),
-        ("too_large.png", 8, 6, 4, 9500, "too many pixels"),
-    ],
-)
-def test_the_largest_pictures_take_under_a_gigabyte(
-    tmp_path, name, depth, colour, sample_bytes, side, outcome
-):
-    rows = None if outcome == "read" else 10
-    content = corpus.blank_png(side, depth, colour, side * sample_bytes, rows=rows)
-    (tmp_path / name).write_bytes(content)
-    result = run_afresh("-c", LOAD_AND_MEASURE, tmp_path / name, cwd=ROOT)
-    printed, gigabytes = json.loads(succeed(result))
-    assert outcome in printed
-    assert gigabytes < 1.0
+@pytest.mark.parametrize("name, colour, sample_bytes", [("rgba16.png", 6, 8), ("grey16.png", 0, 2)])
+def test_the_largest_pictures_take_under_a_gigabyte(tmp_path, name, colour, sample_bytes):
+    side = 9400  # 88 megapixels, just under Pillow's limit
+    (tmp_path / name).write_bytes(corpus.blank_png(side, 16, colour, side * sample_bytes))
+    kilobytes = succeed(run_afresh("-c", LOAD_AND_MEASURE, tmp_path / name, cwd=ROOT))
+    assert int(kilobytes) < 1e6
 
 
 # ---- folders and batches ---------------------------------------------------------------------
@@ -262,16 +244,11 @@ def tree(tmp_path) -> Path:
 
 
 FOUND = "a.JPG b.jfif c.jpe d.TIF e frame.0001 h.png in/f.png linked/g.png".split()
-SEARCHES = {
-    "folder": walk_images,
-    "list": lambda folder: list_images([folder]),
-    "pretext": lambda folder: [folder / item.member for item in open_sources([folder]).items],
-}
 
 
-@pytest.mark.parametrize("search", SEARCHES)
-def test_hidden_files_are_left_out_and_links_followed_once(tree, search):
-    assert [path.relative_to(tree).as_posix() for path in SEARCHES[search](tree)] == FOUND
+def test_hidden_files_are_left_out_and_links_followed_once(tree):
+    assert [path.relative_to(tree).as_posix() for path in list_images([tree])] == FOUND
+    assert [item.member for item in open_sources([tree]).items] == FOUND
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

@@ -1,6 +1,7 @@
 """Sets of permutations: the greedy choice, the script and the reader."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +13,6 @@ from tests.conftest import assert_refused, run_script, succeed
 SCRIPT = "jigsaw/maximal_hamming.py"
 
 
-def naive_distances(rows) -> list[int]:
-    return [
-        sum(a != b for a, b in zip(x, y, strict=True)) for x, y in itertools.combinations(rows, 2)
-    ]
-
-
 def test_all_permutations_are_all():
     rows = {tuple(row) for row in all_permutations(5).tolist()}
     assert rows == set(itertools.permutations(range(5)))
@@ -25,7 +20,8 @@ def test_all_permutations_are_all():
 
 def test_distances_against_a_loop():
     rows = all_permutations(4)[::3]
-    expected = naive_distances(rows.tolist())
+    pairs = itertools.combinations(rows.tolist(), 2)
+    expected = [sum(a != b for a, b in zip(x, y, strict=True)) for x, y in pairs]
     assert distances(rows) == (pytest.approx(np.mean(expected)), min(expected))
 
 
@@ -51,17 +47,13 @@ def test_greedy_chooses_no_row_twice_and_ends_when_there_are_no_more():
 
 
 def test_quality_of_the_sets_that_the_script_writes(tmp_path):
-    for count, selection, mean, least in (
-        (100, "mean", 8.07, 1),
-        (100, "min", 8.07, 6),
-        (300, "min", 8.0, 5),
-    ):
-        given = (count, "--selection", selection, "--seed", 7, "--output", "set.txt")
-        said = succeed(run_script(SCRIPT, *given, cwd=tmp_path))
+    for selection, least in (("mean", 1), ("min", 6)):
+        given = ("--selection", selection, "--seed", 7, "--output", "set.txt")
+        said = succeed(run_script(SCRIPT, 100, *given, cwd=tmp_path))
         rows = np.loadtxt(tmp_path / "set.txt", dtype=int)
-        assert np.array_equal(np.sort(rows, axis=1), np.tile(np.arange(9), (count, 1)))
+        assert np.array_equal(np.sort(rows, axis=1), np.tile(np.arange(9), (100, 1)))
         found = distances(rows)
-        assert found[0] >= mean
+        assert found[0] >= 8.07
         assert found[1] >= least
         assert f"mean distance {found[0]:.3f}, minimum {found[1]}" in said
 
@@ -99,7 +91,7 @@ ROWS = all_permutations(4)[:7]
 
 
 @pytest.mark.parametrize(("first", "kind"), [(1, "int64"), (0, "uint8"), (1, "float32")])
-@pytest.mark.parametrize("write", [np.save, np.savetxt])
+@pytest.mark.parametrize("write", [np.save, partial(np.savetxt, header="of 4 tiles")])
 def test_reader_takes_what_numpy_writes_whatever_its_name(write, first, kind, tmp_path):
     with open(tmp_path / "set.any", "wb") as file:
         write(file, (ROWS + first).astype(kind))
@@ -107,11 +99,6 @@ def test_reader_takes_what_numpy_writes_whatever_its_name(write, first, kind, tm
     assert rows.dtype == np.uint8
     assert np.array_equal(rows, ROWS)
     assert np.array_equal(read_permutations(tmp_path / "set.any", 4, 3), ROWS[:3])
-
-
-def test_reader_passes_over_comments(tmp_path):
-    np.savetxt(tmp_path / "set.txt", ROWS, header="of 4 tiles", fmt="%d")
-    assert np.array_equal(read_permutations(tmp_path / "set.txt", 4), ROWS)
 
 
 @pytest.mark.parametrize(

@@ -113,10 +113,10 @@ def test_sizes_that_are_given_decide_the_others():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tile_size": 29}, "tiles of 29 px do not fit cells of 28"),
-        ({"cell_size": 29}, "3 cells of 29 px do not fit the crop of 84"),
-        ({"crop_size": 93}, "a crop of 93 px and 2 px on each side"),
-        ({"tile_size": 0}, "a crop of 84 px has no room for 9 tiles"),
+        ({"tile_size": 29}, "tiles of 29 px, 3 cells of 28 px"),
+        ({"cell_size": 29}, "3 cells of 29 px, a crop of 84 px"),
+        ({"crop_size": 93}, "a crop of 93 px, pictures of 96 px less 2"),
+        ({"tile_size": 0}, "tiles of 0 px"),
         ({"permutations": np.arange(8)[None]}, "8 tiles make no square"),
     ],
 )

@@ -1,5 +1,7 @@
 """The solver against nine passes by hand, its file, its vectors of pictures, and its schedule."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +38,13 @@ def solver() -> JigsawSolver:
     return make_solver()
 
 
+@pytest.fixture(scope="module")
+def solver_file(solver, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("solver") / "solver.keras"
+    solver.save(path)
+    return path
+
+
 def puzzles(count: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, 9, 12, 12, 3)).astype(np.float32)
 
@@ -58,19 +67,17 @@ def test_dropout_is_only_in_training(solver):
     solver.set_weights(kept)  # the moving means
 
 
-@pytest.mark.slow
 def test_other_trunks_fit():
-    other = make_solver(encoder="resnet50")
+    other = make_solver(encoder="resnet18")
     assert numpy(other(puzzles(2))).shape == (2, 5)
 
 
-def test_file_gives_the_same_solver_with_its_permutations(solver, tmp_path):
-    solver.save(tmp_path / "solver.keras")
-    found = load_solver(tmp_path / "solver.keras")
+def test_file_gives_the_same_solver_with_its_permutations(solver, solver_file):
+    found = load_solver(solver_file)
     np.testing.assert_array_equal(numpy(found(puzzles(2))), numpy(solver(puzzles(2))))
     np.testing.assert_array_equal(found.permutations, all_permutations(9)[:5])
     assert found.get_config() == solver.get_config()
-    rough = load_solver(tmp_path / "solver.keras", "bfloat16")
+    rough = load_solver(solver_file, "bfloat16")
     np.testing.assert_allclose(numpy(rough(puzzles(2))), numpy(found(puzzles(2))), atol=0.1)
 
 
@@ -86,19 +93,15 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     [
         ({"dtype": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {}}}, "names"),
         ({"permutations": [list(range(16))]}, "its network has"),
-        ({"encoder": "resnet50"}, "its network has"),
         ({"encoder": "elsewhere"}, "not the file of"),
         ({"image_size": 10**9}, "which cannot be"),
         ({"crop_size": "42"}, "which cannot be"),
-        ({"tile_size": 15}, "do not fit cells"),
+        ({"tile_size": 15}, "sizes do not fit"),
     ],
 )
-def test_a_file_that_was_tampered_with_is_refused(solver, tmp_path, changes, reason):
-    def change(config: dict) -> None:
-        config["config"].update(changes)
-
-    solver.save(tmp_path / "solver.keras")
-    path = tampered(tmp_path / "solver.keras", tmp_path / "evil.keras", config=change)
+def test_a_file_that_was_tampered_with_is_refused(solver_file, tmp_path, changes, reason):
+    path = tmp_path / "evil.keras"
+    tampered(solver_file, path, config=lambda config: config["config"].update(changes))
     with pytest.raises(UserError, match=rf"evil\.keras: .*{reason}"):
         load_solver(path)
 
@@ -117,9 +120,8 @@ def test_vector_of_a_picture_is_that_of_its_centre_tiles(solver):
     assert (encoder.width, found.shape) == (1024, (4, 1024))
 
 
-def test_the_encoder_jigsaw_is_a_solver_file(solver, tmp_path):
-    solver.save(tmp_path / "solver.keras")
-    encoder = load_encoder("jigsaw", tmp_path / "solver.keras")
+def test_the_encoder_jigsaw_is_a_solver_file(solver_file):
+    encoder = load_encoder("jigsaw", solver_file)
     assert encoder.info["image_size"] == 48
     assert encoder.info["weights"] == "solver.keras"
     with pytest.raises(UserError, match="--weights"):
@@ -135,17 +137,14 @@ def test_tiles_lie_side_by_side_in_reading_order_with_gaps():
 
 
 def test_adam_warms_up_linearly():
-    plain, warm = ([keras.Variable(np.ones(3, np.float32))] for _ in range(2))
-    optimizers = keras.optimizers.Adam(0.1), WarmUpAdam(0.1, warmup_steps=4)
-    steps = []
+    """By a gradient that stays the same, Adam's steps are as long as its rate."""
+    weight = keras.Variable(np.zeros(3, np.float32))
+    optimizer, values = WarmUpAdam(0.1, warmup_steps=4), [0.0]
     for _ in range(6):
-        before = [float(variables[0][0]) for variables in (plain, warm)]
-        for optimizer, variables in zip(optimizers, (plain, warm), strict=True):
-            optimizer.apply([keras.ops.ones(3)], variables)
-        after = [float(variables[0][0]) for variables in (plain, warm)]
-        moved = np.subtract(after, before)
-        steps.append(moved[1] / moved[0])
-    np.testing.assert_allclose(steps, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-3)
+        optimizer.apply([keras.ops.ones(3)], [weight])
+        values.append(float(weight[0]))
+    steps = [0.025, 0.05, 0.075, 0.1, 0.1, 0.1]
+    np.testing.assert_allclose(-np.diff(values), steps, rtol=1e-3)
 
 
 def test_cosine_rises_over_the_warm_up_and_falls_to_zero():

@@ -143,6 +143,12 @@ def test_no_copy_leaves_the_folder(tmp_path, monkeypatch):
     assert copy == Path("out/1.jpg")
 
 
+def test_nothing_is_written_over_not_even_the_picture(tmp_path):
+    (tmp_path / "1.jpg").touch()
+    with pytest.raises(UserError, match=r"1\.jpg: exists, and --embed overwrites nothing"):
+        plan(tmp_path, [tmp_path], [tmp_path / "1.jpg"])
+
+
 def test_two_pictures_with_one_copy_are_refused_before_anything_is_made(tmp_path):
     images = [tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg"]
 

@@ -2,11 +2,9 @@
 
 import io
 import os
-import shutil
 
 import pytest
 
-from captioning.cli import UserError
 from captioning.output import watching
 
 
@@ -43,15 +41,6 @@ def test_what_was_there_does_not_count_until_it_changes(tmp_path, at_each_look):
 
     assert next(watching.appearing(tmp_path, known)) == str(tmp_path / "old.jpg")
     assert len(at_each_look) < 9
-
-
-def test_a_folder_that_vanishes(tmp_path, at_each_look):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    at_each_look.append(lambda: shutil.rmtree(folder))
-
-    with pytest.raises(UserError, match="folder: is no folder, or not any more"):
-        next(watching.appearing(folder, {}))
 
 
 def test_names_are_lines_whatever_bytes_they_have():

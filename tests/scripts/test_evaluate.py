@@ -24,6 +24,9 @@ from tests.conftest import (
 from tests.dataset_formats import write_coco
 
 MODELS = ("--model-path", "narrow.keras", "wide.keras", "--features", "narrow.pkl", "wide.pkl")
+NO_JAVA = ("--java-patience", 0.01)  # seconds, in which it does not even start
+SEARCH = {"beam_width": 2, "length_penalty": 0.5, "min_length": 5, "no_repeat_ngram": 1}
+SEARCH |= {"mbr_samples": 4}
 WORDS = ["startseq", "endseq", *"a the red green blue square at left top holds painted".split()]
 
 
@@ -39,7 +42,7 @@ def make_model(folder, name: str, width: int) -> None:
 def evaluate(work, *arguments, **changes):
     """Run evaluate.py on the made data set, without Java."""
     given = options(**{"captions": work.data.captions, "split": work.data.dev, **changes})
-    return run_script("evaluate.py", *given, *arguments, cwd=work.folder, PATH="")
+    return run_script("evaluate.py", *given, *arguments, *NO_JAVA, cwd=work.folder)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,8 @@ def work(tmp_path_factory):
     make_model(folder, "wide", 7)
     predict(work, {name: name for name in work.data.names}, "elsewhere.json")
     outputs = {"output": "results.json", "report": "report.html", "images": work.data.images}
-    work.result = evaluate(work, *MODELS, predictions="elsewhere.json", **outputs)
+    given = {"predictions": "elsewhere.json", "calibrate": "drawn.png", **outputs}
+    work.lines = succeed(evaluate(work, *MODELS, "--spread", **given)).splitlines()
     return work
 
 
@@ -75,13 +79,11 @@ def figures(row: dict) -> dict:
 
 
 def test_a_row_for_each_model_and_the_rows_to_read_it_by(work):
-    assert work.result.returncode == 0, work.result.stderr
-    lines = work.result.stdout.splitlines()
-    assert lines[0].startswith(f"protocol coco, split {work.data.dev}, 3 images")
-    names = [re.split(" +[0-9]", line)[0] for line in lines[2:7]]
+    assert work.lines[0].startswith(f"protocol coco, split {work.data.dev}, 3 images")
+    names = [re.split(" +[0-9]", line)[0] for line in work.lines[2:7]]
     expected = "narrow.keras wide.keras elsewhere.json constant caption human caption"
     assert " ".join(names) == expected
-    assert lines[7] == "METEOR: n/a (needs Java)"
+    assert work.lines[9].startswith("METEOR: n/a (")
 
 
 def test_figures_settings_and_digests_are_kept(work):
@@ -100,22 +102,15 @@ def test_figures_settings_and_digests_are_kept(work):
     assert (elsewhere["distinct"], elsewhere["mean_length"], elsewhere["vocabulary"]) == (3, 6, 8)
 
 
-def test_a_limit_scores_the_first_images_of_the_split(work):
-    printed = succeed(evaluate(work, "--limit", 2, predictions="elsewhere.json"))
-    assert "2 of 3 images" in printed.splitlines()[0]
-
-
 def test_calibration_says_how_many_of_the_confident_captions_are_good(work):
-    model = ("--model-path", "narrow.keras", "--features", "narrow.pkl")
-    printed = succeed(evaluate(work, "--calibrate", "drawn.png", *model))
-    assert "confident from  captions  CIDEr-D above 0.6" in printed
-    assert "          0.00         3" in printed
+    printed = "\n".join(work.lines)
+    assert printed.count("confident from  captions  CIDEr-D above 0.6") == 2
+    assert printed.count("          0.00         3") == 2
     assert Image.open(work.folder / "drawn.png").width > 400
 
 
 def test_spread_of_seeds_is_the_mean_and_the_deviation_of_the_rows_above(work):
-    printed = succeed(evaluate(work, "--spread", *MODELS))
-    rows = [line.rsplit(maxsplit=11) for line in printed.splitlines()]
+    rows = [line.rsplit(maxsplit=11) for line in work.lines[2:9]]
     found = {row[0].strip(): row[1:] for row in rows}
     # BLEU-1 and 4, ROUGE-L and CIDEr-D have four decimals, words a caption one.
     for column, rounding in ((0, 1e-4), (3, 1e-4), (5, 1e-4), (6, 1e-4), (8, 0.1)):
@@ -132,39 +127,43 @@ def test_report_shows_the_pictures_of_the_split(work):
     assert page.count('<p class="') == 9  # by three
 
 
-def test_model_row_is_what_the_model_says_in_stage_3(work):
-    """Its captions, written by stage 3 and scored as predictions, get the same figures."""
-    search = {"beam_width": 2, "length_penalty": 0.5, "min_length": 5, "no_repeat_ngram": 1}
-    search["mbr_samples"] = 4
-    model = ("--features", "narrow.pkl", *options(**search))
-    data = ("--split", work.data.dev, "--captions", work.data.captions)
-    stage_3 = ("3_BLEU.py", "--model", "narrow.keras", *data, "--output", "said.json")
-    succeed(run_script(*stage_3, *model, cwd=work.folder))
+@pytest.fixture(scope="module")
+def coco(work) -> SimpleNamespace:
+    """Stage 3 and evaluate.py on the same pictures in COCO's form, with numbers for names.
 
-    outputs = {"predictions": "said.json", "output": "said_results.json"}
-    succeed(evaluate(work, "--model-path", "narrow.keras", *model, **outputs))
-
-    row, said, *_ = written(work, "said_results.json")["rows"]
-    assert row.items() >= search.items()
-    captions = [one["caption"].split() for one in written(work, "said.json")]
-    assert all(len(set(words)) == len(words) >= 5 for words in captions)
-    assert figures(said) == figures(row)
-
-
-def test_another_data_set_gets_the_same_figures_for_the_same_pictures(work):
-    """Two captions files in COCO's form, the second being the split, and numbers for names."""
+    There are two captions files, of which the second is the split.
+    """
     captions = read_captions(work.data.captions)
     numbers = {f"{one}.jpg": number for number, one in enumerate(captions, start=391_895)}
-    dev = [one for one in captions if f"{one}.jpg" in work.data.dev.read_text().split()]
-    for name, ids in (("train", captions.keys() - dev), ("dev", dev)):
-        chosen = {f"{one}.jpg": captions[one] for one in captions if one in ids}
-        write_coco(work.folder / f"{name}.json", chosen, numbers)
-    data = ("--captions", "train.json", "dev.json", "--split", "dev.json")
-    arguments = ("--predictions", predict(work, numbers), "--output", "coco.json")
-    printed = succeed(run_script("evaluate.py", *data, *arguments, cwd=work.folder, PATH=""))
-    assert "MS COCO (train.json), MS COCO (dev.json)" in printed
-    row, expected = (written(work, f"{name}.json")["rows"] for name in ("coco", "results"))
-    assert figures(row[0]) == figures(expected[2])
+    dev = work.data.dev.read_text().split()
+    for file, names in (("train.json", numbers.keys() - dev), ("dev.json", dev)):
+        chosen = {name: captions[name.removesuffix(".jpg")] for name in numbers if name in names}
+        write_coco(work.folder / file, chosen, numbers)
+    given = ["--captions", "train.json", "dev.json", "--split", "dev.json"]
+    given += ["--features", "narrow.pkl", *options(**SEARCH)]
+    stage_3 = ("3_BLEU.py", "--model", "narrow.keras", "--output", "said.json")
+    succeed(run_script(*stage_3, *given, cwd=work.folder))
+    scored = ("--model-path", "narrow.keras", "--predictions", "said.json", predict(work, numbers))
+    outputs = ("--output", "coco.json", *NO_JAVA)
+    printed = succeed(run_script("evaluate.py", *scored, *given, *outputs, cwd=work.folder))
+    rows = written(work, "coco.json")["rows"]
+    return SimpleNamespace(printed=printed, rows=rows, dev=[numbers[name] for name in dev])
+
+
+def test_model_row_is_what_the_model_says_in_stage_3(work, coco):
+    """Its captions, written by stage 3 and scored as predictions, get the same figures."""
+    row, by_stage_3, *_ = coco.rows
+    said = written(work, "said.json")
+    assert row.items() >= SEARCH.items()
+    assert [one["image_id"] for one in said] == coco.dev
+    captions = [one["caption"].split() for one in said]
+    assert all(len(set(words)) == len(words) >= 5 for words in captions)
+    assert figures(by_stage_3) == figures(row)
+
+
+def test_another_data_set_gets_the_same_figures_for_the_same_pictures(work, coco):
+    assert "MS COCO (train.json), MS COCO (dev.json)" in coco.printed
+    assert figures(coco.rows[2]) == figures(written(work, "results.json")["rows"][2])
 
 
 def test_the_split_of_a_seed_is_the_one_that_is_scored(work):
@@ -175,12 +174,12 @@ def test_the_split_of_a_seed_is_the_one_that_is_scored(work):
     assert (found["split"], found["split_seed"], found["images"]) == ("train", 7, len(drawn))
 
 
-def test_cider_of_one_picture_is_not_available_in_table_json_and_report(work, tmp_path):
-    (tmp_path / "one.txt").write_text("red_left.jpg\n")
-    given = {"predictions": "elsewhere.json", "split": tmp_path / "one.txt", "output": "one.json"}
+def test_cider_of_one_picture_is_not_available_in_table_json_and_report(work):
+    outputs = {"output": "one.json", "report": "one.html", "images": work.data.images}
 
-    printed = succeed(evaluate(work, "--report", "one.html", "--images", work.data.images, **given))
+    printed = succeed(evaluate(work, "--limit", 1, predictions="elsewhere.json", **outputs))
 
+    assert "1 of 3 images" in printed.splitlines()[0]
     assert [line.split()[6 + 1] for line in printed.splitlines() if "elsewhere" in line] == ["n/a"]
     assert "CIDEr-D: n/a (needs two images or more)" in printed
     assert [row["CIDEr-D"] for row in written(work, "one.json")["rows"]] == [None] * 3
@@ -200,5 +199,6 @@ def test_features_of_another_model_are_refused_and_nothing_is_lost(work):
     before = (work.folder / "results.json").read_bytes()
     models = ("--model-path", "narrow.keras", "wide.keras", "--features", "narrow.pkl")
     result = evaluate(work, *models, "--output", "results.json")
-    assert_refused(result, "narrow.pkl", "5 numbers", "wide.keras")
+    remedy = "make the right ones with: python 1_data_preprocessor.py"
+    assert_refused(result, "narrow.pkl: features (5,)", "wide.keras takes (7,)", remedy)
     assert (work.folder / "results.json").read_bytes() == before

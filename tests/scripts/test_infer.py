@@ -9,31 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from captioning.decoders.merge import MergeDecoder
 from captioning.evaluation.confidence import CONFIDENT
-from tests.conftest import ROOT, assert_refused, run_script, succeed
+from tests.conftest import ROOT, run_script, succeed
 
 
-def test_captions_a_folder_and_names_what_is_no_picture(pipeline, tmp_path):
-    folder = tmp_path / "pictures"
-    shutil.copytree(pipeline.data.images, folder)
-    (folder / "broken.png").write_bytes(b"text")
-    model = ("--model-path", "checkpoints/best_model.keras")
-    result = run_script("infer.py", "--image-path", folder, *model, cwd=pipeline.work)
-    assert_refused(result, "1 of 13 pictures failed", "broken.png")
-    first, *captions = result.stdout.splitlines()
-    assert first == "model checkpoints/best_model.keras"
-    assert len(captions) == 12
-
-
-@pytest.mark.parametrize(("script", "given"), [("5_test.py", ["--image-path"]), ("infer.py", [])])
-def test_both_scripts_take_the_options_of_both(script, given, pipeline, tmp_path):
+def test_every_option_is_taken_and_the_model_has_its_own_words(pipeline, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     shutil.copy(pipeline.work / "checkpoints/best_model.keras", tmp_path / "checkpoints")
     (tmp_path / "tokenizer.pkl").write_bytes(b"of a run before, and of no use to this model")
-    outputs = ("--output", "page.html", "--embed", "copies")
-    printed = succeed(run_script(script, *given, pipeline.data.image, *outputs, cwd=tmp_path))
-    assert printed.startswith("model checkpoints/best_model.keras, your own; for the shipped one")
+    given = (pipeline.data.image, "--output", "page.html", "--embed", "copies")
+    printed = succeed(run_script("infer.py", *given, cwd=tmp_path))
+    assert printed.startswith("model checkpoints/best_model.keras; for another: --model FILE\n")
     assert (tmp_path / "page.html").is_file()
     assert (tmp_path / "copies" / pipeline.data.names[0]).is_file()
 
@@ -49,15 +35,6 @@ def test_alternatives_are_printed_and_written_and_the_unsure_get_no_copy(pipelin
     assert (tmp_path / "a.csv").read_text().splitlines()[0].endswith(",confidence 3")
     confident = {Path(entry["file"]).name for entry in entries if entry["confidence"] >= CONFIDENT}
     assert {path.name for path in (tmp_path / "c").iterdir()} == confident
-
-
-def test_captions_of_a_model_that_has_learned_nothing_say_what_to_do(pipeline, tmp_path):
-    words = ["startseq", "endseq", *(f"word{number}" for number in range(100))]
-    record = {"encoder": "efficientnet_lite0"}
-    MergeDecoder(1280, words, 8, encoder=record, units=4).save(tmp_path / "new.keras")
-    given = (pipeline.data.image, "--model", "new.keras")
-    printed = succeed(run_script("5_test.py", *given, cwd=tmp_path))
-    assert "learned too little" in printed and "model-ensemble.keras" in printed
 
 
 @pytest.fixture
@@ -87,7 +64,7 @@ def test_answers_each_name_on_standard_input_until_it_is_stopped(watching, pipel
         answers.append(json.loads(watching.stdout.readline()))
     watching.send_signal(signal.SIGINT)
     assert watching.wait(timeout=60) == 0
-    assert watching.stderr.read().startswith("model checkpoints/best_model.keras, your own")
+    assert watching.stderr.read().startswith("model checkpoints/best_model.keras; for another")
     first, *wrong, last = answers
     assert first == last and set(first) == {"file", "caption", "log_probability", "confidence"}
     assert [set(answer) for answer in wrong] == [{"file", "error"}] * 3

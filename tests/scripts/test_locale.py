@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import ROOT, run_afresh, run_script, succeed
+from tests.conftest import ROOT, history_of, run_afresh, succeed
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +27,20 @@ def german(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_all_scripts_read_and_write_the_same_numbers(german, pipeline, tmp_path):
+def test_numbers_in_files_and_from_java_have_a_decimal_point(german, pipeline, tmp_path):
     data = pipeline.data
 
-    def run(script: str, *arguments) -> str:
-        return succeed(run_afresh(ROOT / script, *arguments, cwd=tmp_path, **german))
+    def run(script: str, *arguments) -> None:
+        succeed(run_afresh(ROOT / script, *arguments, cwd=tmp_path, **german))
 
-    shutil.copy(pipeline.work / "features.pkl", tmp_path)
-    given = (*data.files, "--text-rules", "ptb")
-    run("1_data_preprocessor.py", *given, "--only", "captions")
-    run("2_train_IC_model.py", *data.splits, "--epochs", 1, "--learning-rate", 0.005)
-    run("4_tokenizer.py", "--train-split", data.train)
-    for name in ("descriptions.txt", "tokenizer.pkl"):
-        assert (tmp_path / name).read_bytes() == (pipeline.work / name).read_bytes()
-    with open(tmp_path / "history.csv", newline="") as file:
-        assert all(float(row["val_loss"]) > 0 for row in csv.DictReader(file))
+    for name in ("features.pkl", "descriptions.txt"):
+        shutil.copy(pipeline.work / name, tmp_path)
+    run("2_train_IC_model.py", *data.splits, "--epochs", 1)
+    assert all(float(row["val_loss"]) > 0 for row in history_of(tmp_path))
 
-    for script, *arguments in (
-        ("3_BLEU.py", "--split", data.dev, "--length-penalty", 0.5),
-        ("5_test.py", data.image, "--output", "captions.csv"),
-    ):
-        elsewhere = succeed(run_script(script, *arguments, cwd=tmp_path))
-        assert run(script, *arguments) == elsewhere
+    run("5_test.py", data.image, "--output", "captions.csv")
+    [row] = csv.DictReader((tmp_path / "captions.csv").open())
+    assert float(row["log_probability"]) < 0 < float(row["confidence"])
 
     captions = [{"image_id": name, "caption": "a naïve red square"} for name in data.names]
     (tmp_path / "elsewhere.json").write_text(json.dumps(captions))

@@ -2,16 +2,14 @@ import numpy as np
 import pytest
 
 from captioning.captioners.loading import load_captioner
+from captioning.cli import UserError
 from captioning.decoders.ensemble import Ensemble, join
 from captioning.decoders.search import generate
-from tests.conftest import assert_refused, run_script, succeed
+from tests.conftest import run_script, succeed
 from tests.decoder_tools import features_for, tiny
+from tools import export_model
 
 WORDS = ["startseq", "endseq", "a", "dog", "cat", "sits", "runs"]
-
-
-def export(folder, *models: str):
-    return run_script("tools/export_model.py", *models, "--output", "out.keras", cwd=folder)
 
 
 def halved(name: str, seed: int):
@@ -28,7 +26,8 @@ def test_an_exported_file_captions_as_its_models_do_together(names, tmp_path):
     for name, model in zip(names, models, strict=True):
         model.save(tmp_path / f"{name}.keras")
 
-    succeed(export(tmp_path, *(f"{name}.keras" for name in names)))
+    given = (*(f"{name}.keras" for name in names), "--output", "out.keras")
+    succeed(run_script("tools/export_model.py", *given, cwd=tmp_path))
 
     loaded, features = load_captioner(tmp_path / "out.keras"), features_for(models[0], 3)
     expected = join(models) if len(models) > 1 else models[0]
@@ -36,8 +35,8 @@ def test_an_exported_file_captions_as_its_models_do_together(names, tmp_path):
     assert generate(loaded, features) == generate(expected, features)
 
 
-@pytest.mark.slow
-def test_models_that_do_not_fit_together_are_refused(tmp_path):
+def test_models_that_do_not_fit_together_are_refused(tmp_path, monkeypatch, call_main):
+    monkeypatch.chdir(tmp_path)
     attention, merge = halved("attention", 0), halved("merge", 1)
     attention.save(tmp_path / "attention.keras")
     merge.save(tmp_path / "merge.keras")
@@ -50,5 +49,6 @@ def test_models_that_do_not_fit_together_are_refused(tmp_path):
         ("ensemble.keras", "ensemble.keras: is an ensemble itself"),
         ("model.h5", "model.h5: give a .keras file"),
     ):
-        assert_refused(export(tmp_path, "attention.keras", other), message)
+        with pytest.raises(UserError, match=message):
+            call_main(export_model.main, "attention.keras", other, "--output", "out.keras")
     assert not (tmp_path / "out.keras").exists()

@@ -4,8 +4,6 @@ import functools
 import http.server
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -14,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from captioning.cli import UserError
-from tests.conftest import ROOT, assert_refused, kill_when, make_zip, run_afresh, succeed
+from tests.conftest import ROOT, assert_refused, kill_when, make_zip, run_script, start, succeed
 from tools import fetch_flickr8k
 
+SCRIPT = "tools/fetch_flickr8k.py"
 NAMES = [f"{number}_ab.jpg" for number in range(4)]
 CAPTIONED = [*NAMES, "none.jpg.1"]  # the real ones, too, are of one that is not there
 PICTURES = {name: os.urandom(3000) for name in NAMES}
@@ -81,29 +80,16 @@ def target(tmp_path) -> Path:
     return tmp_path / "data" / "flickr8k"
 
 
-def command(address: str, target: Path) -> list[str]:
-    return ["-m", "tools.fetch_flickr8k", "--folder", str(target), "--base-url", address]
-
-
-def run_command(address: str, target: Path) -> subprocess.CompletedProcess:
-    return run_afresh(*command(address, target), cwd=ROOT)
+@pytest.fixture
+def given(release, target) -> tuple:
+    """The command's arguments."""
+    return "--folder", target, "--base-url", release.address
 
 
 @pytest.fixture
-def fetch(release, target, monkeypatch):
-    """Runs the command in this process, which then lets go of its lock as at a process's end."""
-    monkeypatch.setattr("captioning.files._held", locks := [])
-    argv = ["fetch_flickr8k", "--folder", str(target), "--base-url", release.address]
-
-    def run() -> None:
-        monkeypatch.setattr(sys, "argv", argv)
-        try:
-            fetch_flickr8k.main()
-        finally:
-            while locks:
-                locks.pop().close()
-
-    return run
+def fetch(given, call_main):
+    """Runs the command in this process."""
+    return lambda: call_main(fetch_flickr8k.main, *given)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -117,17 +103,20 @@ def assert_whole(target: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_the_command_lays_out_what_the_scripts_expect_and_then_leaves_it(release, target):
-    notice, last = succeed(run_command(release.address, target)).split("fetching ", 1)
+def test_the_command_lays_out_what_the_scripts_expect_and_then_leaves_it(
+    given, fetch, release, target, capsys
+):
+    result = run_script(SCRIPT, *given, cwd=ROOT, NO_PROXY="127.0.0.1")
+    notice, last = succeed(result).split("fetching ", 1)
     assert "1.1 GB" in notice and "2.2 GB" in notice and "research and education only" in notice
     assert f"4 images in {target}/Flicker8k_Dataset, 8 captions in {target}/Flickr8k_text" in last
     assert last.endswith("&& python 1_data_preprocessor.py\n")
     assert_whole(target)
     assert sorted(release.asked) == ["Flickr8k_Dataset.zip", "Flickr8k_text.zip"]
 
-    again = succeed(run_command(release.address, target))
+    fetch()
 
-    assert again.startswith(f"{target} exists already: 4 images")
+    assert capsys.readouterr().out.startswith(f"{target} exists already: 4 images")
     assert_whole(target)
     assert len(release.asked) == 2
 
@@ -142,16 +131,11 @@ def test_texts_may_lie_in_a_folder_of_the_zip(fetch, release, target):
 
 
 def test_what_a_kill_leaves_is_not_taken_for_whole_and_the_next_run_succeeds(
-    fetch, release, target
+    given, fetch, release, target
 ):
     release.cut, work = {"Flickr8k_Dataset.zip"}, target.with_name("flickr8k.unfinished")
     release.hold.clear()
-    process = subprocess.Popen(
-        [sys.executable, *command(release.address, target)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start(SCRIPT, *given, cwd=ROOT)
     kill_when(process, lambda: "Flickr8k_Dataset.zip" in release.asked)
     release.hold.set()
     assert not target.exists()
@@ -167,7 +151,8 @@ def test_what_a_kill_leaves_is_not_taken_for_whole_and_the_next_run_succeeds(
 
 def test_a_connection_that_is_cut_is_said_and_the_next_run_succeeds(fetch, release, target):
     release.cut = {"Flickr8k_Dataset.zip"}
-    assert_refused(run_command(release.address, target), "Dataset.zip: could not be fetched")
+    with pytest.raises(UserError, match=r"Dataset\.zip: could not be fetched"):
+        fetch()
     assert not target.exists()
     assert not list(target.parent.rglob("*Dataset.zip"))
     assert not list(target.parent.rglob("tmp*"))
@@ -255,10 +240,10 @@ def test_a_release_that_lacks_images_is_not_laid_out(fetch, release, target):
 # ---- what is there already -----------------------------------------------------------------------
 
 
-def test_something_else_of_that_name_is_refused_and_left(release, target):
+def test_something_else_of_that_name_is_refused_and_left(given, release, target):
     target.mkdir(parents=True)
     (target / "notes.txt").write_text("mine")
-    result = run_command(release.address, target)
+    result = run_script(SCRIPT, *given, cwd=ROOT)
     assert_refused(result, f"{target}: is there, but is not the whole of Flickr8k", "move it away")
     assert files(target) == {"notes.txt": b"mine"}
     assert release.asked == []

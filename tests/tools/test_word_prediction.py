@@ -1,52 +1,48 @@
+import json
 import shutil
 
+import numpy as np
 import pytest
 
-from captioning.encoders.weights import read_recipe
+from captioning.cli import UserError
+from captioning.encoders.loading import load_encoder
 from tests.conftest import assert_refused, history_of, run_script, succeed
+from tools import word_prediction
+
+SCRIPT = "tools/word_prediction.py"
 
 
-def predict_words(pipeline, output, *more, images=None):
+def given(pipeline, output, *more) -> list:
+    """Arguments: the smallest encoder learns the words of the made data set for an epoch."""
     data = pipeline.data
-    return run_script(
-        "tools/word_prediction.py",
-        *("--images", images or data.images),
-        *("--descriptions", pipeline.work / "descriptions.txt"),
-        *("--train-split", data.train, "--dev-split", data.dev, "--output-dir", output),
-        *("--batch-size", 4, "--image-size", 64, "--min-count", 1, *more),
-        cwd=pipeline.work,
-    )
+    files = ("--images", data.images, "--descriptions", pipeline.work / "descriptions.txt")
+    sizes = ("--image-size", 64, "--min-count", 1, "--batch-size", 4, "--epochs", 1)
+    encoder = ("--encoder", "alexnet")
+    return [*files, *data.splits, "--output-dir", output, *encoder, *sizes, *more]
 
 
 @pytest.mark.slow
-def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path):
-    data, output = pipeline.data, tmp_path / "words"
-    assert_refused(predict_words(pipeline, output, "--batch-size", 1), "'1' is not a whole number")
-    succeed(predict_words(pipeline, output, "--epochs", 1))
-    (tmp_path / "one.txt").write_text(data.dev.read_text().splitlines()[0])
-    others = ("--epochs", 2, "--dev-split", tmp_path / "one.txt", "--resume")
-    refused = predict_words(pipeline, output, *others)
-    assert "epochs was 1, not 2" in refused.stderr  # the learning rate goes by them
-    assert "it had other captions of splits" in refused.stderr
+def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path, call_main):
+    refused = run_script(SCRIPT, *given(pipeline, tmp_path, "--batch-size", 1), cwd=tmp_path)
+    assert_refused(refused, "'1' is not a whole number")
+    call_main(word_prediction.main, *given(pipeline, tmp_path))
 
-    again = succeed(predict_words(pipeline, output, "--epochs", 1, "--resume"))
+    again = succeed(run_script(SCRIPT, *given(pipeline, tmp_path, "--resume"), cwd=tmp_path))
 
     assert "1 epochs already trained" in again
-    assert len(history_of(output)) == 1
-    weights = output / "resnet18-words.weights.h5"
-    assert read_recipe(weights)["preprocessing"] == "squash(64)|imagenet"
-    given = ("--images", data.images, "--captions", data.captions, "--only", "features")
-    encoder = ("--encoder", "resnet18", "--weights", weights)
-    succeed(run_script("1_data_preprocessor.py", *given, *encoder, cwd=tmp_path))
+    assert len(history_of(tmp_path)) == 1
+    with np.load(tmp_path / "state.npz") as state:
+        settings = json.loads(str(state["record"]))["settings"]
+    assert settings.keys() >= {"epochs", "captions_of_splits_sha256", "weights_sha256"}
+    encoder = load_encoder("alexnet", tmp_path / "alexnet-words.weights.h5")
+    assert encoder.info["preprocessing"] == "squash(64)|imagenet"
 
 
 @pytest.mark.slow
-def test_images_that_validate_and_cannot_be_read_are_named(pipeline, tmp_path):
+def test_images_that_validate_and_cannot_be_read_are_named(pipeline, tmp_path, call_main):
     images = shutil.copytree(pipeline.data.images, tmp_path / "images")
     for name in pipeline.data.dev.read_text().split():
         (images / name).write_bytes(b"no picture")
-    result = predict_words(pipeline, tmp_path / "words", "--epochs", 1, images=images)
-    assert result.returncode == 2
-    said = result.stderr.splitlines()[-1]
-    assert said.startswith("word_prediction.py: 3 of 3 images could not be read, the first: ")
-    assert ".jpg: " in said
+    broken = r"3 of 3 images could not be read, the first: .*\.jpg: "
+    with pytest.raises(UserError, match=broken):
+        call_main(word_prediction.main, *given(pipeline, tmp_path, "--images", images))

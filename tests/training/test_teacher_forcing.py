@@ -21,7 +21,7 @@ from captioning.training.batches import CaptionBatches
 from captioning.training.optimizers import plateau_rate
 from captioning.training.run import Run
 from captioning.training.teacher_forcing import caption_run, model_name, train
-from tests.decoder_tools import NAMES, TINY
+from tests.decoder_tools import TINY
 
 SUBJECTS, VERBS = ["dog", "cat", "red bird", "man"], ["runs", "sits", "looks up", "is far away"]
 
@@ -103,20 +103,12 @@ def test_every_view_of_a_picture_is_drawn_and_what_a_view_lacks_is_taken_from_th
     assert all(seen[one] == {"whole", 7.0} for one in task.ids[8:])
 
 
-def test_unknown_words_are_read_as_no_word_and_not_learned(task):
+def test_unknown_words_keep_their_place_as_no_word(task):
     known = build_vocabulary({"1": ["dog sits"]}, ["1"], "original")
-    model = make_model(SimpleNamespace(**{**vars(task), "vocabulary": known}))
     data = (task.features, {"0-0": ["dog barks sits"]}, ["0-0"], known)
-    batches = CaptionBatches(*data, batch_size=1, keep_unknown=True)
-    inputs, targets = batches[0]
-
-    model.compute_loss(inputs, targets, model(inputs), training=False)
-
-    scores = keras.ops.log_softmax(model.next_words(inputs))[0]
-    losses = -np.take_along_axis(np.array(scores), targets[0][:, None], 1)[targets[0] != 0]
+    [(_, targets)] = items_of(CaptionBatches(*data, batch_size=1, keep_unknown=True))
     numbers = known.word_index
-    assert targets[0].tolist() == [numbers["dog"], 0, numbers["sits"], known.end]
-    assert float(model.token_loss.result()) == pytest.approx(losses.mean(), abs=1e-5)
+    assert targets.tolist() == [[numbers["dog"], 0, numbers["sits"], known.end]]
 
 
 def test_processes_share_a_batch_that_is_filled_up(task):
@@ -182,18 +174,19 @@ def test_training_learns_and_saves_the_best_model_alone(task, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["attention", "transformer"])
 def test_resumed_training_equals_unbroken_training(task, tmp_path, name):
-    task = task if name == "merge" else with_grids(task)
-    options = {"name": name, "tied": name != "merge", "dropout": 0.3}
+    """Of the merge decoder, `scripts/test_kills.py` shows it."""
+    task = with_grids(task)
+    options = {"name": name, "tied": True, "dropout": 0.3}
     options |= {"depth": 1} if name == "transformer" else {}  # compiles faster
-    unbroken = run(task, make_model(task, **options), tmp_path / "whole", epochs=2)
+    unbroken = run(task, make_model(task, **options), tmp_path / "whole", epochs=1)
     shutil.copytree(tmp_path / "whole", tmp_path / "broken")  # what a kill leaves
-    train(unbroken, make_batches(task, seed=5), make_batches(task), epochs=4)
+    train(unbroken, make_batches(task, seed=5), make_batches(task), epochs=2)
 
-    resumed = run(task, make_model(task, **options), tmp_path / "broken", epochs=4, resume=True)
+    resumed = run(task, make_model(task, **options), tmp_path / "broken", epochs=2, resume=True)
 
-    assert len(resumed.history) == 4
+    assert len(resumed.history) == 2
     for column in ("loss", "val_loss"):
         values = [[row[column] for row in one.history] for one in (resumed, unbroken)]
         assert values[0] == values[1]
@@ -264,9 +257,8 @@ def test_features_that_cannot_be_read_are_named_not_hidden_by_the_backend(task, 
         run(stored, make_model(task), tmp_path, epochs=1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_after_each_epoch_the_same_images_are_captioned(task, tmp_path, capsys, dtype):
-    run(task, make_model(task, dtype=dtype), tmp_path, epochs=2)
+def test_after_each_epoch_the_same_images_are_captioned(task, tmp_path, capsys):
+    run(task, make_model(task), tmp_path, epochs=2)
     lines = capsys.readouterr().out.splitlines()
     first, second = lines[:4], lines[4:]
     for shown in (first, second):
