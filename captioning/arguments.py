@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from captioning.files import artifact_path
 
-FLICKR8K = "data/flickr8k/Flickr8k_text"
+IMAGES, TEXT = "data/flickr8k/Flicker8k_Dataset", "data/flickr8k/Flickr8k_text"
+CAPTIONS, SPLITS = f"{TEXT}/Flickr8k.token.txt", f"{TEXT}/Flickr_8k"
 
 
 def number(
@@ -55,6 +56,7 @@ def shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
+DTYPES = ("float32", "bfloat16")
 _SPLIT = "a file of names or captions, or FILE:train (:dev, :test); see docs/inputs.md"
 
 
@@ -63,57 +65,28 @@ def _several(metavar: str, default: str, help: str) -> dict:
 
 
 SHARED = {
-    "--images": _several(
-        "FOLDER",
-        "data/flickr8k/Flicker8k_Dataset",
-        "folder of images; for several data sets one per file of --captions, in that order",
-    ),
-    "--captions": _several(
-        "FILE",
-        f"{FLICKR8K}/Flickr8k.token.txt",
-        "captions as the data set provides them: a token file, a csv, or a COCO or Karpathy JSON",
-    ),
+    "--images": _several("FOLDER", IMAGES, "folders of images, one a data set"),
+    "--captions": _several("FILE", CAPTIONS, "captions of each: a token file, a csv or a JSON"),
     "--dataset": dict(default="auto", help="format of --captions; auto detects it"),
-    "--descriptions": dict(
-        default=artifact_path("descriptions.txt"),
-        help="captions cleaned by 1_data_preprocessor.py, here or in Pre-trained/",
-    ),
-    "--train-split": _several(
-        "SPLIT", f"{FLICKR8K}/Flickr_8k.trainImages.txt", f"training images: {_SPLIT}"
-    ),
-    "--dev-split": _several(
-        "SPLIT", f"{FLICKR8K}/Flickr_8k.devImages.txt", "images that choose the best epoch"
-    ),
-    "--split": _several(
-        "SPLIT", f"{FLICKR8K}/Flickr_8k.devImages.txt", f"images to score: {_SPLIT}"
-    ),
+    "--descriptions": dict(default=artifact_path("descriptions.txt"), help="cleaned captions"),
+    "--train-split": _several("SPLIT", f"{SPLITS}.trainImages.txt", f"training images: {_SPLIT}"),
+    "--dev-split": _several("SPLIT", f"{SPLITS}.devImages.txt", "images that choose the epoch"),
+    "--split": _several("SPLIT", f"{SPLITS}.devImages.txt", f"images to score: {_SPLIT}"),
     "--split-seed": dict(type=seed, default=0, help="seed of random splits, for all scripts alike"),
-    "--repeat": dict(
-        nargs="+", type=positive_int, metavar="N", help="times an epoch sees each split; default: 1"
-    ),
-    "--exclude": dict(
-        nargs="+", default=[], metavar="FILE", help="splits of images to leave out of --images"
-    ),
+    "--repeat": dict(nargs="+", type=positive_int, metavar="N", help="times an epoch sees a split"),
+    "--exclude": dict(nargs="+", default=[], metavar="FILE", help="splits of images to leave out"),
     "--model": dict(help="default: checkpoints/best_model.keras, else the one in Pre-trained/"),
-    "--tokenizer": dict(
-        help="vocabulary of an .h5 model; default: tokenizer.pkl, here or in Pre-trained/"
-    ),
-    "--features": dict(
-        help="default: features.pkl or .h5, as the model needs, here or in Pre-trained/"
-    ),
+    "--tokenizer": dict(help="of an .h5 model; default: tokenizer.pkl, here or in Pre-trained/"),
+    "--features": dict(help="default: features.pkl or .h5, here or in Pre-trained/"),
     "--encoder": dict(help="default: the encoder named in the model"),
     "--weights": dict(help="encoder weights, if those named in the model are not found"),
     "--epochs": dict(type=positive_int, help="passes over the training images"),
     "--batch-size": dict(type=positive_int, help="images per step"),
     "--learning-rate": dict(type=positive_float, help="peak; lower it if the loss does not fall"),
-    "--dtype": dict(
-        choices=("float32", "bfloat16"), default="float32", help="bfloat16 is faster on some CPUs"
-    ),
+    "--dtype": dict(choices=DTYPES, default=DTYPES[0], help="bfloat16 is faster on some CPUs"),
     "--workers": dict(type=positive_int, help="threads that read images; default: one per core"),
     "--seed": dict(type=seed, default=0, help="random seed of weights, dropout and order"),
-    "--limit": dict(
-        type=positive_int, metavar="N", help="quick test: only the first N images of each split"
-    ),
+    "--limit": dict(type=positive_int, metavar="N", help="quick test: N images of each split"),
     "--output-dir": dict(default=".", metavar="FOLDER", help="where to write the results"),
     "--output": dict(metavar="FILE", help="where to write the results"),
     "--resume": dict(action="store_true", help="continue an interrupted run"),

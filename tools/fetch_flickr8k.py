@@ -16,6 +16,7 @@ from pathlib import Path, PureWindowsPath
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.cli import ArgumentParser, UserError, run
+from captioning.encoders.public import retrieve
 from captioning.files import lock
 
 FOLDER = "data/flickr8k"
@@ -40,30 +41,9 @@ def missing(folder: Path) -> str:
     return ""
 
 
-def contents(folder: Path) -> str:
-    """How many images and captions lie where."""
-    images = {path.name for path in (folder / IMAGES).glob("*.jpg")}
-    lines = (folder / TEXT / CAPTIONS).read_text("utf-8", "replace").splitlines()
-    captions = sum(line.partition("#")[0] in images for line in lines)
-    return f"{len(images):,} images in {folder / IMAGES}, {captions:,} captions in {folder / TEXT}"
-
-
-def fetch(address: str, path: Path) -> None:
-    """Fetch a zip, if it is not there; it gets its name when it is whole."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    print(f"fetching {address}", flush=True)
-    try:
-        # There is no digest to check: where this was written the files could not be reached. A
-        # zip has a checksum of each member, which unpacking checks.
-        downloader = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20)
-        pooch.retrieve(address, None, path.name, path.parent, downloader=downloader)
-    except (OSError, ValueError) as error:  # OSError: requests' errors, too
-        raise UserError(
-            f"{address}: could not be fetched ({error!s:.300}); run the command again, or get the "
-            f"file by other means and put it at {path}"
-        ) from error
+def count(folder: Path) -> str:
+    """How many images there are."""
+    return f"{len([*(folder / IMAGES).glob('*.jpg')]):,} images"
 
 
 def unpack(path: Path, target: Path) -> None:
@@ -103,7 +83,7 @@ def main() -> None:
                 " move it away, or give another --folder"
             )
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
-        print(f"{args.folder} exists already: {contents(args.folder)}")
+        print(f"{args.folder} exists already, with {count(args.folder)}")
         return
 
     print(NOTICE, flush=True)
@@ -115,7 +95,9 @@ def main() -> None:
         left.unlink()
     for name, inside in ZIPS.items():
         if not (work / name).is_file():
-            fetch(f"{args.base_url.rstrip('/')}/{name}", work / name)
+            # There is no digest to check: where this was written the files could not be reached.
+            # A zip has a checksum of each member, which unpacking checks.
+            retrieve(f"{args.base_url.rstrip('/')}/{name}", work / name)
         unpack(work / name, whole / inside)
     if lacking := missing(whole):
         shutil.rmtree(work)
@@ -124,7 +106,7 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
     default = args.folder == Path(FOLDER)
     link = "" if default else f"ln -s {args.folder.absolute()} {FOLDER} && "
-    print(f"{contents(args.folder)}; next: {link}python 1_data_preprocessor.py")
+    print(f"{args.folder}: {count(args.folder)}; next: {link}python 1_data_preprocessor.py")
 
 
 if __name__ == "__main__":

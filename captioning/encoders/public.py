@@ -4,11 +4,11 @@ Nothing here imports Keras, so that `1_data_preprocessor.py --weights list` come
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 
 PREPROCESSING = "resize(256)|crop(224)|imagenet"  # of the pictures by which `top1` was measured
 
@@ -132,6 +132,31 @@ def recorded(info: Mapping[str, Any], encoder: str) -> str | None:
     return next((c.name for c in TABLE if (c.name, c.encoder, c.file) == wanted), None)
 
 
+def retrieve(address: str, path: Path, check: Callable[[str], None] | None = None) -> None:
+    """Fetch a file, if it is not there, and `check` it; it gets its name when it is whole.
+
+    Raises:
+        UserError: it cannot be fetched, or `check` raises a `ValueError`.
+    """
+    import pooch
+
+    def checked(address: str, target: str, store) -> None:
+        """Fetch into a temporary file, to which pooch gives its name."""
+        print(f"fetching {address}", flush=True)
+        pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20)(address, target, store)
+        if check is not None:
+            check(target)
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        pooch.retrieve(address, None, path.name, path.parent, downloader=checked)
+    except (OSError, ValueError) as error:  # OSError: requests' errors, too
+        raise UserError(
+            f"{address}: could not be fetched ({error!s:.300}); run the command again, or get the "
+            f"file by other means and put it at {path}"
+        ) from error
+
+
 def fetch(checkpoint: Checkpoint) -> Path:
     """The checkpoint's file in the user's cache, fetched if it is not there yet.
 
@@ -142,14 +167,8 @@ def fetch(checkpoint: Checkpoint) -> Path:
         UserError: it is not there and cannot be fetched, or its digest begins otherwise.
     """
     import pooch
-    from requests import RequestException
 
-    def checked(address: str, target: str, store) -> None:
-        """Fetch into a temporary file, to which pooch gives its name when it is whole."""
-        if os.environ.get("CAPTIONING_OFFLINE"):
-            raise ValueError("CAPTIONING_OFFLINE is set")
-        print(f"fetching {address}")
-        pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20)(address, target, store)
+    def check(target: str) -> None:
         if checkpoint.digest:
             kind, digits = checkpoint.digest.split(":")
             if not pooch.file_hash(target, kind).startswith(digits):
@@ -157,13 +176,10 @@ def fetch(checkpoint: Checkpoint) -> Path:
         os.chmod(target, 0o644)  # a cache may be shared; temporary files are their owner's only
 
     cache = Path(os.environ.get("CAPTIONING_CACHE") or pooch.os_cache("captioning")).expanduser()
-    folder = cache / f"{checkpoint.name}-{checkpoint.encoder}"
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        pooch.retrieve(checkpoint.address, None, checkpoint.file, folder, downloader=checked)
-    except (RequestException, ValueError) as error:
-        raise UserError(
-            f"{checkpoint.name}: could not be fetched ({error!s:.300}); get {checkpoint.address} "
-            f"by other means and put it at {folder / checkpoint.file}"
-        ) from error
-    return folder / checkpoint.file
+    path = cache / f"{checkpoint.name}-{checkpoint.encoder}" / checkpoint.file
+    if os.environ.get("CAPTIONING_OFFLINE") and not path.is_file():
+        hint = f"get {checkpoint.address} by other means and put it at {path}"
+        raise UserError(f"{checkpoint.name}: CAPTIONING_OFFLINE is set; {hint}")
+    with in_file(checkpoint.name):
+        retrieve(checkpoint.address, path, check)
+    return path

@@ -34,15 +34,9 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 _LARGE = 1 << 24  # pixels from which on a picture is taken in strips, and one at a time
 _one_large = threading.Lock()
 _LARGEST_JPEG = 200 << 20  # bytes
-_TURNS = {  # by EXIF's orientation; 1 is upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# By EXIF's orientation, from 2 on; 1 is upright.
+_TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_TURNS = {n: Image.Transpose[name] for n, name in enumerate(_TURNS.split(), start=2)}
 
 
 class _PngStream(PngImagePlugin.PngStream):

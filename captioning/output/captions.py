@@ -41,10 +41,17 @@ class Captioned(NamedTuple):
         """The geometric mean probability a word."""
         return confidence(self.caption, self.log_probability)
 
+    @property
+    def all(self) -> list[dict[str, str | float]]:
+        """Caption and alternatives, the best first, each with log-probability and confidence."""
+        return [
+            {"caption": text, "log_probability": value, "confidence": confidence(text, value)}
+            for text, value in [(self.caption, self.log_probability), *self.alternatives]
+        ]
+
     def __str__(self) -> str:
         """Caption and confidence, the alternatives in lines of their own."""
-        captions = [(self.caption, self.log_probability), *self.alternatives]
-        return "\n    ".join(f"{text} ({confidence(text, value):.2f})" for text, value in captions)
+        return "\n    ".join("{caption} ({confidence:.2f})".format(**one) for one in self.all)
 
     @property
     def unsure(self) -> bool:
@@ -80,44 +87,31 @@ def write_captions(path: Path, results: Sequence[Captioned]) -> None:
 
 def _write_json(path: Path, results: Sequence[Captioned]) -> None:
     ids = distinct_ids((str(captioned.path) for captioned in results), path)
-    entries = [
-        {
-            "image_id": results_id(ids[str(captioned.path)], {}),
-            "caption": captioned.caption,
-            "file": str(captioned.path),
-            "log_probability": captioned.log_probability,
-            "confidence": captioned.confidence,
-            **({"beside": captioned.beside} if captioned.beside else {}),
-            **({"alternatives": others} if (others := _alternatives(captioned)) else {}),
-        }
-        for captioned in results
-    ]
+    entries = []
+    for captioned in results:
+        (best, *others), file = captioned.all, str(captioned.path)
+        entry = {"image_id": results_id(ids[file], {}), "caption": captioned.caption, "file": file}
+        more = {"beside": captioned.beside, "alternatives": others}
+        entries.append({**entry, **best, **{name: value for name, value in more.items() if value}})
     write_json(path, entries)
 
 
 def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
-    content = io.StringIO()
-    most = max(len(captioned.alternatives) for captioned in results)
-    names = ["file", "caption", "log_probability", *results[0].beside, "confidence"]
-    for number in range(2, most + 2):
-        names += [f"caption {number}", f"log_probability {number}", f"confidence {number}"]
-    rows = csv.writer(content, lineterminator="\n")
-    rows.writerow(names)
+    rows = []
     for captioned in results:
-        values = [captioned.caption, f"{captioned.log_probability:.4f}", *captioned.beside.values()]
-        values.append(f"{captioned.confidence:.2f}")
-        for other in _alternatives(captioned):
-            values += [other["caption"], f"{other['log_probability']:.4f}"]
-            values.append(f"{other['confidence']:.2f}")
-        rows.writerow([captioned.path, *values, *[""] * (len(names) - 1 - len(values))])
+        row = {"file": captioned.path}
+        for number, one in enumerate(captioned.all, start=1):
+            end = f" {number}" if number > 1 else ""
+            row[f"caption{end}"] = one["caption"]
+            row[f"log_probability{end}"] = f"{one['log_probability']:.4f}"
+            row |= captioned.beside  # in its place from the first on
+            row[f"confidence{end}"] = f"{one['confidence']:.2f}"
+        rows.append(row)
+    content = io.StringIO()
+    table = csv.DictWriter(content, max(rows, key=len), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
     write_text(path, content.getvalue())
-
-
-def _alternatives(captioned: Captioned) -> list[dict[str, str | float]]:
-    return [
-        {"caption": text, "log_probability": value, "confidence": confidence(text, value)}
-        for text, value in captioned.alternatives
-    ]
 
 
 def _write_html(path: Path, results: Sequence[Captioned]) -> None:
