@@ -62,10 +62,11 @@ def load(args: Namespace, path: str | None = None):
     print(f"model {path}" + ("" if args.model else "; for another: --model FILE"))
     options |= {"encoder": args.encoder, "weights": args.weights, "captions": args.captions}
     captioner = Captioner(path, **options)
-    if args.attention:
-        from captioning.output.heatmaps import check_looks
-
-        check_looks(captioner.model, path)
+    if args.attention and not captioner.model.grid:
+        raise UserError(
+            f"{path}: reads one vector a picture and looks nowhere in particular; train a model "
+            "with --decoder attention or transformer to see where it looks"
+        )
     return captioner
 
 

@@ -32,7 +32,8 @@ class BYOL(Pretext):
     def embed(self, views, training: bool) -> dict[str, Any]:
         """Predictions from both views, and the targets from the other view of each."""
         if training:
-            momentum = self.momentum_at(self.step)
+            progress = ops.minimum(ops.cast(self.step, "float32") / self.steps, 1.0)
+            momentum = 1 - (1 - self.momentum) * (ops.cos(math.pi * progress) + 1) / 2
             update_ema(self.target_encoder, self.encoder, momentum)
             update_ema(self.target_head, self.head, momentum)
             self.step.assign(self.step + 1)
@@ -46,8 +47,3 @@ class BYOL(Pretext):
         """The BYOL loss, both ways round."""
         self.watch_spread(embedded["targets"])
         return 2 * byol_loss(embedded["predictions"], embedded["targets"])
-
-    def momentum_at(self, step):
-        """The target's momentum in a step, counted from 0."""
-        progress = ops.minimum(ops.cast(step, "float32") / self.steps, 1.0)
-        return 1 - (1 - self.momentum) * (ops.cos(math.pi * progress) + 1) / 2

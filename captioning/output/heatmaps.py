@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from PIL import Image
 
-from captioning.cli import UserError
 from captioning.encoders.encoder import Encoder
 from captioning.images.reading import UnreadableImage, load_rgb
 from captioning.output.captions import Captioned
@@ -17,15 +16,6 @@ from captioning.output.sheets import cell, save_sheet, thumbnail
 
 CELL, COLUMNS = 224, 6  # pixels, and pictures in a row
 WARM = np.array([255.0, 110.0, 0.0])
-
-
-def check_looks(model: keras.Model, model_path: str | Path) -> None:
-    """Refuse a model that looks at no grid."""
-    if not model.grid:
-        raise UserError(
-            f"{model_path}: reads one vector a picture and looks nowhere in particular; train a "
-            "model with --decoder attention or transformer to see where it looks"
-        )
 
 
 def attend(model: keras.Model, encoder: Encoder, path: str | Path, caption: str) -> np.ndarray:

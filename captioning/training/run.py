@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from captioning.cli import UserError
+from captioning.cli import UserError, in_file
 from captioning.files import atomic_path, write_text
 from captioning.training.optimizers import is_exhausted
 
@@ -61,7 +61,7 @@ class Run:
         self.state_path = state or output / "state.npz"
         self.save_seconds = 60 * save_minutes
         self.stop_seconds = 60 * (stop_minutes or math.inf)
-        self.stop_at: float | None = None  # from the first row on
+        self.stop_at = math.inf  # until the first row begins
         self.saved_at = time.monotonic()
         self.step = 0
         self.rows_left = 0.0  # after the one in the making, for the time left that the bar shows
@@ -76,7 +76,7 @@ class Run:
     @property
     def stopped(self) -> bool:
         """Whether `stop_minutes` have passed."""
-        return self.stop_at is not None and time.monotonic() >= self.stop_at
+        return time.monotonic() >= self.stop_at
 
     @property
     def best(self) -> Row | None:
@@ -124,8 +124,7 @@ class Run:
         """A row of so many steps, or what is left of it; its bar counts from `done` to `total`."""
         self.before = dict(self.part)  # what an interrupted run had done of this row
         self.row_length, self.began = steps, time.monotonic()
-        if self.stop_at is None:
-            self.stop_at = self.began + self.stop_seconds
+        self.stop_at = min(self.stop_at, self.began + self.stop_seconds)
         options = {"total": total, "initial": done, "unit": self.unit, "desc": name}
         self.bar = tqdm(**options, disable=not self.writes)
         try:
@@ -302,15 +301,8 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    try:
-        with np.load(path) as file:
-            record = json.loads(str(file["record"]))
-            arrays = [file[str(number)] for number in range(len(file.files) - 1)]
-        if not {*RECORD} <= record.keys():
-            raise ValueError("its record lacks something")
-    except Exception as error:  # zipfile, numpy and json each raise their own
-        raise UserError(
-            f"{path}: not the state of a run, or damaged; remove it, or start again without "
-            f"--resume ({error})"
-        ) from error
-    return record, arrays
+    hint = "remove it, or start again without --resume"
+    with in_file(path, f"not the state of a run, or damaged; {hint}"), np.load(path) as file:
+        record = json.loads(str(file["record"]))
+        arrays = [file[str(number)] for number in range(len(file.files) - 1)]
+        return {name: record[name] for name in RECORD}, arrays
