@@ -18,24 +18,20 @@ def parse_arguments():
     shared(parser, "--encoder", help=what)
     what = "encoder weights, or the name of public ones to download; 'list' prints the names"
     shared(parser, "--weights", metavar="FILE_OR_NAME", help=what)
-    what = "accept a checkpoint with missing weights; these stay random"
-    add("--partial-weights", action="store_true", help=what)
+    add("--partial-weights", action="store_true", help="accept checkpoints that lack weights")
     what = "of images, if the weights do not record it, such as 'resize(256)|crop(224)|imagenet'"
     add("--preprocessing", metavar="TEXT", help=what)
     what = "cleaning of captions; original: without 'a' and punctuation; ptb: keep every word"
     add("--text-rules", choices=TEXT_RULES, default="original", help=what)
     add("--only", choices=("features", "captions"), help="run only this half of the stage")
-    what = "keep the encoder's grid of vectors, for the attention and transformer decoders"
-    add("--grid", action="store_true", help=what)
-    what = "features of the N-th random crop of each image, for --views of stage 2"
-    add("--view", type=seed, default=0, metavar="N", help=what)
+    add("--grid", action="store_true", help="grids of vectors, for attention and transformer")
+    add("--view", type=seed, default=0, metavar="N", help="of random crops, for stage 2's --views")
     what = "output; default: features.pkl, with --grid features.h5, with --view N features-viewN.*"
     shared(parser, "--features", help=what)
     add("--descriptions", default="descriptions.txt", help="output: cleaned captions")
     shared(parser, "--batch-size", default=32)
     shared(parser, "--workers", "--dtype")
-    what = "only every N-th image from the I-th on, to a file in the folder --features"
-    add("--shard", type=shard, metavar="I/N", help=what)
+    add("--shard", type=shard, metavar="I/N", help="every N-th image; --features is a folder")
     shared(parser, "--limit", help="quick test: use only the first N images of each data set")
     shared(parser, "--seed", help="random seed of an encoder without weights")
     shared(parser, "--resume")

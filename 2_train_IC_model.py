@@ -18,8 +18,7 @@ def parse_arguments():
     shared(parser, "--epochs", default=20, help="maximum; the learning rate falls to 0 over them")
     what = "early stopping: epochs without a lower development loss; 0: never stop early"
     parser.add_argument("--patience", type=natural, default=3, help=what)
-    what = "mean captions per step; every step has about the same number of words"
-    shared(parser, "--batch-size", default=128, help=what)
+    shared(parser, "--batch-size", default=128, help="mean captions per step")
     shared(parser, "--dtype", "--seed", "--limit", "--output-dir", "--resume", "--restart")
     args = parser.parse_args()
     recipes.complete(args)

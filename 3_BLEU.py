@@ -17,8 +17,7 @@ def parse_arguments():
     search_settings.add_arguments(parser, beam_width=1)
     what = "original: comparable with the original pipeline; coco: with papers, needs --captions"
     parser.add_argument("--protocol", choices=bleu.PROTOCOLS, default="original", help=what)
-    what = "the data set's raw captions, as references for --protocol coco"
-    shared(parser, "--captions", default=None, help=what)
+    shared(parser, "--captions", default=None, help="the raw captions, for --protocol coco")
     shared(parser, "--dataset")
     shared(parser, "--output", help="write the captions as JSON in COCO's results format")
     return parser.parse_args()

@@ -25,16 +25,14 @@ def parse_arguments():
     what = "default, without --predictions: checkpoints/best_model.keras, else that in Pre-trained/"
     add("--model-path", nargs="+", metavar="MODEL", help=what)
     shared(parser, "--tokenizer")
-    what = "one for all models or one each; default: features.pkl or .h5, here or in Pre-trained/"
-    shared(parser, "--features", nargs="+", metavar="FILE", help=what)
+    shared(parser, "--features", nargs="+", metavar="FILE", help="one for all models, or one each")
     what = "also (or only) score captions made elsewhere, in COCO's results format"
     add("--predictions", nargs="+", default=[], metavar="FILE", help=what)
     shared(parser, "--captions")
     shared(parser, "--dataset", choices=datasets.DATASETS)
     shared(parser, "--split", "--split-seed", "--limit")
     search_settings.add_arguments(parser, beam_width=3)
-    what = "for models that differ only in their seed: also print mean and standard deviation"
-    add("--spread", action="store_true", help=what)
+    add("--spread", action="store_true", help="mean and standard deviation of several models")
     what = "print the share of good captions by confidence; with a FILE.png also draw it"
     add("--calibrate", nargs="?", const="", metavar="FILE.png", help=what)
     shared(parser, "--output", help="write scores, settings and checksums as JSON")
@@ -61,10 +59,8 @@ def load_models(args, search: search_settings.Search) -> list:
             f"--features: {len(sources)} files for {len(paths)} models; give one, or one each"
         )
     files = {source: read_features(source) for source in dict.fromkeys(map(Path, sources))}
-    rows = [
-        (path, model, Path(source), files[Path(source)])
-        for path, model, source in zip(paths, models, sources, strict=True)
-    ]
+    features = [(source, files[source]) for source in map(Path, sources)]
+    rows = [(*pair, *both) for *pair, both in zip(paths, models, features, strict=True)]
     for path, model, source, features in rows:
         check_features(model, path, features, source)
         search.check_length(model.vocabulary)

@@ -30,22 +30,17 @@ def parse_arguments(description: str) -> Namespace:
     what = "keep running: print a line of JSON for each path on a line of standard input"
     stay.add_argument("--stdin", action="store_true", help=what)
     add("--new-only", action="store_true", help="with --watch: only images added from now on")
-    what = "default: checkpoints/best_model.keras, else the one in Pre-trained/"
-    add("--model", "--model-path", help=what)
-    what = "second model for comparison: its captions are printed below those of --model"
-    add("--beside", metavar="MODEL", help=what)
+    add("--model", "--model-path", help="default: checkpoints/best_model.keras, or Pre-trained/'s")
+    add("--beside", metavar="MODEL", help="second model, for comparison")
     shared(parser, "--tokenizer", "--encoder", "--weights")
     search_settings.add_arguments(parser, beam_width=None)
-    what = "captions per image, best first"
-    add("--captions", type=positive_int, default=1, metavar="N", help=what)
+    add("--captions", type=positive_int, default=1, metavar="N", help="per image, best first")
     what = "also write the captions to .json, .csv, .html (a page) or .png (a contact sheet)"
     add("--output", nargs="+", default=[], metavar="FILE", help=what)
-    what = "also copy the images (JPEG, PNG, WebP) to this folder, with the caption inside"
-    add("--embed", metavar="FOLDER", help=what)
+    add("--embed", metavar="FOLDER", help="copy the images there, with the caption inside")
     what = f"with --embed: copy only images whose caption has confidence {CONFIDENT} or more"
     add("--only-confident", action="store_true", help=what)
-    what = "draw the attention map of each word; for attention and transformer models"
-    add("--attention", metavar="FILE.png", help=what)
+    add("--attention", metavar="FILE.png", help="draw the attention map of each word")
     return parser.parse_args()
 
 

@@ -57,8 +57,7 @@ def parse_arguments():
     add("--momentum", "moco, byol: momentum encoder; lower in short runs", type=fraction)
     add("--queue-size", "moco: negatives; default: 65536 or fewer", type=positive_int)
     shared(parser, "--dtype", "--seed")
-    what = "folder for state, history and weights"
-    shared(parser, "--output", default="runs/pretext", metavar="FOLDER", help=what)
+    shared(parser, "--output", default="runs/pretext", metavar="FOLDER", help="for all results")
     shared(parser, "--resume", "--restart", "--save-minutes", "--stop-minutes")
     shared(parser, "--limit", help="quick test: use only the first N images")
     what = "GiB of images to keep in memory; larger sets go to a file in --output during the run"

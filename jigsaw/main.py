@@ -32,10 +32,7 @@ def parse_arguments():
     what = "peak learning rate; lower it if the loss stays at ln(number of permutations)"
     shared(parser, "--learning-rate", default=1e-3, help=what)
     add("--warmup-steps", type=positive_int, default=500, help="warm-up steps")
-    what = (
-        "learning rate; cosine: decay to 0 over --epochs; plateau: divide by 10 after 3 epochs "
-        "without a lower validation loss, and stop after 6"
-    )
+    what = "cosine: to 0 over --epochs; plateau: a tenth after 3 epochs without gain, end after 6"
     add("--schedule", choices=("cosine", "plateau"), default="cosine", help=what)
     add("--dropout", type=fraction, default=0.5, help="dropout rate of the dense layers")
     shared(parser, "--workers", default=2, help="threads that cut puzzles")

@@ -23,14 +23,10 @@ def parse_arguments():
     add("--permutations", type=positive_int, default=100, metavar="N", help="number to choose")
     what = f"tiles per puzzle; above {LARGEST_TILES}, choose from a random sample"
     add("--tiles", type=number(int, least=2, below=101), default=9, help=what)
-    what = (
-        "add the permutation with the largest mean, or minimum (min), distance to those chosen "
-        "before"
-    )
+    what = "add the one with the largest mean, or minimum, distance to those chosen before"
     add("--selection", choices=("mean", "min"), default="mean", help=what)
     shared(parser, "--seed", help="random seed of the first choice and of ties")
-    what = "text file, one permutation per line; default: permutations_N.txt"
-    shared(parser, "--output", help=what)
+    shared(parser, "--output", help="text file; default: permutations_N.txt")
     args = parser.parse_args()
     args.permutations = args.count or args.permutations
     return args

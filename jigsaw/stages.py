@@ -37,13 +37,9 @@ def run_stage(path: str, description: str) -> NoReturn:
     script, *defaults = STAGES[Path(path).stem].split()
     usage = "%(prog)s [--method METHOD] [--run DIR] [what the stage takes]"
     parser = ArgumentParser(description, add_help=False, usage=usage)
-    what = (
-        "vectors of pictures: full is the solver's last dense layer, which sees all tiles; single "
-        "is the trunk's pooled output on the whole picture"
-    )
+    what = "vectors of the solver's last dense layer (full), or of the trunk on the whole picture"
     parser.add_argument("--method", choices=("full", "single"), default="full", help=what)
-    what = "what jigsaw/main.py wrote"
-    parser.add_argument("--run", default="runs/jigsaw", metavar="DIR", help=what)
+    parser.add_argument("--run", default="runs/jigsaw", metavar="DIR", help="of jigsaw/main.py")
     args, rest = parser.parse_known_args()
 
     def main() -> None:

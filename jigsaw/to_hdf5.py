@@ -32,8 +32,7 @@ def parse_arguments():
     shared(parser, "--exclude")
     shared(parser, "--output", required=True, metavar="FILE.hdf5")
     add("--size", type=positive_int, default=256, help="side of the squares in pixels")
-    what = "shares of training, validation and test images"
-    add("--splits", type=shares, default="0.85,0.10,0.05", help=what)
+    add("--splits", type=shares, default="0.85,0.10,0.05", help="training, validation and test")
     shared(parser, "--seed", help="random seed of the splits and of each image's crop")
     shared(parser, "--workers")
     shared(parser, "--limit", help="quick test: use only the first N images")

@@ -27,7 +27,7 @@ def parse_arguments():
     shared(parser, "--images", metavar="PATH", help=what)
     shared(parser, "--exclude", "--seed")
     shared(parser, "--limit", default=2000, help="use only the first N images")
-    what = "side of the images; default: the encoder's"
+    what = "default: the encoder's"
     parser.add_argument("--image-size", type=positive_int, metavar="PIXELS", help=what)
     shared(parser, "--output", required=True, help="where to write the weights, .weights.h5")
     return parser.parse_args()

@@ -24,20 +24,16 @@ def parse_arguments():
     parser = ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
     add = parser.add_argument
     shared(parser, "--encoder", choices=TABLE, default="resnet18", help="network to train")
-    what = "initial weights, such as contrastive/main.py's; default: random"
-    shared(parser, "--weights", help=what)
+    shared(parser, "--weights", help="initial weights; default: random")
     shared(parser, "--images", "--descriptions", "--train-split", "--dev-split", "--repeat")
     shared(parser, "--split-seed", "--seed", "--limit", "--dtype", "--resume", "--restart")
     shared(parser, "--epochs", default=20)
     shared(parser, "--batch-size", type=number(int, least=2), default=64)
     shared(parser, "--learning-rate", default=1e-3)
     shared(parser, "--output-dir", default="word_prediction")
-    what = "side of the images; default: the encoder's"
-    add("--image-size", type=positive_int, metavar="PIXELS", help=what)
-    what = "leave out words that occur fewer times in the training captions"
-    add("--min-count", type=positive_int, default=5, help=what)
-    what = "alpha of the Beta distribution of mixup; 0: no mixup"
-    add("--mixup", type=not_negative, default=0.4, help=what)
+    add("--image-size", type=positive_int, metavar="PIXELS", help="default: the encoder's")
+    add("--min-count", type=positive_int, default=5, help="leave out words that occur fewer times")
+    add("--mixup", type=not_negative, default=0.4, help="alpha of its Beta distribution; 0: none")
     return parser.parse_args()
 
 

@@ -15,35 +15,17 @@ FLAG = {"action": argparse.BooleanOptionalAction}
 ARGUMENTS = {  # what argparse is told: a type, choices or a flag; and the help
     "features": (str, "features from 1_data_preprocessor.py, here or in Pre-trained/"),
     "learning_rate": (positive_float, "peak learning rate; lower it if the loss does not fall"),
-    "schedule": (
-        ("cosine", "plateau"),
-        "learning rate; cosine: warm-up, then decay to 0 over --epochs; plateau: halved after "
-        "each epoch that does not lower the development loss",
-    ),
+    "schedule": (("cosine", "plateau"), "to 0 over --epochs, or halved where nothing is gained"),
     "warmup": (fraction, "warm-up of the cosine schedule, as a share of all steps"),
     "weight_decay": (fraction, "of AdamW; raise it if only the development loss rises"),
     "clip_norm": (not_negative, "maximum gradient norm; lower it if the loss jumps; 0: none"),
-    "dropout": (
-        fraction,
-        "dropout rate of image and word vectors, and of the parts of transformer blocks; raise it "
-        "if the development loss rises early",
-    ),
-    "output_dropout": (
-        fraction,
-        "dropout rate before the output layer; in merge it lowers development loss, but also BLEU",
-    ),
+    "dropout": (fraction, "raise it if the development loss rises early"),
+    "output_dropout": (fraction, "dropout before the output layer; in merge it lowers BLEU"),
     "label_smoothing": (fraction, "share of the target probability spread over all words"),
     "tied_embedding": (FLAG, "use one matrix for word embedding and output layer"),
-    "normalize": (
-        FLAG,
-        "subtract the mean of the training features and divide by their standard deviation; both "
-        "are saved in the model",
-    ),
+    "normalize": (FLAG, "scale features by the mean and std of those of training"),
     "min_count": (positive_int, "leave out words that occur fewer times in the training captions"),
-    "attention_penalty": (
-        not_negative,
-        "attention only: weight of the doubly stochastic penalty (Show, Attend and Tell)",
-    ),
+    "attention_penalty": (not_negative, "weight of attention's doubly stochastic penalty"),
 }
 
 
