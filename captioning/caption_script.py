@@ -34,7 +34,7 @@ def parse_arguments(description: str) -> Namespace:
     add("--beside", metavar="MODEL", help="second model, for comparison")
     shared(parser, "--tokenizer", "--encoder", "--weights")
     search_settings.add_arguments(parser, beam_width=None)
-    add("--captions", type=positive_int, default=1, metavar="N", help="per image, best first")
+    add("--captions", type=positive_int, default=1, metavar="N", help="captions, best first")
     what = "also write the captions to .json, .csv, .html (a page) or .png (a contact sheet)"
     add("--output", nargs="+", default=[], metavar="FILE", help=what)
     add("--embed", metavar="FOLDER", help="copy the images there, with the caption inside")

@@ -35,7 +35,7 @@ class Search:
     beam_width: int = _setting(1, "beam width; 1: greedy search", 1, WIDEST)
     length_penalty: float = _setting(1.0, "rank captions by log-probability / length ** N", most=10)
     min_length: int = _setting(0, "minimum words per caption")
-    no_repeat_ngram: int | None = _setting(None, "allow no N-gram twice in a caption; 0: allow all")
+    no_repeat_ngram: int | None = _setting(None, "no N-gram twice; 0: allow all; 5_test.py: 2")
     mbr_samples: int = _setting(0, "minimum Bayes risk by N sampled captions; 0: off", most=WIDEST)
 
     def __post_init__(self) -> None:

@@ -15,11 +15,11 @@ FLAG = {"action": argparse.BooleanOptionalAction}
 ARGUMENTS = {  # what argparse is told: a type, choices or a flag; and the help
     "features": (str, "features from 1_data_preprocessor.py, here or in Pre-trained/"),
     "learning_rate": (positive_float, "peak learning rate; lower it if the loss does not fall"),
-    "schedule": (("cosine", "plateau"), "to 0 over --epochs, or halved where nothing is gained"),
+    "schedule": (("cosine", "plateau"), "the rate falls to 0, or is halved on a plateau"),
     "warmup": (fraction, "warm-up of the cosine schedule, as a share of all steps"),
     "weight_decay": (fraction, "of AdamW; raise it if only the development loss rises"),
     "clip_norm": (not_negative, "maximum gradient norm; lower it if the loss jumps; 0: none"),
-    "dropout": (fraction, "raise it if the development loss rises early"),
+    "dropout": (fraction, "dropout rate; raise it if the development loss rises early"),
     "output_dropout": (fraction, "dropout before the output layer; in merge it lowers BLEU"),
     "label_smoothing": (fraction, "share of the target probability spread over all words"),
     "tied_embedding": (FLAG, "use one matrix for word embedding and output layer"),
