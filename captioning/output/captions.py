@@ -97,20 +97,21 @@ def _write_json(path: Path, results: Sequence[Captioned]) -> None:
 
 
 def _write_csv(path: Path, results: Sequence[Captioned]) -> None:
-    rows = []
+    header, rows = [], []
     for captioned in results:
-        row = {"file": captioned.path}
+        columns, values = ["file"], [captioned.path]
         for number, one in enumerate(captioned.all, start=1):
             end = f" {number}" if number > 1 else ""
-            row[f"caption{end}"] = one["caption"]
-            row[f"log_probability{end}"] = f"{one['log_probability']:.4f}"
-            row |= captioned.beside  # in its place from the first on
-            row[f"confidence{end}"] = f"{one['confidence']:.2f}"
-        rows.append(row)
+            beside = captioned.beside if number == 1 else {}
+            columns += [f"caption{end}", f"log_probability{end}", *beside, f"confidence{end}"]
+            values += [one["caption"], f"{one['log_probability']:.4f}", *beside.values()]
+            values.append(f"{one['confidence']:.2f}")
+        header = max(header, columns, key=len)
+        rows.append(values)
     content = io.StringIO()
-    table = csv.DictWriter(content, max(rows, key=len), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    table = csv.writer(content, lineterminator="\n")
+    table.writerow(header)
+    table.writerows(values + [""] * (len(header) - len(values)) for values in rows)
     write_text(path, content.getvalue())
 
 

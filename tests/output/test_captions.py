@@ -77,6 +77,14 @@ def test_other_captioners_have_lines_of_their_own_on_the_sheet(tmp_path):
     assert np.diff(heights).tolist() == [LINE, LINE]
 
 
+def test_a_second_model_that_is_called_caption_has_a_column_of_its_own(tmp_path):
+    one = Captioned(Path("a.jpg"), "a dog", -2.0)._replace(beside={"caption": "a cat"})
+    write_captions(tmp_path / "a.csv", [one])
+    header, row = (tmp_path / "a.csv").read_text().splitlines()
+    assert header == "file,caption,log_probability,caption,confidence"
+    assert row == "a.jpg,a dog,-2.0000,a cat,0.51"
+
+
 def test_a_sheet_is_written_over_a_sheet_and_over_nothing_else(tmp_path):
     one = captioned(tmp_path, "one.png", CONFIDENT)
     sheet, empty = tmp_path / "sheet.png", tmp_path / "empty.png"
