@@ -6,6 +6,7 @@ whole captions (teacher forcing), and for decoding `start`, which gives context 
 image may have several.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,9 +14,10 @@ import numpy as np
 from keras import layers, ops, tree
 
 from captioning.decoders.cross_entropy import linear_cross_entropy
+from captioning.decoders.expected_words import ExpectedWords
 from captioning.text import Vocabulary
 
-_ARGUMENTS = ("feature_size", "encoder", "label_smoothing", "tied", "normalize")
+_ARGUMENTS = ("feature_size", "encoder", "label_smoothing", "tied", "normalize", "expected_sizes")
 
 
 class Decoder(keras.Model):
@@ -34,6 +36,7 @@ class Decoder(keras.Model):
             arXiv 1608.05859).
         normalize: whether features lose the mean and the std that `adapt` found in those of
             training. Those of encoders differ in scale by orders, and no learning rate suits all.
+        expected_sizes: of `expected_words`, by which the search ranks; None: the model has none.
     """
 
     positions: int | None = None  # number L of vectors in a grid; None: one vector per image
@@ -50,6 +53,7 @@ class Decoder(keras.Model):
         label_smoothing: float = 0.0,
         tied: bool = False,
         normalize: bool = False,
+        expected_sizes: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
         # Features come as they are: rounded to bfloat16, those of a large mean would all be alike.
@@ -66,6 +70,10 @@ class Decoder(keras.Model):
                 )
                 for name, first in (("mean", "zeros"), ("std", "ones"))
             )
+        self.expected_sizes = expected_sizes and tuple(expected_sizes)
+        self.expected_words = None
+        if expected_sizes:
+            self.expected_words = ExpectedWords(feature_size, self.outputs, expected_sizes)
         self.token_loss = keras.metrics.Mean(name="token_loss")
         self._compiled_step = None
 
@@ -171,9 +179,15 @@ class Decoder(keras.Model):
         return mean
 
     def copy_with(self, **changes) -> "Decoder":
-        """A decoder with the same weights, and these arguments of its constructor changed."""
+        """A decoder with the same weights, and these arguments of its constructor changed.
+
+        `expected_sizes=None` leaves the expected words out; they are of one encoder's features.
+        """
         copy = type(self).from_config({**self.get_config(), **changes})
-        copy.set_weights(self.get_weights())
+        left_out = self.expected_words.weights if self.expected_words else []
+        left_out = {*map(id, left_out)} if copy.expected_words is None else ()
+        kept = [weight for weight in self.weights if id(weight) not in left_out]
+        copy.set_weights([ops.convert_to_numpy(weight.value) for weight in kept])
         return copy
 
     def get_config(self) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Ensemble(Decoder):
 
 
 _SHARED = ("feature_size", "words", "max_length", "text_rules", "encoder")
-_NOT_KEPT = (*_SHARED, "name", "trainable", "dtype")
+_NOT_KEPT = (*_SHARED, "name", "trainable", "dtype", "expected_sizes")
 
 
 def _log_mean(several: list):
@@ -78,7 +78,10 @@ def _log_mean(several: list):
 
 
 def join(models: list[Decoder]) -> Ensemble:
-    """An ensemble of decoders that have the same vocabulary, encoder and features."""
+    """An ensemble of decoders that have the same vocabulary, encoder and features.
+
+    Their expected words are alike; it has those of the first.
+    """
     settings = [
         {
             "kind": type(model).__name__,
@@ -87,7 +90,10 @@ def join(models: list[Decoder]) -> Ensemble:
         for model in models
     ]
     config = models[0].get_config()
-    ensemble = Ensemble(**{name: config[name] for name in _SHARED}, members=settings)
+    shared = {name: config[name] for name in (*_SHARED, "expected_sizes")}
+    ensemble = Ensemble(**shared, members=settings)
+    if ensemble.expected_words:
+        ensemble.expected_words.set_weights(models[0].expected_words.get_weights())
     for member, model in zip(ensemble.members, models, strict=True):
-        member.set_weights(model.get_weights())
+        member.set_weights(model.copy_with(expected_sizes=None).get_weights())
     return ensemble

@@ -28,6 +28,8 @@ class Search:
     therefore the rule against repeats. It, and the minimum length, hold for the beam and not for
     what is drawn (`minimum_bayes_risk.py`), where the length penalty says what gets into the beam.
 
+    Expected words go before samples, which are for models that have none: old, or fine-tuned.
+
     Raises:
         UserError: a setting that no search can have.
     """
@@ -37,6 +39,7 @@ class Search:
     min_length: int = _setting(0, "minimum words per caption")
     no_repeat_ngram: int | None = _setting(None, "no N-gram twice; 0: allow all; 5_test.py: 2")
     mbr_samples: int = _setting(0, "minimum Bayes risk by N sampled captions; 0: off", most=WIDEST)
+    expected_words: float = _setting(0.0, "rank by expected words, with weight N; 0: off")
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -44,7 +47,7 @@ class Search:
             least, most = setting.metadata["least"], setting.metadata["most"]
             if value is not None and not least <= value <= most:
                 raise UserError(f"{setting.name} {value}: it must be from {least} to {most}")
-        if self.mbr_samples and self.beam_width == 1:
+        if (self.mbr_samples or self.expected_words) and self.beam_width == 1:
             raise UserError("greedy search leaves nothing to choose from; give a wider beam")
 
     def check_length(self, vocabulary: Vocabulary) -> None:
@@ -55,20 +58,24 @@ class Search:
 
 
 GREEDY = Search()
-FAST = Search(beam_width=3)
-BEST = Search(beam_width=6, no_repeat_ngram=2, mbr_samples=24)  # measured in docs/decoders.md
+# Measured in docs/decoders.md.
+FAST = Search(beam_width=3, expected_words=20.0)
+BEST = Search(beam_width=10, no_repeat_ngram=2, mbr_samples=24, expected_words=20.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) -> None:
     """Add an argument a setting.
 
     Args:
-        beam_width: its default. None: the default is the search `BEST`, and `--fast` a beam of 3.
+        beam_width: its default. None: the default is the search `BEST`, and `--fast` is `FAST`.
     """
     defaults = {"beam_width": beam_width}
     if beam_width is None:
-        defaults["mbr_samples"] = None
-        what = f"beam of {FAST.beam_width}; without it or --beam-width: minimum Bayes risk, slower"
+        defaults |= {"mbr_samples": None, "expected_words": None}
+        what = (
+            f"plain beam of {FAST.beam_width}; without it or --beam-width: {BEST.beam_width}, and "
+        )
+        what += "ranked by expected words"
         parser.add_argument("--fast", action="store_true", help=what)
     for setting in fields(Search):
         parser.add_argument(
@@ -87,12 +94,15 @@ def from_arguments(args: argparse.Namespace) -> Search:
         UserError: a setting that no search can have.
     """
     settings = {setting.name: getattr(args, setting.name) for setting in fields(Search)}
+    ranking = ("mbr_samples", "expected_words")
     if getattr(args, "fast", False):
-        if settings["beam_width"] or settings["mbr_samples"]:
-            raise UserError("--fast is a plain beam of 3: leave out --beam-width, --mbr-samples")
-        settings |= {"beam_width": FAST.beam_width, "mbr_samples": FAST.mbr_samples}
-    if settings["beam_width"] is None:
+        if settings["beam_width"] or any(settings[name] for name in ranking):
+            raise UserError("--fast is a beam of 3: leave out --beam-width and what ranks it")
+        settings |= {name: getattr(FAST, name) for name in ("beam_width", "expected_words")}
+    elif settings["beam_width"] is None:
+        if any(settings[name] is not None for name in ranking):  # one goes without the other
+            settings |= {name: settings[name] or 0 for name in ranking}
         unset = [name for name, value in settings.items() if value is None]
         settings |= {name: getattr(BEST, name) for name in unset}
-    settings["mbr_samples"] = settings["mbr_samples"] or 0
+    settings |= {name: settings[name] or 0 for name in ranking}
     return Search(**settings)

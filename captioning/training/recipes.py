@@ -76,6 +76,7 @@ def build(args: argparse.Namespace, data, steps: int):
     """A new decoder for this `TrainingData`, compiled to train for `steps`."""
     import keras
 
+    from captioning.decoders.expected_words import sizes_for
     from captioning.training.optimizers import AdamW, learning_rate_schedule
 
     features, vocabulary, train_ids = data.source, data.vocabulary, list(data.repeats)
@@ -93,10 +94,12 @@ def build(args: argparse.Namespace, data, steps: int):
         label_smoothing=args.label_smoothing,
         tied=args.tied_embedding,
         normalize=args.normalize,
+        expected_sizes=sizes_for(len(train_ids), features.shape[-1], vocabulary),
         dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32",
         **options,
     )
     model.adapt(features.of(train_ids[:: -(-len(train_ids) // SAMPLE)])[:])
+    model.expected_words.fit(features, data.descriptions, train_ids, vocabulary)
     rate = args.learning_rate
     if args.schedule == "cosine":
         rate = learning_rate_schedule(rate, steps, args.warmup)
