@@ -72,10 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, beam_width: int | None) ->
     defaults = {"beam_width": beam_width}
     if beam_width is None:
         defaults |= {"mbr_samples": None, "expected_words": None}
-        what = (
-            f"plain beam of {FAST.beam_width}; without it or --beam-width: {BEST.beam_width}, and "
-        )
-        what += "ranked by expected words"
+        what = f"beam of {FAST.beam_width}; without it or --beam-width: {BEST.beam_width}, slower"
         parser.add_argument("--fast", action="store_true", help=what)
     for setting in fields(Search):
         parser.add_argument(
