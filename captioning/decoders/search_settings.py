@@ -59,7 +59,7 @@ class Search:
 
 GREEDY = Search()
 # Measured in docs/decoders.md.
-FAST = Search(beam_width=3, expected_words=20.0)
+FAST = Search(beam_width=3, no_repeat_ngram=2, expected_words=20.0)
 BEST = Search(beam_width=10, no_repeat_ngram=2, mbr_samples=24, expected_words=20.0)
 
 
@@ -92,14 +92,13 @@ def from_arguments(args: argparse.Namespace) -> Search:
     """
     settings = {setting.name: getattr(args, setting.name) for setting in fields(Search)}
     ranking = ("mbr_samples", "expected_words")
-    if getattr(args, "fast", False):
-        if settings["beam_width"] or any(settings[name] for name in ranking):
-            raise UserError("--fast is a beam of 3: leave out --beam-width and what ranks it")
-        settings |= {name: getattr(FAST, name) for name in ("beam_width", "expected_words")}
-    elif settings["beam_width"] is None:
+    base = FAST if getattr(args, "fast", False) else BEST
+    if base is FAST and (settings["beam_width"] or any(settings[name] for name in ranking)):
+        raise UserError("--fast is a beam of 3: leave out --beam-width and what ranks it")
+    if settings["beam_width"] is None:
         if any(settings[name] is not None for name in ranking):  # one goes without the other
             settings |= {name: settings[name] or 0 for name in ranking}
         unset = [name for name, value in settings.items() if value is None]
-        settings |= {name: getattr(BEST, name) for name in unset}
+        settings |= {name: getattr(base, name) for name in unset}
     settings |= {name: settings[name] or 0 for name in ranking}
     return Search(**settings)

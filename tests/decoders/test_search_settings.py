@@ -25,7 +25,7 @@ FIVE = Search(5, 0.5, min_length=4, no_repeat_ngram=0, mbr_samples=9, expected_w
         (1, EVERY, FIVE),
         # Without a width of its own, a script ranks by expected words, else by samples.
         (None, "", Search(10, no_repeat_ngram=2, mbr_samples=24, expected_words=20)),
-        (None, "--fast", Search(3, expected_words=20)),
+        (None, "--fast", Search(3, no_repeat_ngram=2, expected_words=20)),
         (None, "--beam-width 5", Search(5)),
         # Which of both is asked for goes without the other.
         (None, "--mbr-samples 9 --no-repeat-ngram 0", Search(10, no_repeat_ngram=0, mbr_samples=9)),

@@ -153,17 +153,17 @@ def test_captions_go_into_copies(pipeline, tmp_path):
     assert image.read_bytes() == pipeline.data.image.read_bytes()
 
 
-SHIPPED = {  # what the model in Pre-trained/ says of twelve of the examples, by a beam of 3
+SHIPPED = {  # what the model in Pre-trained/ says of twelve of the examples, with --fast
     "beach": "a person is sitting on a beach with the sun in the background",
     "bird": "a black and white bird sitting on a branch",
-    "cat": "a cat laying on top of a pillow",
-    "dog": "a brown and white dog with a stick in its mouth",
-    "food": "a plate of pizza on a table with a knife",
-    "living_room": "a close up of a bowl of scissors",
+    "cat": "a cat laying on top of a wooden cat",
+    "dog": "a brown dog with a stick in its mouth",
+    "food": "a plate of pizza on a table with a piece of food",
+    "living_room": "a close up of a bowl of scissors on the floor",
     "pan": "a small bowl with a knife on it",
-    "people": "a group of people are standing in front of a building",
+    "people": "a group of people are standing in front of a crowd",
     "photographer": "a man holding a cell phone in his hand",
-    "sport": "a black and white dog with a red toy in the background",
+    "sport": "a black and white dog is in a field",
     "street": "a parking lot of cars parked on a street",
     "train": "a blue and white train sitting on the side of a building",
 }
