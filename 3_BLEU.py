@@ -40,6 +40,7 @@ def main() -> None:
 
     model_path = Path(args.model) if args.model else find_captioner()
     model = load_captioner(model_path, args.tokenizer)
+    search.check_ranking(model, model_path)
     features_path = args.features or find_features(model.grid)
     features = read_features(features_path, extraction_command(model.encoder, grid=model.grid))
     check_features(model, model_path, features, features_path)

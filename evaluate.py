@@ -64,6 +64,7 @@ def load_models(args, search: search_settings.Search) -> list:
     for path, model, source, features in rows:
         check_features(model, path, features, source)
         search.check_length(model.vocabulary)
+        search.check_ranking(model, path)
     return rows
 
 

@@ -57,6 +57,8 @@ def load(args: Namespace, path: str | None = None):
     print(f"model {path}" + ("" if args.model else "; for another: --model FILE"))
     options |= {"encoder": args.encoder, "weights": args.weights, "captions": args.captions}
     captioner = Captioner(path, **options)
+    if args.expected_words:
+        captioner.search.check_ranking(captioner.model, path)
     if args.attention and not captioner.model.grid:
         raise UserError(
             f"{path}: reads one vector a picture and looks nowhere in particular; train a model "

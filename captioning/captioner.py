@@ -27,7 +27,7 @@ class Captioner:
     Args:
         model: a `.keras` file, or the original project's `.h5`; default: `best_model.keras` of
             stage 2 in the working folder, else the one in `Pre-trained/`.
-        search: how captions are searched for; default: minimum Bayes risk.
+        search: how captions are searched for; default: a beam of 10, ranked by expected words.
         captions: alternatives for each image, the best first; at most the search's beam width.
         tokenizer, encoder, weights: what the model does not record; see `5_test.py --help`.
 

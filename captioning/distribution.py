@@ -4,6 +4,7 @@ import os
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from captioning.cli import UserError
 
@@ -48,3 +49,12 @@ def use_all_devices() -> World:
         parallel = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
         keras.distribution.set_distribution(parallel)
     return world._replace(devices=len(devices))
+
+
+def from_first_process(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of the first of several processes, on all: other hosts may round otherwise."""
+    if keras.backend.backend() != "jax":
+        return arrays
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.broadcast_one_to_all(arrays)

@@ -80,7 +80,7 @@ def _log_mean(several: list):
 def join(models: list[Decoder]) -> Ensemble:
     """An ensemble of decoders that have the same vocabulary, encoder and features.
 
-    Their expected words are alike; it has those of the first.
+    Its expected words are those of the first that has any.
     """
     settings = [
         {
@@ -89,11 +89,12 @@ def join(models: list[Decoder]) -> Ensemble:
         }
         for model in models
     ]
-    config = models[0].get_config()
+    first = next((model for model in models if model.expected_words), models[0])
+    config = first.get_config()
     shared = {name: config[name] for name in (*_SHARED, "expected_sizes")}
     ensemble = Ensemble(**shared, members=settings)
-    if ensemble.expected_words:
-        ensemble.expected_words.set_weights(models[0].expected_words.get_weights())
+    if first.expected_words:
+        ensemble.expected_words.set_weights(first.expected_words.get_weights())
     for member, model in zip(ensemble.members, models, strict=True):
         member.set_weights(model.copy_with(expected_sizes=None).get_weights())
     return ensemble

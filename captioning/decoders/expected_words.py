@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from keras import layers, ops
 
+from captioning.distribution import from_first_process
 from captioning.features.reading import Features
 from captioning.text import Vocabulary
 
 DIRECTIONS, WAVES, RANK = 256, 2048, 256  # at most; measured in docs/lab-notes/captions.md
 RIDGE = 1e-4
 IMAGES = 1000  # whose features are read at once
+MOST = 20_000  # images that it is fitted on: they bound the memory, to half a gigabyte
 
 
 class Sizes(NamedTuple):
@@ -84,7 +86,8 @@ class ExpectedWords(layers.Layer):
         image_ids: Sequence[str],
         vocabulary: Vocabulary,
     ) -> None:
-        """Find all weights from the features and captions of training images: a closed form."""
+        """Find all weights from features and captions of training images, of up to `MOST`."""
+        image_ids = image_ids[:: -(-len(image_ids) // MOST)]
         rows = features.of(image_ids)
         blocks = [slice(first, first + IMAGES) for first in range(0, len(rows), IMAGES)]
         pooled = np.concatenate([_pooled(rows[block]) for block in blocks])
@@ -136,7 +139,7 @@ class ExpectedWords(layers.Layer):
             "mean_words": sum_of_words / len(of_images),
             "rarity": rarity,
         }
-        for name, value in found.items():
+        for name, value in from_first_process(found).items():
             getattr(self, name).assign(value)
 
     def ranked(

@@ -51,7 +51,9 @@ def generate_n_best(
     """
     search.check_length(model.vocabulary)
     n_best: list[list[Hypothesis]] = []
-    images = max(1, min(MOST_IMAGES, MOST_ROWS // max(search.beam_width, search.mbr_samples)))
+    by_words = search.expected_words and model.expected_words
+    rows = search.beam_width if by_words else max(search.beam_width, search.mbr_samples)
+    images = max(1, min(MOST_IMAGES, MOST_ROWS // rows))
     for first in range(0, len(features), images):
         part = features[first : first + images]
         if not np.isfinite(part).all():
@@ -59,7 +61,7 @@ def generate_n_best(
         beams = _beam_search(model, part, search)
         if not all(beams):
             raise UserError("the model's weights are not finite, or give numbers that are not")
-        if search.expected_words and model.expected_words:
+        if by_words:
             beams = _ranked_by_words(model, part, beams, search.expected_words)
         elif search.mbr_samples:
             beams = _ranked_by_samples(model, part, beams, search.mbr_samples)

@@ -5,6 +5,7 @@ Nothing here imports Keras, so that help texts come at once.
 
 import argparse
 import math
+import os
 from dataclasses import dataclass, field, fields
 
 from captioning.arguments import number
@@ -39,7 +40,7 @@ class Search:
     min_length: int = _setting(0, "minimum words per caption")
     no_repeat_ngram: int | None = _setting(None, "no N-gram twice; 0: allow all; 5_test.py: 2")
     mbr_samples: int = _setting(0, "minimum Bayes risk by N sampled captions; 0: off", most=WIDEST)
-    expected_words: float = _setting(0.0, "rank by expected words, with weight N; 0: off")
+    expected_words: float = _setting(0.0, "rank by expected words, weight N; 0: off; 5_test.py: 20")
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -49,6 +50,14 @@ class Search:
                 raise UserError(f"{setting.name} {value}: it must be from {least} to {most}")
         if (self.mbr_samples or self.expected_words) and self.beam_width == 1:
             raise UserError("greedy search leaves nothing to choose from; give a wider beam")
+
+    def check_ranking(self, model, path: str | os.PathLike) -> None:
+        """Raise a `UserError` where the `model` from `path` has no expected words to rank by."""
+        if self.expected_words and not model.expected_words:
+            raise UserError(
+                f"{path}: has no expected words: it is of an older version, or fine-tuned; leave "
+                "out --expected-words, or rank by --mbr-samples"
+            )
 
     def check_length(self, vocabulary: Vocabulary) -> None:
         """Raise a `UserError` for a minimum length that no caption of the vocabulary can have."""

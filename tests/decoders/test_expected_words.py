@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from captioning.captioners.loading import load_captioner
+from captioning.cli import UserError
 from captioning.decoders.ensemble import join
 from captioning.decoders.expected_words import RIDGE, ExpectedWords, caption_vectors, sizes_for
 from captioning.decoders.search import generate, generate_n_best
@@ -149,6 +150,12 @@ def test_a_model_without_expected_words_ranks_by_samples():
     assert both == generate(model, features, Search(beam_width=4, mbr_samples=9))
 
 
+def test_to_ask_a_model_without_them_for_a_ranking_is_refused():
+    model = tiny("merge", list(VOCABULARY.words), 7)
+    with pytest.raises(UserError, match="has no expected words"):
+        Search(beam_width=4, expected_words=20.0).check_ranking(model, "old.keras")
+
+
 def test_a_copy_may_leave_them_out_and_says_the_same():
     model = with_expected_words("attention", normalize=True)
     inputs = {"features": features_for(model, 2), "tokens": np.array([[1, 3], [1, 4]])}
@@ -157,12 +164,11 @@ def test_a_copy_may_leave_them_out_and_says_the_same():
     np.testing.assert_array_equal(copy.next_words(inputs), model.next_words(inputs))
 
 
-def test_a_file_keeps_them_and_an_ensemble_has_those_of_its_first_member(tmp_path):
-    first, second = with_expected_words("attention"), tiny("attention", list(VOCABULARY.words), 7)
-    features = features_for(first, 3)
-    joined = join([first, second])
-    joined.save(tmp_path / "model.keras")
+def test_a_file_keeps_them_and_an_ensemble_has_those_of_the_first_that_has_any(tmp_path):
+    without, member = tiny("attention", list(VOCABULARY.words), 7), with_expected_words("attention")
+    features = features_for(member, 3)
+    join([without, member]).save(tmp_path / "model.keras")
     loaded = load_captioner(tmp_path / "model.keras")
     assert [member.expected_words for member in loaded.members] == [None, None]
-    found, expected = loaded.expected_words(features), first.expected_words(features)
+    found, expected = loaded.expected_words(features), member.expected_words(features)
     np.testing.assert_array_equal(found, expected)

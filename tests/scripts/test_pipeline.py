@@ -6,6 +6,7 @@ import pickle
 import re
 import shutil
 
+import keras
 import pytest
 from PIL import Image
 
@@ -35,6 +36,19 @@ def test_stage_2_keeps_model_history_and_plot(pipeline):
     [model] = pipeline.work.glob("model-ep*.keras")
     assert model.name == f"model-ep{int(best['epoch']):03d}-{losses}.keras"
     assert Image.open(pipeline.work / "history.png").width > 400
+
+
+def test_stage_2_fits_which_words_an_image_has(pipeline):
+    model = load_captioner(pipeline.work / "checkpoints" / "best_model.keras")
+    with open(pipeline.work / "features.pkl", "rb") as file:
+        features = pickle.load(file)
+    colours = {"red", "green", "blue"} & model.vocabulary.word_index.keys()
+    assert len(colours) > 1
+    for name in pipeline.data.train.read_text().split():
+        name = name.removesuffix(".jpg")
+        [expected] = keras.ops.convert_to_numpy(model.expected_words(features[name]))
+        found = max(colours, key=lambda colour: expected[model.vocabulary.word_index[colour]])
+        assert found == name.partition("_")[0]
 
 
 def scored_words(caption: str, protocol: str) -> list[str]:
