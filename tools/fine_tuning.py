@@ -83,8 +83,7 @@ def main() -> None:
         )
     keras.utils.set_random_seed(args.seed)  # which its dropout draws from
     on_xla = keras.backend.backend() != "tensorflow"
-    dtype = "mixed_bfloat16" if args.dtype == "bfloat16" else "float32"
-    decoder = trained.copy_with(dtype=dtype, expected_sizes=None)
+    decoder = trained.copy_with(dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32")
     decoder.compile(jit_compile=on_xla)
     # Words that the decoder does not know are read, and not learned.
     texts = {image_id: data.descriptions[image_id] for image_id in train}

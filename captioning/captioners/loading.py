@@ -75,7 +75,7 @@ def load_trained(path: str | Path, output: Path) -> Decoder:
         raise UserError(f"{path}: give a .keras file; one that stage 2 has trained")
     model = load_captioner(path)
     if isinstance(model, Ensemble):
-        model = model.members[0]
+        model = model.first_member()
         print(f"{path}: an ensemble; its first member is trained, an {type(model).__name__}")
     return model
 

@@ -181,14 +181,18 @@ class Decoder(keras.Model):
     def copy_with(self, **changes) -> "Decoder":
         """A decoder with the same weights, and these arguments of its constructor changed.
 
-        `expected_sizes=None` leaves the expected words out; they are of one encoder's features.
+        `expected_sizes=None` leaves the expected words out; with others they are still to be found.
         """
         copy = type(self).from_config({**self.get_config(), **changes})
-        left_out = self.expected_words.weights if self.expected_words else []
-        left_out = {*map(id, left_out)} if copy.expected_words is None else ()
-        kept = [weight for weight in self.weights if id(weight) not in left_out]
-        copy.set_weights([ops.convert_to_numpy(weight.value) for weight in kept])
+        for new, old in zip(copy._without_expected(), self._without_expected(), strict=True):
+            new.assign(old.value)
+        if self.expected_words and self.expected_sizes == copy.expected_sizes:
+            copy.expected_words.set_weights(self.expected_words.get_weights())
         return copy
+
+    def _without_expected(self) -> list[keras.Variable]:
+        left_out = {*map(id, self.expected_words.weights)} if self.expected_words else ()
+        return [weight for weight in self.weights if id(weight) not in left_out]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments: enough to build the same model again."""

@@ -66,6 +66,13 @@ class Ensemble(Decoder):
         """The constructor's arguments: enough to build the same model again."""
         return {**super().get_config(), "members": [dict(member) for member in self.settings]}
 
+    def first_member(self) -> Decoder:
+        """A copy of the first member, with the expected words of all."""
+        copy = self.members[0].copy_with(expected_sizes=self.expected_sizes)
+        if copy.expected_words:
+            copy.expected_words.set_weights(self.expected_words.get_weights())
+        return copy
+
 
 _SHARED = ("feature_size", "words", "max_length", "text_rules", "encoder")
 _NOT_KEPT = (*_SHARED, "name", "trainable", "dtype", "expected_sizes")

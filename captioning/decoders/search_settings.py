@@ -29,7 +29,7 @@ class Search:
     therefore the rule against repeats. It, and the minimum length, hold for the beam and not for
     what is drawn (`minimum_bayes_risk.py`), where the length penalty says what gets into the beam.
 
-    Expected words go before samples, which are for models that have none: old, or fine-tuned.
+    Expected words go before samples, which are for older models, which have none.
 
     Raises:
         UserError: a setting that no search can have.
@@ -55,8 +55,8 @@ class Search:
         """Raise a `UserError` where the `model` from `path` has no expected words to rank by."""
         if self.expected_words and not model.expected_words:
             raise UserError(
-                f"{path}: has no expected words: it is of an older version, or fine-tuned; leave "
-                "out --expected-words, or rank by --mbr-samples"
+                f"{path}: has no expected words, being of an older version; leave out "
+                "--expected-words, or rank by --mbr-samples"
             )
 
     def check_length(self, vocabulary: Vocabulary) -> None:

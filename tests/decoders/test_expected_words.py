@@ -164,6 +164,16 @@ def test_a_copy_may_leave_them_out_and_says_the_same():
     np.testing.assert_array_equal(copy.next_words(inputs), model.next_words(inputs))
 
 
+def test_the_first_member_of_an_ensemble_may_go_on_with_its_expected_words():
+    parts = [tiny("merge", list(VOCABULARY.words), 7), with_expected_words("merge", seed=5)]
+    member = join(parts).first_member()
+    features = features_for(member, 3)
+    inputs = {"features": features, "tokens": np.array([[1, 3]] * 3)}
+    np.testing.assert_array_equal(member.next_words(inputs), parts[0].next_words(inputs))
+    found, expected = member.expected_words(features), parts[1].expected_words(features)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_file_keeps_them_and_an_ensemble_has_those_of_the_first_that_has_any(tmp_path):
     without, member = tiny("attention", list(VOCABULARY.words), 7), with_expected_words("attention")
     features = features_for(member, 3)
