@@ -96,7 +96,11 @@ class ExpectedWords(layers.Layer):
         pooled = (pooled - mean) / std
 
         # 1. Principal components, scaled so that two images are a distance of about 1 apart.
-        directions = np.linalg.eigh(pooled.T @ pooled)[1][:, -self.directions.shape[1] :]
+        count = self.directions.shape[1]
+        if len(pooled) < pooled.shape[1]:
+            directions = np.linalg.svd(pooled, full_matrices=False)[2][:count].T
+        else:  # quicker
+            directions = np.linalg.eigh(pooled.T @ pooled)[1][:, -count:]
         components = pooled @ directions
         scale = np.sqrt((components**2).sum(axis=1).mean()) + 1e-12
         rng = np.random.default_rng(0)
