@@ -61,6 +61,8 @@ def main() -> None:
     model = recipes.build(args, data, args.epochs * len(train_batches))
     this_run = caption_run(model, output, data.settings, writes)
     this_run.start(resume=args.resume)
+    if not this_run.history:
+        recipes.fit_to_features(model, data)
 
     # 3. Teacher forcing, then what a person wants to see of it.
     print(

@@ -80,9 +80,10 @@ def stage_1(rows: int, kind: str) -> int:
 
 
 def stage_2(rows: int, kind: str) -> int:
-    """Read so many features and five captions each, and train for some steps."""
+    """Read so many features and five captions each, fit the expected words, train some steps."""
     keras = import_keras()
     from captioning.datasets.descriptions import read_descriptions
+    from captioning.decoders.expected_words import sizes_for
     from captioning.decoders.table import decoder_class
     from captioning.features.reading import read_features
     from captioning.text import build_vocabulary
@@ -105,8 +106,13 @@ def stage_2(rows: int, kind: str) -> int:
         )
         grid = {"positions": PLACES} if kind == "grid" else {}
         model = decoder_class("attention" if grid else "merge")(
-            SIZE, vocabulary.words, vocabulary.max_length, **grid
+            SIZE,
+            vocabulary.words,
+            vocabulary.max_length,
+            expected_sizes=sizes_for(rows, SIZE, vocabulary),
+            **grid,
         )
+        model.expected_words.fit(features, descriptions, list(features), vocabulary)
         model.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=False)
         model.fit(batches, steps_per_epoch=STEPS, shuffle=False, verbose=0)
     return peak()

@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers, ops, tree
 
 from captioning.decoders.cross_entropy import linear_cross_entropy
-from captioning.decoders.expected_words import ExpectedWords
+from captioning.decoders.expected_words import ExpectedWords, mean_and_std
 from captioning.text import Vocabulary
 
 _ARGUMENTS = ("feature_size", "encoder", "label_smoothing", "tied", "normalize", "expected_sizes")
@@ -88,15 +88,12 @@ class Decoder(keras.Model):
         return (self.positions, self.feature_size) if self.grid else (self.feature_size,)
 
     def adapt(self, features: np.ndarray) -> None:
-        """Take the mean and std of each of D numbers from features (..., D) of training.
-
-        A number that hardly moves is not blown up: a std is at least a hundredth of the mean one.
-        """
+        """Take the mean and std of each of D numbers from features (..., D) of training."""
         if self.normalize:
             rows = features.reshape(-1, self.feature_size).astype(np.float32)
-            std = rows.std(axis=0)
-            self.feature_mean.assign(rows.mean(axis=0))
-            self.feature_std.assign(np.maximum(std, std.mean() / 100 + 1e-12))
+            mean, std = mean_and_std(rows)
+            self.feature_mean.assign(mean)
+            self.feature_std.assign(std)
 
     def normalized(self, features):
         """Features (..., D) as the layers take them."""

@@ -36,6 +36,15 @@ def sizes_for(images: int, feature_size: int, vocabulary: Vocabulary) -> Sizes:
     return Sizes(min(DIRECTIONS, images, feature_size), waves, min(RANK, waves, len(vocabulary)))
 
 
+def mean_and_std(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each of D numbers in rows (N, D).
+
+    A number that hardly moves is not blown up: a std is at least a hundredth of the mean one.
+    """
+    std = rows.std(axis=0)
+    return rows.mean(axis=0), np.maximum(std, std.mean() / 100 + 1e-12)
+
+
 def caption_vectors(captions: Sequence[str], vocabulary: Vocabulary, rarity) -> np.ndarray:
     """Counts of words (C, V) times their `rarity` (V,), of length 1; word 0 is none."""
     vectors = np.zeros((len(captions), len(vocabulary) + 1), np.float32)
@@ -91,8 +100,7 @@ class ExpectedWords(layers.Layer):
         rows = features.of(image_ids)
         blocks = [slice(first, first + IMAGES) for first in range(0, len(rows), IMAGES)]
         pooled = np.concatenate([_pooled(rows[block]) for block in blocks])
-        mean, std = pooled.mean(axis=0), pooled.std(axis=0)
-        std = np.maximum(std, std.mean() / 100 + 1e-12)  # as `Decoder.adapt`
+        mean, std = mean_and_std(pooled)
         pooled = (pooled - mean) / std
 
         # 1. Principal components, scaled so that two images are a distance of about 1 apart.

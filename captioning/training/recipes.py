@@ -79,7 +79,7 @@ def build(args: argparse.Namespace, data, steps: int):
     from captioning.decoders.expected_words import sizes_for
     from captioning.training.optimizers import AdamW, learning_rate_schedule
 
-    features, vocabulary, train_ids = data.source, data.vocabulary, list(data.repeats)
+    features, vocabulary = data.source, data.vocabulary
     options = {own: vars(args)[name] for name, own in TABLE[args.decoder].own.items()}
     if len(features.shape) == 2:
         options["positions"] = features.shape[0]
@@ -94,12 +94,10 @@ def build(args: argparse.Namespace, data, steps: int):
         label_smoothing=args.label_smoothing,
         tied=args.tied_embedding,
         normalize=args.normalize,
-        expected_sizes=sizes_for(len(train_ids), features.shape[-1], vocabulary),
+        expected_sizes=sizes_for(len(data.repeats), features.shape[-1], vocabulary),
         dtype="mixed_bfloat16" if args.dtype == "bfloat16" else "float32",
         **options,
     )
-    model.adapt(features.of(train_ids[:: -(-len(train_ids) // SAMPLE)])[:])
-    model.expected_words.fit(features, data.descriptions, train_ids, vocabulary)
     rate = args.learning_rate
     if args.schedule == "cosine":
         rate = learning_rate_schedule(rate, steps, args.warmup)
@@ -108,3 +106,10 @@ def build(args: argparse.Namespace, data, steps: int):
         jit_compile=keras.backend.backend() != "tensorflow",
     )
     return model
+
+
+def fit_to_features(model, data) -> None:
+    """What a new decoder of `build` takes from its training images before the first epoch."""
+    features, train_ids = data.source, list(data.repeats)
+    model.adapt(features.of(train_ids[:: -(-len(train_ids) // SAMPLE)])[:])
+    model.expected_words.fit(features, data.descriptions, train_ids, data.vocabulary)
