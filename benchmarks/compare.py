@@ -5,8 +5,9 @@
 
 A row is an encoder and a seed: its pretext stage, features, a decoder on them, both fine-tuned on
 captions, and the figures of either. The decoder of the frozen encoder trains for as many epochs as
-the fine-tuned one in all. Every step is a command of the project's scripts. The commands are
-printed; --dry-run does nothing else.
+the fine-tuned one in all. Odd lines of the development split choose the epochs, so that the even
+ones judge what they have not chosen. Every step is a command of the project's scripts. The commands
+are printed; --dry-run does nothing else.
 """
 
 import json
@@ -31,9 +32,10 @@ from captioning.cli import UserError
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, trained_by
 from captioning.evaluation.coco_toolkit import CocoToolkit
-from captioning.files import existing_file, lock, sha256, write_json
+from captioning.files import existing_file, lock, sha256, write_json, write_text
 from captioning.images.sources import open_sources
 
+DEV = "data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"  # as the scripts' defaults have it
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
 CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE}"
 # At 0.999 MoCo's slow network would lag in a short run.
@@ -71,15 +73,18 @@ ON_CAPTIONS = """
 1_data_preprocessor.py {extract} {given} --view 2 --features {shared}/view2.h5 -> {shared}/view2.h5
 2_train_IC_model.py {decoder} --epochs {decoder_epochs} --features {shared}/whole.h5
     --views {shared}/view1.h5 {shared}/view2.h5 --descriptions {out}/descriptions.txt
-    --seed {seed} --output-dir {own}/first -> {own}/first/checkpoints/best_model.keras
+    --dev-split {out}/odd.txt --seed {seed} --output-dir {own}/first
+    -> {own}/first/checkpoints/best_model.keras
 2_train_IC_model.py {decoder} --epochs {all_epochs} --features {shared}/whole.h5
     --views {shared}/view1.h5 {shared}/view2.h5 --descriptions {out}/descriptions.txt
-    --seed {seed} --output-dir {own}/frozen -> {own}/frozen/checkpoints/best_model.keras
+    --dev-split {out}/odd.txt --seed {seed} --output-dir {own}/frozen
+    -> {own}/frozen/checkpoints/best_model.keras
 evaluate.py --model-path {own}/frozen/checkpoints/best_model.keras --beam-width 3
     --features {shared}/whole.h5 --output {own}/frozen.json -> {own}/frozen.json
 tools/fine_tuning.py --model {own}/first/checkpoints/best_model.keras {given}
-    {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt --seed {seed}
-    --output-dir {own}/fine-tuned -> {own}/fine-tuned/checkpoints/best_model.keras
+    {fine_tuning} --epochs {fine_tuning_epochs} --descriptions {out}/descriptions.txt
+    --dev-split {out}/odd.txt --seed {seed} --output-dir {own}/fine-tuned
+    -> {own}/fine-tuned/checkpoints/best_model.keras
 1_data_preprocessor.py {extract} --features {own}/fine-tuned.h5
     --weights {own}/fine-tuned/checkpoints/{encoder}-captions.weights.h5 -> {own}/fine-tuned.h5
 evaluate.py --model-path {own}/fine-tuned/checkpoints/best_model.keras --beam-width 3
@@ -114,16 +119,20 @@ class Row(NamedTuple):
 
 def parse_arguments():
     parser = cli.ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
-    add, data = parser.add_argument, "data/flickr8k"
+    add = parser.add_argument
     what = f"{', '.join(NAMES)}, or weight files; a supervised encoder is always included"
     add("--pretext", nargs="+", default=NAMES, metavar="NAME", help=what)
     encoders = [name for name in trained_by("contrastive") if not TABLE[name].supervised]
     add("--encoder", choices=encoders, default="resnet18", help="encoder to train")
     add("--pictures-seen", type=positive_int, default=400_000, help="images per pretext stage")
     add("--seeds", nargs="+", type=seed, default=[0, 1], help="random seeds, one row each")
-    add("--images", nargs="+", default=[f"{data}/Flicker8k_Dataset"], help="for pretext stages")
-    dev = f"{data}/Flickr8k_text/Flickr_8k.devImages.txt"
-    add("--exclude", nargs="+", default=[dev], help="split files of images to leave out")
+    add(
+        "--images",
+        nargs="+",
+        default=["data/flickr8k/Flicker8k_Dataset"],
+        help="for pretext stages",
+    )
+    add("--exclude", nargs="+", default=[DEV], help="split files of images to leave out")
     add("--decoder-epochs", type=positive_int, default=6, help="epochs on the frozen encoder")
     add("--fine-tuning-epochs", type=positive_int, default=10, help="epochs of encoder and decoder")
     what = "precision of all steps; float32 is faster on processors without bfloat16"
@@ -280,10 +289,12 @@ def main() -> None:
         return
     if todo:
         CocoToolkit()  # says now that it is missing, not hours later
+    odd = read_split(DEV)[::2]
+    write_text(args.output / "odd.txt", "".join(f"{name}\n" for name in odd))
     for _, steps in plan:
         for file in record.left(steps):
             record.carry_out(file, steps[file])
-        write_results(args.output, results_of(plan, record), args.dtype)
+        write_results(args.output, results_of(plan, record), args.dtype, odd)
 
 
 if __name__ == "__main__":

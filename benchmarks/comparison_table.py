@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,42 +13,50 @@ from captioning.files import atomic_path, write_json, write_text
 
 ABOUT = ("pretext", "encoder", "pictures seen", "pixels seen (billions)", "training")
 AGAINST = "CIDEr-D against the row above, 95%"
-COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", "distinct": ".0f"}
+EVEN = "CIDEr-D, even lines"
+COLUMNS = {"BLEU-1": ".3f", "BLEU-4": ".3f", "CIDEr-D": ".3f", EVEN: ".3f", "distinct": ".0f"}
 RESAMPLES = 2000  # of the images, for an interval
 
 
-def write_results(out: Path, results: Sequence[tuple[tuple, int, Path]], dtype: str) -> None:
+def write_results(
+    out: Path, results: Sequence[tuple[tuple, int, Path]], dtype: str, odd: Collection[str]
+) -> None:
     """Write `comparison.json`, `.md` (a table) and `.png` (bars) to the folder `out`.
 
     Each of the `results` is what `ABOUT` has of an encoder, but for the training, which is the name
-    of its file; the seed; and the file.
+    of its file; the seed; and the file. Rows are sorted by the training, so that the row above is
+    another encoder. `odd` are the images that have chosen the epochs.
     """
-    found, beside, rows, bars, levels, above = {}, {}, [], {}, {}, {}
+    found, beside, rows, bars, levels = {}, {}, [], {}, {}
+    above, training, its_seeds = {}, None, set()
     for encoder, seed, path in results:
         about = json.loads(path.read_bytes())
         figures, *others = about.pop("rows")
         found.setdefault((*encoder, path.stem), {})[seed] = figures
         beside = {(one["name"], "", None, None, ""): {"": one} for one in others}
+    found = dict(sorted(found.items(), key=lambda item: item[0][-1] != "frozen"))
     text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}\n\n"
     text = text.format(**about, dtype=dtype)
     headings = [*ABOUT, "seeds", *COLUMNS, AGAINST]
     text += f"| {' | '.join(headings)} |\n{len(headings) * '|---'}|\n"
     for key, seeds in {**found, **beside}.items():
         entry = dict(zip(ABOUT, key, strict=True))
+        each = [figures.pop("cider_by_image", {}) for figures in seeds.values()]
+        for figures, of in zip(seeds.values(), each, strict=True):
+            figures[EVEN] = statistics.mean(value for name, value in of.items() if name not in odd)
         cells = [*("" if one is None else f"{one}" for one in key), str(len(seeds))]
         for name, form in COLUMNS.items():
             values = [figures[name] for figures in seeds.values()]
             spread = statistics.stdev(values) if len(values) > 1 else None
             entry[name] = [statistics.mean(values), spread]
             cells.append(" ± ".join(format(one, form) for one in entry[name][: len(values)]))
-        each = [figures.pop("cider_by_image", {}) for figures in seeds.values()]
         by_image = {name: statistics.mean(one[name] for one in each) for name in each[0]}
-        if key in found and above:
+        if key in found and above and key[-1] == training and {*seeds} == its_seeds:
             entry[AGAINST] = interval(by_image, above)
             cells.append("{:+.3f} to {:+.3f}".format(*entry[AGAINST]))
         else:
             cells.append("")
-        above = by_image
+        above, training, its_seeds = by_image, key[-1], {*seeds}
         text += f"| {' | '.join(cells)} |\n"
         rows.append({**entry, "seeds": seeds})
         if key in found:

@@ -174,6 +174,23 @@ def test_moco_normalises_shuffled_groups():
     np.testing.assert_allclose(numpy(embedded["queries"]), queries, atol=1e-4)
 
 
+def test_moco_mixes_two_sources_in_every_group_and_otherwise_for_queries_than_for_keys():
+    model = moco(batch_size=64)  # four groups
+    sources = np.repeat([0, 1], 32).astype("f4")  # a batch is in the order of its files
+    views = ops.broadcast_to(sources[:, None, None, None], (64, 16, 16, 3))
+    shares = []
+
+    def spy(pixels, training):
+        shares.append(float(ops.mean(pixels)))
+        return model.encoder(pixels, training=training)
+
+    for _ in range(2):
+        model._project(spy, model.head, views, training=True)
+
+    assert all(0.2 < share < 0.8 for share in shares)
+    assert shares[:4] != shares[4:]
+
+
 @pytest.mark.parametrize(("batch_size", "groups"), [(256, 8), (64, 4), (8, 2), (9, 1), (100, 5)])
 def test_moco_groups(batch_size, groups):
     assert groups_of(batch_size) == groups

@@ -43,7 +43,7 @@ for file in map(Path, left):
     if evaluated:
         def row(name, cider):
             figures = {"BLEU-1": 0.5, "BLEU-4": 0.1, "CIDEr-D": cider, "distinct": 7}
-            return {"name": name, **figures, "cider_by_image": {"a": cider, "b": cider}}
+            return {"name": name, **figures, "cider_by_image": {"a": cider + 0.1, "b": cider}}
         cider = 0.2 + 0.1 * ("-1/" in given["--output"] or "-1/" in given["--model-path"])
         rows = [row("x", cider), row("constant caption", 0.1), row("human caption", 0.8)]
         about = {"protocol": "coco", "split": "dev.txt", "images": 5}
@@ -54,7 +54,10 @@ STUBS += " tools/random_encoder"
 
 
 def with_stubs(folder: Path) -> Path:
-    """The folder, with the stubs in it."""
+    """The folder, with the stubs and a development split in it."""
+    splits = folder / "data" / "flickr8k" / "Flickr8k_text"
+    splits.mkdir(parents=True)
+    (splits / "Flickr_8k.devImages.txt").write_text("a.jpg\nb.jpg\n")
     for name in (folder / f"{stub}.py" for stub in STUBS.split()):
         name.parent.mkdir(exist_ok=True)
         (name.parent / "__init__.py").touch()
@@ -106,6 +109,7 @@ def test_a_row_is_made_in_order(finished):
     whole = (*frozen, "fine_tuning.py", "fine-tuned.h5", "fine-tuned.json")
     assert all(part in call for part, call in zip(whole, made, strict=True))
     assert "--pictures-seen 1000" in made[0]
+    assert all("--dev-split out/odd.txt" in made[number] for number in (4, 5, 7))
     assert ("--epochs 6" in made[4], "--epochs 16" in made[5], "first" in made[7]) == (True,) * 3
 
 
@@ -113,12 +117,14 @@ def test_the_table_has_means_deviations_and_what_they_are_read_by(finished):
     lines = (finished / "out" / "comparison.md").read_text().splitlines()
     rows = json.loads((finished / "out" / "comparison.json").read_text())["rows"]
 
-    mean = "0.500 ± 0.000 | 0.100 ± 0.000 | 0.250 ± 0.071 | 7 ± 0"
+    mean = "0.500 ± 0.000 | 0.100 ± 0.000 | 0.250 ± 0.071 | 0.250 ± 0.071 | 7 ± 0"
     same = "+0.000 to +0.000"
     assert f"| random | resnet18 | 0 | 0.00 | frozen | 2 | {mean} |  |" in lines
     assert f"| simclr | resnet18 | 1000 | 0.00 | fine-tuned | 2 | {mean} | {same} |" in lines
     assert f"| supervised | efficientnet_lite0 |  |  | frozen | 2 | {mean} | {same} |" in lines
-    assert "| constant caption |  |  |  |  | 1 | 0.500 | 0.100 | 0.100 | 7 |  |" in lines
+    assert f"| random | resnet18 | 0 | 0.00 | fine-tuned | 2 | {mean} |  |" in lines
+    assert "| constant caption |  |  |  |  | 1 | 0.500 | 0.100 | 0.100 | 0.100 | 7 |  |" in lines
+    assert (finished / "out" / "odd.txt").read_text() == "a\n"
     assert rows[-1]["pretext"] == "human caption"
     assert rows[0]["seeds"]["1"]["CIDEr-D"] == pytest.approx(0.3)
     assert (finished / "out" / "comparison.png").stat().st_size > 0
