@@ -43,7 +43,8 @@ def write_results(
         entry = dict(zip(ABOUT, key, strict=True))
         each = [figures.pop("cider_by_image", {}) for figures in seeds.values()]
         for figures, of in zip(seeds.values(), each, strict=True):
-            figures[EVEN] = statistics.mean(value for name, value in of.items() if name not in odd)
+            even = [value for name, value in of.items() if name not in odd]
+            figures[EVEN] = statistics.mean(even or [math.nan])  # of a try there may be none
         cells = [*("" if one is None else f"{one}" for one in key), str(len(seeds))]
         for name, form in COLUMNS.items():
             values = [figures[name] for figures in seeds.values()]
