@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
+from captioning.encoders.networks.batch_norm import estimate_statistics
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path
 from captioning.training.optimizers import learning_rate_schedule, plateau_rate
@@ -22,6 +23,7 @@ from jigsaw.image_preprocessing.image_transform import normalize
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 METRICS = ("loss", "accuracy")
 PLATEAU, PATIENCE = 3, 6  # epochs without progress until the rate falls, and until the end
+SAMPLE, SAMPLE_BATCH = 1000, 50  # whole pictures for batch statistics, at a time
 FALL = 0.1  # what the rate is multiplied by on a plateau
 GREEN, RED = "#1e963c", "#c82828"  # frames of puzzles that are solved, and that are not
 
@@ -140,7 +142,17 @@ class JigsawRun(Run):
             "val_accuracy": row["val_accuracy"],
             "hours": round(sum(row["seconds"] for row in [*self.history, row]) / 3600, 2),
         }
+        estimate_statistics(best.trunk, self._whole_pictures())
         save_encoder(best.trunk, self.trunk_path, recipe)
+
+    def _whole_pictures(self) -> Iterator[Any]:
+        """Some of the pictures as stage 1 gives them to the trunk: their statistics are not those
+        of tiles (measured in docs/lab-notes/jigsaw.md)."""
+        puzzles = self.puzzles["train"]
+        rows = puzzles.rows[:: -(-len(puzzles.rows) // SAMPLE)]
+        for some in np.array_split(rows, max(1, len(rows) // SAMPLE_BATCH)):
+            pictures = np.stack([puzzles.images[row] for row in some])
+            yield self.model.to_pixels(normalize(pictures))
 
 
 def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: int) -> None:

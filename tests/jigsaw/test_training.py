@@ -10,6 +10,7 @@ from PIL import Image
 from captioning.cli import UserError
 from captioning.encoders.jigsaw_solver import JigsawSolver, load_solver
 from captioning.encoders.loading import load_encoder
+from captioning.encoders.networks.batch_norm import estimate_statistics
 from jigsaw import training
 from jigsaw.DataGenerator import DataGenerator
 from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalize
@@ -85,6 +86,10 @@ def test_the_best_epoch_is_kept_with_its_trunk(whole):
     training.compile_solver(best)
     found = best.evaluate(whole.puzzles["val"], verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(min(r["val_loss"] for r in whole.history), rel=1e-4)
+    # The trunk's file has batch statistics of whole pictures, as stage 1 gives it.
+    pictures = whole.puzzles["train"].images
+    parts = np.array_split(pictures, max(1, len(pictures) // training.SAMPLE_BATCH))
+    estimate_statistics(best.trunk, [best.to_pixels(normalize(part)) for part in parts])
     encoder = load_encoder("alexnet", whole.trunk_path)
     images = patterns(2, 32)
     as_tiles = best.to_pixels(normalize(images))

@@ -64,7 +64,7 @@ def estimate_statistics(network: keras.Model, batches: Iterable[np.ndarray]) -> 
     found = network._flatten_layers()
     norms = [layer for layer in found if isinstance(layer, layers.BatchNormalization)]
     momenta = [layer.momentum for layer in norms]
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches if norms else ()):
         for layer in norms:
             layer.momentum = number / (number + 1)  # the mean of all batches so far
         network(batch, training=True)
