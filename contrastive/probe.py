@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import ops
 
 from captioning.cli import UserError
 from captioning.datasets import find_images
@@ -36,13 +37,31 @@ class CaptionProbe:
 
     def __call__(self, encoder: keras.Model) -> float:
         """Share of the held-out pictures' variance."""
+        return self._shares(encoder, [encoder.output["pooled"]])[0]
+
+    def by_stage(self, encoder: keras.Model, stages: Sequence[str]) -> list[float]:
+        """The same of what each stage gives, averaged over the picture; of the last, `pooled`.
+
+        The best stage is what pretext tasks are judged by in Kolesnikov et al., arXiv 1901.09005.
+        `stages` are as the table of encoders has them: how each one's layers' names begin.
+        """
+        firsts = [next(x for x in encoder.layers if x.name.startswith(name)) for name in stages[1:]]
+        grids = [ops.cast(layer.input, "float32") for layer in firsts]  # (B, ..., D)
+        means = [ops.mean(grid, axis=tuple(range(1, len(grid.shape) - 1))) for grid in grids]
+        return self._shares(encoder, [*means, encoder.output["pooled"]])
+
+    def _shares(self, encoder: keras.Model, outputs: list[keras.KerasTensor]) -> list[float]:
+        """Share by each of the outputs (B, D)."""
         # A model of its own around the same layers: compiling the encoder would change the trained.
-        network = Encoder(keras.Model(encoder.input, encoder.output), {"encoder": encoder.name})
+        joined = {"pooled": ops.concatenate([*outputs], axis=-1)}
+        network = Encoder(keras.Model(encoder.input, joined), {"encoder": encoder.name})
         parts = [
             network.encode(self.pixels[start : start + BATCH], BATCH)
             for start in range(0, len(self.pixels), BATCH)
         ]
-        return ridge_share(np.concatenate(parts), self.targets, self.fitted)
+        ends = np.cumsum([output.shape[-1] for output in outputs])
+        each = np.split(np.concatenate(parts), ends[:-1], axis=1)
+        return [ridge_share(features, self.targets, self.fitted) for features in each]
 
 
 def ridge_share(features: np.ndarray, targets: np.ndarray, fitted: int) -> float:
@@ -93,9 +112,8 @@ def caption_probe(
     rest = sorted(set(paths) - set(out))
     if len(paths) < 40 or not out or not rest:
         raise UserError(
-            f"{folder}: {len(paths)} of its pictures have captions in --probe-captions, and "
-            f"{len(out)} of these are held out (the pictures of --exclude, if given); a probe "
-            "needs at least 40, of both kinds"
+            f"{folder}: {len(paths)} of its pictures have captions, and {len(out)} of these are "
+            "held out (by --exclude or --split); a probe needs at least 40, of both kinds"
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
     batches = [*decode_batches([(path, path) for path in rest + out], size, BATCH)]

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from captioning.cli import UserError
+from captioning.encoders.table import TABLE, build_network
 from contrastive.probe import CaptionProbe, caption_probe, ridge_share, word_shares
 
 NAMES = [f"{number:02d}" for number in range(48)]
@@ -65,6 +66,42 @@ def test_caption_probe():
     assert CaptionProbe(pixels, captions, 60)(encoder) > 0.9
     shuffled = [captions[row] for row in np.random.default_rng(1).permutation(80)]
     assert CaptionProbe(pixels, shuffled, 60)(encoder) < 0.1
+
+
+@pytest.mark.slow
+def test_each_stage_is_judged_by_its_own_features():
+    """Two stages: the first doubles the pixels, the second keeps one channel of three."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), np.uint8)
+    means = pixels.mean(axis=(1, 2))
+    captions = [["much" if red > 128 else "less", "bright"] for red in means[:, 0]]
+    inputs = keras.Input((None, None, 3))
+    first = keras.layers.Rescaling(2.0, name="one_scale")(inputs)
+    kernel = np.array([0.0, 1.0, 0.0]).reshape(1, 1, 3, 1)
+    second = keras.layers.Conv2D(1, 1, use_bias=False, name="two_conv")
+    pooled = keras.layers.GlobalAveragePooling2D()(second(first))
+    second.set_weights([kernel])
+    encoder = keras.Model(inputs, {"pooled": pooled})
+    probe = CaptionProbe(pixels, captions, 45)
+
+    found = probe.by_stage(encoder, ("one_", "two_"))
+
+    by_hand = [ridge_share(some, probe.targets, 45) for some in (means, means[:, 1:2])]
+    assert found == pytest.approx(by_hand, abs=1e-4)
+    assert found[1] == pytest.approx(probe(encoder), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_encoder_has_the_stages_of_the_table(name):
+    network = build_network(name)
+    probe = CaptionProbe(np.zeros((0, 32, 32, 3), np.uint8), [], 0)
+    asked = []
+    probe._shares = lambda _, outputs: [asked.append(output.shape) for output in outputs]
+
+    probe.by_stage(network, TABLE[name].stages)
+
+    assert len(asked) == len(TABLE[name].stages)
+    assert all(len(shape) == 2 and shape[1] for shape in asked)
+    assert asked[-1] == network.output["pooled"].shape
 
 
 def test_ridge_share_equals_a_naive_regression():
