@@ -120,7 +120,7 @@ def main() -> None:
 
 def features_path(args) -> Path:
     """Where the features go, whose name says their format and whether they are of a view."""
-    from captioning.features.reading import check_replaceable, is_hdf5, shard_path
+    from captioning.features.reading import is_hdf5, read_features, shard_path
 
     name = f"features-view{args.view}" if args.view else "features"
     if args.shard:
@@ -128,7 +128,11 @@ def features_path(args) -> Path:
     path = Path(args.features or name + (".h5" if args.grid else ".pkl"))
     if args.grid and not is_hdf5(path):
         raise UserError(f"{path}: grids are kept in HDF5; give a name that ends in .h5")
-    check_replaceable(path, args.view)
+    if args.view and path.is_file() and not read_features(path).info.get("view"):
+        raise UserError(
+            f"{path}: holds features of whole pictures, which a view should not replace; give "
+            "another name with --features"
+        )
     return path
 
 

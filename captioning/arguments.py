@@ -82,6 +82,7 @@ SHARED = {
     "--weights": dict(help="encoder weights, if those named in the model are not found"),
     "--epochs": dict(type=positive_int, help="passes over the training images"),
     "--batch-size": dict(type=positive_int, help="images per step"),
+    "--image-size": dict(type=positive_int, metavar="PIXELS", help="default: the encoder's"),
     "--learning-rate": dict(type=positive_float, help="peak; lower it if the loss does not fall"),
     "--dtype": dict(choices=DTYPES, default=DTYPES[0], help="bfloat16 is faster on some CPUs"),
     "--workers": dict(type=positive_int, help="threads that read images; default: one per core"),

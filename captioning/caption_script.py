@@ -108,9 +108,7 @@ def caption_and_print(captioner, paths: Sequence[Path]) -> tuple[list, list[str]
     return results, unreadable
 
 
-def check_all_captioned(
-    results: Sequence, unreadable: Sequence[str], uncopied: Sequence[str] = ()
-) -> None:
+def check_all_captioned(results: list, unreadable: list[str], uncopied: list[str]) -> None:
     """Name the images that failed, or have no copy, after what there is has been written.
 
     Raises:
@@ -187,5 +185,5 @@ def caption_images(description: str) -> None:
         heatmaps.draw(captioner.model, captioner.encoder, results, args.attention)
         print(f"wrote {args.attention}: an attention map per word")
     embedded = [result for result in results if not (args.only_confident and result.unsure)]
-    uncopied = embedding.write(embedded, planned) if planned else ()
+    uncopied = embedding.write(embedded, planned) if planned else []
     check_all_captioned(results, failed, uncopied)

@@ -67,6 +67,13 @@ def report_skipped(what: str, names: Sequence[str]) -> None:
         print(f"skipped {len(names):,} {what}{named}")
 
 
+def check_most_read(unreadable: Sequence[str], total: int, what: str = "pictures") -> None:
+    """Raise a `UserError` if more of `total` pictures were unreadable, as said, than read."""
+    if 2 * len(unreadable) > total:
+        broken = f"{len(unreadable)} of {total} {what} could not be read"
+        raise UserError(f"{broken}, the first: {unreadable[0]}")
+
+
 def first_ten(names: Sequence[str]) -> str:
     """Up to ten names, printable, and whether there are more."""
     return ", ".join(map(printable, names[:10])) + (" ..." if len(names) > 10 else "")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from captioning.cli import UserError
+from captioning.cli import check_most_read
 from captioning.files import atomic_path, write_text
 from captioning.images.reading import UnreadableImage
 from captioning.images.sources import decode, open_sources
@@ -81,9 +81,7 @@ def load_images(
                 pixels[len(sources)] = square
             digest.update(square[::8].tobytes())  # every eighth row tells pictures apart
             sources.append(source)
-        if len(unreadable) > len(sources):
-            broken = f"{len(unreadable)} of {shape[0]} pictures could not be read"
-            raise UserError(f"{broken}, the first: {unreadable[0]}")
+        check_most_read(unreadable, shape[0])
     if spills:
         record = [wanted, sources, unreadable, digest.hexdigest()]
         write_text(record_of(spill), json.dumps(record))

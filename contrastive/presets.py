@@ -97,16 +97,13 @@ def settings_for(
     linear = batch_size / 256
     nearest = min(_BYOL_RUNS, key=lambda length: abs(math.log(epochs / length)))
     byol_rate, byol_decay, byol_momentum = _BYOL_RUNS[nearest]
-    if optimizer == "adamw":
-        rate, decay = 1e-3 * math.sqrt(linear), 1e-2
-    elif optimizer == "sgd":
-        rate, decay = 0.03 * linear, 1e-4
-    elif method == "simclr":
-        rate, decay = 0.075 * math.sqrt(batch_size), 1e-6
-    elif method == "byol":
-        rate, decay = byol_rate * linear, byol_decay
-    else:
-        rate, decay = 0.3 * linear, 1e-6
+    rules = {
+        "adamw": (1e-3 * math.sqrt(linear), 1e-2),
+        "sgd": (0.03 * linear, 1e-4),
+        "simclr": (0.075 * math.sqrt(batch_size), 1e-6),
+        "byol": (byol_rate * linear, byol_decay),
+    }
+    rate, decay = rules.get(optimizer) or rules.get(method) or (0.3 * linear, 1e-6)
     defaults = {
         "learning_rate": rate,
         "weight_decay": decay,

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from captioning.cli import UserError
+from captioning.cli import UserError, check_most_read
 from captioning.files import atomic_path, existing_file
 from captioning.images.reading import ToSquare, UnreadableImage
 from captioning.images.sources import Item, Source, decode
@@ -66,9 +66,7 @@ def convert(
             data[split][len(names[split])] = square
             # A name that is not UTF-8, of a file from elsewhere, has its odd bytes spelled out.
             names[split].append(item.member.encode("utf-8", "backslashreplace"))
-        if 2 * len(unreadable) > total:
-            broken = f"{len(unreadable)} of {total} pictures could not be read"
-            raise UserError(f"{broken}, the first: {unreadable[0]}")
+        check_most_read(unreadable, total)
         for split, images, listed in zip(SPLITS, data, names, strict=True):
             images.resize(len(listed), axis=0)  # without the rows of broken pictures
             file.create_dataset(f"{split}_names", data=listed, dtype=h5py.string_dtype())

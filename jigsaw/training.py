@@ -15,7 +15,7 @@ from captioning.encoders.networks.batch_norm import estimate_statistics
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path
 from captioning.training.optimizers import learning_rate_schedule, plateau_rate
-from captioning.training.plots import plot_curves
+from captioning.training.plots import drawing, plot_curves
 from captioning.training.run import Run
 from jigsaw.DataGenerator import DataGenerator
 from jigsaw.image_preprocessing.image_transform import normalize
@@ -171,26 +171,19 @@ def draw_puzzles(solver: JigsawSolver, puzzles: DataGenerator, path: Path, count
     Each is a column of a PNG: as it was given, and below as it was put together, in a green frame
     if that is right and in a red one if not.
     """
-    from matplotlib import pyplot
-
     tiles, numbers = puzzles.cut(0)
     predicted = solver.predict_on_batch(normalize(tiles)).argmax(axis=-1)
     right = predicted == numbers
     shown = np.r_[np.flatnonzero(right)[:count], np.flatnonzero(~right)[:count]]
-    figure, axes = pyplot.subplots(
-        2, len(shown), figsize=(1.7 * len(shown), 3.4), squeeze=False, layout="constrained"
-    )
-    for (above, below), number in zip(axes.T, shown, strict=True):
-        # Where a tile came from is where it goes back to.
-        solved = tiles[number][np.argsort(solver.permutations[predicted[number]])]
-        for board, pieces in ((above, tiles[number]), (below, solved)):
-            board.imshow(side_by_side(pieces))
-            board.set(xticks=[], yticks=[])
-        above.spines[:].set_visible(False)
-        below.spines[:].set(color=GREEN if right[number] else RED, linewidth=4)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=100)
-    pyplot.close(figure)
+    with drawing(path, (1.7 * len(shown), 3.4), 2, len(shown)) as axes:
+        for (above, below), number in zip(axes.reshape(2, -1).T, shown, strict=True):
+            # Where a tile came from is where it goes back to.
+            solved = tiles[number][np.argsort(solver.permutations[predicted[number]])]
+            for board, pieces in ((above, tiles[number]), (below, solved)):
+                board.imshow(side_by_side(pieces))
+                board.set(xticks=[], yticks=[])
+            above.spines[:].set_visible(False)
+            below.spines[:].set(color=GREEN if right[number] else RED, linewidth=4)
 
 
 def side_by_side(tiles: np.ndarray) -> np.ndarray:

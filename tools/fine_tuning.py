@@ -38,7 +38,7 @@ def parse_arguments():
     add("--stages", type=stages, default="last", help="stages to train: last, last N, all")
     add("--stage-decay", type=positive_float, default=1.0, help="factor of the rate a stage")
     what = "side of the images; default: the encoder's; a decoder of grids needs the default"
-    add("--image-size", type=positive_int, metavar="PIXELS", help=what)
+    shared(parser, "--image-size", help=what)
     add("--least-area", type=fraction, default=LEAST_AREA, help="minimum share of a crop")
     add("--colour-jitter", action="store_true", help="random brightness, contrast, saturation")
     what = "validate and save an exponential moving average of the weights, such as 0.999; 0: none"

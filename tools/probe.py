@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.arguments import CAPTIONS, IMAGES, positive_int, shared
+from captioning.arguments import CAPTIONS, IMAGES, shared
 from captioning.cli import ArgumentParser, import_keras, run
 from captioning.encoders.table import TABLE
 
@@ -24,9 +24,7 @@ def parse_arguments():
     parser.add_argument("--images", default=IMAGES, metavar="FOLDER", help="folder of images")
     parser.add_argument("--captions", default=CAPTIONS, metavar="FILE", help="their captions")
     shared(parser, "--split", help="images that judge; the regression is fitted on others")
-    what = "default: the encoder's"
-    parser.add_argument("--image-size", type=positive_int, metavar="PIXELS", help=what)
-    shared(parser, "--dtype", "--seed")
+    shared(parser, "--image-size", "--dtype", "--seed")
     return parser.parse_args()
 
 

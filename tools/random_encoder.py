@@ -8,12 +8,11 @@ and a comparison would measure that.
 """
 
 import sys
-from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.arguments import positive_int, shared
+from captioning.arguments import shared
 from captioning.cli import ArgumentParser, UserError, import_keras, run
 from captioning.encoders.table import TABLE, build_network, preprocessing_of
 
@@ -25,10 +24,8 @@ def parse_arguments():
     shared(parser, "--encoder", choices=TABLE, default="resnet18", help="network")
     what = "folders, zips or tars of images, or HDF5 files of uint8 (N, H, W, 3)"
     shared(parser, "--images", metavar="PATH", help=what)
-    shared(parser, "--exclude", "--seed")
+    shared(parser, "--exclude", "--image-size", "--seed")
     shared(parser, "--limit", default=2000, help="use only the first N images")
-    what = "default: the encoder's"
-    parser.add_argument("--image-size", type=positive_int, metavar="PIXELS", help=what)
     shared(parser, "--output", required=True, help="where to write the weights, .weights.h5")
     return parser.parse_args()
 
@@ -44,24 +41,20 @@ def main() -> None:
     from captioning.encoders.networks.batch_norm import estimate_statistics
     from captioning.encoders.weights import save_encoder
     from captioning.files import check_writable
-    from captioning.images.sources import decode, open_sources
+    from contrastive.data import load_images
 
     check_writable(args.output)
     preprocessing = preprocessing_of(args.encoder)
     preprocessing = preprocessing.resized(args.image_size or preprocessing.size)
     exclude = {name for file in args.exclude for name in read_split(file)}
-    items = islice(open_sources(args.images, exclude).items, args.limit)
-    decoded = (square for _, square in decode(items, preprocessing.size))
-    squares = [square for square in decoded if isinstance(square, np.ndarray)]
-    if not squares:
-        raise UserError(f"{args.images[0]}: no image could be read")
+    images = load_images(args.images, preprocessing.size, limit=args.limit, exclude=exclude)
+    parts = np.array_split(images.pixels, max(1, len(images.pixels) // BATCH))
     network = build_network(args.encoder, seed=args.seed)
-    parts = max(1, len(squares) // BATCH)
-    estimate_statistics(network, np.array_split(np.stack(squares), parts))
+    estimate_statistics(network, parts)
     recipe = {"encoder": args.encoder, "image_size": preprocessing.size, "seed": args.seed}
     recipe |= {"preprocessing": str(preprocessing), "pictures_seen": 0}
     save_encoder(network, args.output, recipe)
-    print(f"{args.output}: random weights, batch statistics of {len(squares)} images")
+    print(f"{args.output}: random weights, batch statistics of {len(images.pixels)} images")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from captioning.decoders.base import Decoder, each_row
+from captioning.decoders.base import Decoder, built, each_row
 
 
 @keras.saving.register_keras_serializable(package="captioning")
@@ -49,15 +49,14 @@ class AttentionDecoder(Decoder):
 
         def dense(inputs: int, outputs: int, activation: str | None = None, bias: bool = True):
             layer = layers.Dense(outputs, activation, use_bias=bias, dtype=self.dtype_policy)
-            layer.build((None, inputs))
-            return layer
+            return built(layer, inputs)
 
         self.image_dense = dense(self.feature_size, width, "relu")
         self.image_dropout = layers.Dropout(dropout, dtype=self.dtype_policy)
         self.first_hidden = dense(width, units, "tanh")
         self.first_cell = dense(width, units, "tanh")
-        self.embedding = layers.Embedding(self.outputs, width, dtype=self.dtype_policy)
-        self.embedding.build((None, None))
+        embedding = layers.Embedding(self.outputs, width, dtype=self.dtype_policy)
+        self.embedding = built(embedding, None)
         self.embedding_dropout = layers.Dropout(dropout, dtype=self.dtype_policy)
         self.key_dense = dense(width, width)
         self.query_dense = dense(units, width, bias=False)
@@ -77,23 +76,26 @@ class AttentionDecoder(Decoder):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean cross-entropy a word, in nats, and in training the doubly stochastic penalty."""
-        hidden, weights = y_pred
-        loss = self.cross_entropy(hidden, y, training)
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not (training and self.penalty):
             return loss
         # Up to the end word, which always counts; a 0 before it is a word of no vocabulary.
         learned = ops.cast(ops.not_equal(y, 0), "float32")
         said = ops.flip(ops.cumsum(ops.flip(learned, axis=1), axis=1), axis=1)
         said = ops.minimum(said, 1.0)
-        looked = ops.sum(weights * said[:, :, None], axis=1)
+        looked = ops.sum(y_pred[1] * said[:, :, None], axis=1)
         unseen = ops.sum(ops.square(1.0 - looked), axis=1)
         # Captions that only fill up the batch have no word at all.
         unseen = ops.sum(unseen * said[:, 0])
         return loss + self.penalty * unseen / ops.sum(said)
 
-    def start(self, features):
+    def start(self, features, training: bool = False):
         """Context: projected grid and its keys, (N, L, width). State: LSTM output and cell."""
-        return self._start(features, training=False)
+        grid = each_row(self.image_dense, self.normalized(features))
+        grid = self.image_dropout(grid, training=training)
+        mean = ops.mean(grid, axis=1)
+        cell = ops.cast(self.first_cell(mean), "float32")
+        return [grid, each_row(self.key_dense, grid)], [self.first_hidden(mean), cell]
 
     def step(self, tokens, context, state):
         """Logits (R, V) of the word after `tokens` (R,), and the new state.
@@ -106,7 +108,7 @@ class AttentionDecoder(Decoder):
 
     def call(self, inputs: dict[str, Any], training: bool = False):
         """Teacher forcing: what the output layer reads (B, T, width), and the weights (B, T, L)."""
-        context, (hidden, cell) = self._start(inputs["features"], training)
+        context, (hidden, cell) = self.start(inputs["features"], training)
         words = self.embedding_dropout(self.embedding(inputs["tokens"]), training=training)
         # What does not depend on the state is worked out for all words together, before and after.
         gates = ops.transpose(each_row(self.word_dense, words), (1, 0, 2))
@@ -121,13 +123,6 @@ class AttentionDecoder(Decoder):
         _, (hidden, _, seen, weights) = ops.scan(advance, (hidden, cell, seen, weights), gates)
         hidden, seen, weights = (ops.transpose(part, (1, 0, 2)) for part in (hidden, seen, weights))
         return self._output(words, hidden, seen, training), weights
-
-    def _start(self, features, training: bool):
-        grid = each_row(self.image_dense, self.normalized(features))
-        grid = self.image_dropout(grid, training=training)
-        mean = ops.mean(grid, axis=1)
-        cell = ops.cast(self.first_cell(mean), "float32")
-        return [grid, each_row(self.key_dense, grid)], [self.first_hidden(mean), cell]
 
     def _advance(self, gates, context, hidden, cell):
         """One step of the LSTM: its output and cell, what it saw (R, width), the weights (R, L).

@@ -64,12 +64,9 @@ class Decoder(keras.Model):
         self.encoder = dict(encoder or {})
         self.label_smoothing, self.tied, self.normalize = label_smoothing, tied, normalize
         if normalize:
-            self.feature_mean, self.feature_std = (
-                self.add_weight(
-                    (feature_size,), first, trainable=False, name=f"feature_{name}", autocast=False
-                )
-                for name, first in (("mean", "zeros"), ("std", "ones"))
-            )
+            options = {"shape": (feature_size,), "trainable": False, "autocast": False}
+            self.feature_mean = self.add_weight(initializer="zeros", name="feature_mean", **options)
+            self.feature_std = self.add_weight(initializer="ones", name="feature_std", **options)
         self.expected_sizes = expected_sizes and tuple(expected_sizes)
         self.expected_words = None
         if expected_sizes:
@@ -105,14 +102,10 @@ class Decoder(keras.Model):
     def add_output(self, size: int) -> None:
         """Make the output layer, which reads hidden vectors of `size` numbers."""
         if self.tied:
-            self.output_bias = self.add_weight(
-                shape=(self.outputs,), initializer="zeros", name="output_bias"
-            )
+            self.output_bias = self.add_weight((self.outputs,), "zeros", name="output_bias")
         else:
-            self.output_dense = layers.Dense(
-                self.outputs, dtype=self.dtype_policy, name="output_dense"
-            )
-            self.output_dense.build((None, size))
+            dense = layers.Dense(self.outputs, dtype=self.dtype_policy, name="output_dense")
+            self.output_dense = built(dense, size)
 
     def output_weights(self):
         """Kernel (size, V) and bias (V,) of the output layer, in float32."""
@@ -151,18 +144,14 @@ class Decoder(keras.Model):
         return self._compiled_step(tokens, context, state)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean cross-entropy a word, in nats, after what `call` gave; see `cross_entropy`."""
-        return self.cross_entropy(y_pred[0], y, training)
-
-    def cross_entropy(self, hidden, targets, training: bool):
-        """Mean cross-entropy a word, with the label smoothing in training.
+        """Mean cross-entropy a word, in nats, with the label smoothing in training.
 
         Not from logits: those of a whole batch are too large to want. Batches differ in their
         numbers of words, so Keras' own mean over batches would weigh words unevenly; `token_loss`
         counts every word alike, without smoothing. Targets of 0, which is no word of the
         vocabulary, count nothing.
         """
-        targets = ops.reshape(targets, (-1,))
+        hidden, targets = y_pred[0], ops.reshape(y, (-1,))
         mask = ops.cast(ops.not_equal(targets, 0), "float32")
         mean, losses = linear_cross_entropy(
             ops.reshape(hidden, (-1, hidden.shape[-1])),
@@ -208,6 +197,12 @@ class Decoder(keras.Model):
         if "standardise" in config:
             config["normalize"] = config.pop("standardise")
         return cls(**config)
+
+
+def built(layer: keras.Layer, *shape: int | None) -> keras.Layer:
+    """`layer` with its variables, of inputs (None, *shape): a loaded model needs no example."""
+    layer.build((None, *shape))
+    return layer
 
 
 def each_row(layer: keras.Layer, x):

@@ -28,12 +28,11 @@ class Ensemble(Decoder):
         shared = {name: config[name] for name in _SHARED}
         self.settings = [dict(member) for member in members]
         kinds = {kind.__name__: kind for kind in map(decoder_class, DECODERS)}
-        self.members = [
-            kinds[member["kind"]].from_config(
-                {**shared, **{name: member[name] for name in member if name != "kind"}}
-            )
-            for member in members
-        ]
+
+        def member(kind: str, **own) -> Decoder:
+            return kinds[kind].from_config({**shared, **own})
+
+        self.members = [member(**settings) for settings in members]
         self.positions = self.members[0].positions
         self.built = True
 

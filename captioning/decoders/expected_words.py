@@ -7,7 +7,6 @@ people would use: a consensus with the captions of similar training images (Devl
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from keras import layers, ops
@@ -22,18 +21,10 @@ IMAGES = 1000  # whose features are read at once
 MOST = 20_000  # images that it is fitted on: they bound the memory, to half a gigabyte
 
 
-class Sizes(NamedTuple):
-    """Of an `ExpectedWords`: principal directions, random waves, and the rank of the regression."""
-
-    directions: int
-    waves: int
-    rank: int
-
-
-def sizes_for(images: int, feature_size: int, vocabulary: Vocabulary) -> Sizes:
-    """The sizes that so many training images allow."""
+def sizes_for(images: int, feature_size: int, vocabulary: Vocabulary) -> tuple[int, int, int]:
+    """Principal directions, random waves and rank that so many training images allow."""
     waves = min(WAVES, images)
-    return Sizes(min(DIRECTIONS, images, feature_size), waves, min(RANK, waves, len(vocabulary)))
+    return min(DIRECTIONS, images, feature_size), waves, min(RANK, waves, len(vocabulary))
 
 
 def mean_and_std(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from captioning.decoders.base import Decoder
+from captioning.decoders.base import Decoder, built
 
 
 @keras.saving.register_keras_serializable(package="captioning")
@@ -37,19 +37,13 @@ class MergeDecoder(Decoder):
 
         dtype = self.dtype_policy
         self.image_dropout = layers.Dropout(dropout, dtype=dtype)
-        self.image_dense = layers.Dense(units, "relu", dtype=dtype, name="image_dense")
-        self.embedding = layers.Embedding(self.outputs, units, dtype=dtype, name="embedding")
+        self.image_dense = built(layers.Dense(units, "relu", dtype=dtype), self.feature_size)
+        self.embedding = built(layers.Embedding(self.outputs, units, dtype=dtype), None)
         self.embedding_dropout = layers.Dropout(dropout, dtype=dtype)
-        self.lstm = layers.LSTM(
-            units, return_sequences=True, return_state=True, dtype=dtype, name="lstm"
-        )
-        self.merge_dense = layers.Dense(units, "relu", dtype=dtype, name="merge_dense")
+        lstm = layers.LSTM(units, return_sequences=True, return_state=True, dtype=dtype)
+        self.lstm = built(lstm, None, units)
+        self.merge_dense = built(layers.Dense(units, "relu", dtype=dtype), units)
         self.merge_dropout = layers.Dropout(output_dropout, dtype=dtype)
-        # Built here, from sizes that are known, so that a loaded model needs no example input.
-        self.image_dense.build((None, self.feature_size))
-        self.embedding.build((None, None))
-        self.lstm.build((None, None, units))
-        self.merge_dense.build((None, units))
         self.add_output(units)
         self.built = True
 

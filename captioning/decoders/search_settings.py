@@ -104,10 +104,9 @@ def from_arguments(args: argparse.Namespace) -> Search:
     base = FAST if getattr(args, "fast", False) else BEST
     if base is FAST and (settings["beam_width"] or any(settings[name] for name in ranking)):
         raise UserError("--fast is a beam of 3: leave out --beam-width and what ranks it")
+    if settings["beam_width"] or any(settings[name] is not None for name in ranking):
+        settings |= {name: settings[name] or 0 for name in ranking}  # one goes without the other
     if settings["beam_width"] is None:
-        if any(settings[name] is not None for name in ranking):  # one goes without the other
-            settings |= {name: settings[name] or 0 for name in ranking}
         unset = [name for name, value in settings.items() if value is None]
         settings |= {name: getattr(base, name) for name in unset}
-    settings |= {name: settings[name] or 0 for name in ranking}
     return Search(**settings)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from captioning.decoders.base import Decoder, each_row, sizes
+from captioning.decoders.base import Decoder, built, each_row, sizes
 
 
 @keras.saving.register_keras_serializable(package="captioning")
@@ -23,10 +23,8 @@ class Attention(layers.Layer):
             raise ValueError(f"{heads} heads do not divide a width of {width}")
         self.width, self.heads, self.size = width, heads, width // heads
         self.query, self.key, self.value, self.merge = (
-            layers.Dense(width, dtype=self.dtype_policy) for _ in range(4)
+            built(layers.Dense(width, dtype=self.dtype_policy), width) for _ in range(4)
         )
-        for layer in (self.query, self.key, self.value, self.merge):
-            layer.build((None, width))
         self.built = True
 
     def keys_and_values(self, source):
@@ -67,16 +65,12 @@ class Block(layers.Layer):
         super().__init__(**kwargs)
         self.width, self.heads, self.dropout = width, heads, dropout
         dtype = self.dtype_policy
-        self.norms = [layers.LayerNormalization(epsilon=1e-6, dtype=dtype) for _ in range(3)]
+        self.norms = [_norm(width, dtype) for _ in range(3)]
         self.dropouts = [layers.Dropout(dropout, dtype=dtype) for _ in range(3)]
         self.to_words = Attention(width, heads, dtype=dtype)
         self.to_grid = Attention(width, heads, dtype=dtype)
-        self.expand = layers.Dense(4 * width, "relu", dtype=dtype)
-        self.contract = layers.Dense(width, dtype=dtype)
-        for norm in self.norms:
-            norm.build((None, None, width))
-        self.expand.build((None, width))
-        self.contract.build((None, 4 * width))
+        self.expand = built(layers.Dense(4 * width, "relu", dtype=dtype), width)
+        self.contract = built(layers.Dense(width, dtype=dtype), 4 * width)
         self.built = True
 
     def run(self, x, grid, past=None, training: bool = False):
@@ -154,23 +148,18 @@ class TransformerDecoder(Decoder):
         self.dropout, self.output_dropout = dropout, output_dropout
 
         dtype = self.dtype_policy
-        self.image_dense = layers.Dense(width, dtype=dtype)
-        self.place_embedding = layers.Embedding(positions, width, dtype=dtype)
-        self.image_norm = layers.LayerNormalization(epsilon=1e-6, dtype=dtype)
+        self.image_dense = built(layers.Dense(width, dtype=dtype), self.feature_size)
+        self.place_embedding = built(layers.Embedding(positions, width, dtype=dtype))
+        self.image_norm = _norm(width, dtype)
         self.image_dropout = layers.Dropout(dropout, dtype=dtype)
         # Scaled up by sqrt(width) on its way in (section 3.4), so that it is of size 1 there and
         # fits an output layer as it is.
         small = keras.initializers.RandomNormal(stddev=width**-0.5)
-        self.embedding = layers.Embedding(self.outputs, width, small, dtype=dtype)
+        self.embedding = built(layers.Embedding(self.outputs, width, small, dtype=dtype), None)
         self.embedding_dropout = layers.Dropout(dropout, dtype=dtype)
         self.blocks = [Block(width, heads, dropout, dtype=dtype) for _ in range(depth)]
-        self.output_norm = layers.LayerNormalization(epsilon=1e-6, dtype=dtype)
+        self.output_norm = _norm(width, dtype)
         self.output_dropout_layer = layers.Dropout(output_dropout, dtype=dtype)
-        self.image_dense.build((None, self.feature_size))
-        self.place_embedding.build((None,))
-        self.image_norm.build((None, None, width))
-        self.embedding.build((None, None))
-        self.output_norm.build((None, None, width))
         self.add_output(width)
         self.built = True
 
@@ -184,25 +173,22 @@ class TransformerDecoder(Decoder):
     def start(self, features):
         """Context: each block's keys and values of the grids. State: those of the words, none yet.
 
-        The context is `[keys (N, heads, size, L), values (N, heads, L, size), ...]`, the state
-        likewise `[keys (N, heads, size, t), values (N, heads, t, size), ...]` with t = 0.
+        The context is `[(keys (N, heads, size, L), values (N, heads, L, size)), ...]`, the state
+        likewise `[(keys (N, heads, size, t), values (N, heads, t, size)), ...]` with t = 0.
         """
         context = self._grids(features, training=False)
-        return context, [
-            part[..., :0] if number % 2 == 0 else part[:, :, :0]
-            for number, part in enumerate(context)
-        ]
+        return context, [(keys[..., :0], values[:, :, :0]) for keys, values in context]
 
     def step(self, tokens, context, state):
         """Logits (R, V) of the word after `tokens` (R,), and the new state, longer by a word.
 
         R is a multiple of N: the captions of an image are neighbours.
         """
-        x = self._words(tokens[:, None], ops.shape(state[0])[3], training=False)
+        x = self._words(tokens[:, None], ops.shape(state[0][0])[3], training=False)
         past = []
-        for block, grid, words in zip(self.blocks, _pairs(context), _pairs(state), strict=True):
+        for block, grid, words in zip(self.blocks, context, state, strict=True):
             x, keys_and_values, _ = block.run(x, grid, words)
-            past += keys_and_values
+            past.append(keys_and_values)
         return self.logits(self.output_norm(x)[:, 0]), past
 
     def call(self, inputs: dict[str, Any], training: bool = False):
@@ -212,7 +198,7 @@ class TransformerDecoder(Decoder):
         """
         x = self._words(inputs["tokens"], 0, training)
         grids = self._grids(inputs["features"], training)
-        for block, grid in zip(self.blocks, _pairs(grids), strict=True):
+        for block, grid in zip(self.blocks, grids, strict=True):
             x, _, weights = block.run(x, grid, training=training)
         return self.output_dropout_layer(self.output_norm(x), training=training), weights
 
@@ -225,13 +211,12 @@ class TransformerDecoder(Decoder):
         return self.embedding_dropout(words + ops.cast(waves, words.dtype), training=training)
 
     def _grids(self, features, training: bool) -> list:
-        """Each block's keys and values of the grids (N, L, D), one after the other."""
+        """Each block's keys and values of the grids (N, L, D)."""
         positions = self.place_embedding(ops.arange(self.positions))
         grid = self.image_norm(each_row(self.image_dense, self.normalized(features)) + positions)
         grid = self.image_dropout(grid, training=training)
-        return [part for block in self.blocks for part in block.to_grid.keys_and_values(grid)]
+        return [block.to_grid.keys_and_values(grid) for block in self.blocks]
 
 
-def _pairs(parts: list) -> list:
-    """Keys and values, which follow each other, in pairs by block."""
-    return list(zip(parts[::2], parts[1::2], strict=True))
+def _norm(width: int, dtype) -> layers.Layer:
+    return built(layers.LayerNormalization(epsilon=1e-6, dtype=dtype), None, width)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioning.cli import UserError
+from captioning.cli import UserError, first_ten
 from captioning.datasets import read_text
 from captioning.datasets.records import captions_of, image_of, parse_json
 from captioning.images.names import find_ids, path_id, resolve_id
@@ -53,9 +53,9 @@ def read_predictions(
             raise UserError(f"{path}: image {name} has two captions; the second is entry {row}")
         captions[image_id] = caption
     if unknown := [image_id for image_id in captions if image_id not in known]:
-        named = ", ".join(unknown[:3]) + (" ..." if len(unknown) > 3 else "")
         raise UserError(
-            f"{path}: {len(unknown)} of {len(captions)} images have no references: {named}; "
+            f"{path}: {len(unknown)} of {len(captions)} images have no references: "
+            f"{first_ten(unknown)}; "
             "give the --captions of the data set that the predictions are for"
         )
     return captions

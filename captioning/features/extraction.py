@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from captioning.cli import UserError
+from captioning.cli import check_most_read
 from captioning.encoders.encoder import Encoder
 from captioning.features.files import write_features
 from captioning.files import atomic_path, write_json
@@ -48,6 +48,7 @@ def extract(
     """
     info = {**encoder.info, "view": view} if view else encoder.info
     plan = {**info, "grid": grid, "batch_size": batch_size, "pictures_sha256": _digest(images)}
+    plan["form"] = 2  # of the parts
     preprocessing, jobs = encoder.preprocessing, sorted(images.items())
     parts = Path(f"{output}.parts")
     _begin(parts, plan, resume)
@@ -68,31 +69,20 @@ def extract(
     done, name = len(jobs) - len(waiting), encoder.info["encoder"]
     with tqdm(total=len(jobs), initial=done, unit="image", desc=name) as bar:
         for file, (ids, pixels, errors) in zip(todo, stream, strict=True):
-            features = np.empty(0)
-            if ids:
-                features = encoder.encode(pixels, min(batch_size, len(jobs)), grid=grid)
+            features = encoder.encode(pixels, min(batch_size, len(jobs)), grid=grid) if ids else []
+            lost = np.array([(error.key, str(error)) for error in errors], str).reshape(-1, 2)
             with atomic_path(file) as temporary:
-                np.savez(
-                    temporary,
-                    ids=np.array(ids, str),
-                    features=features,
-                    lost=np.array([error.key for error in errors], str),
-                    reasons=np.array([str(error) for error in errors], str),
-                )
+                np.savez(temporary, ids=np.array(ids, str), features=features, lost=lost)
             bar.update(len(todo[file]))
 
-    unreadable = {}
+    unreadable: dict[str, str] = {}
     for file in batches:
-        part = np.load(file)
-        unreadable |= zip(part["lost"].tolist(), part["reasons"].tolist(), strict=True)
+        unreadable |= np.load(file)["lost"].tolist()
     if 2 * len(unreadable) > len(jobs):
         for file, batch in batches.items():  # so that --resume reads them again
             if any(image_id in unreadable for image_id, _ in batch):
                 file.unlink()
-        raise UserError(
-            f"{len(unreadable)} of {len(jobs)} pictures could not be read, "
-            f"the first: {next(iter(unreadable.values()))}"
-        )
+        check_most_read([*unreadable.values()], len(jobs))
     loaded = map(np.load, batches)
     rows = ((part["ids"].tolist(), part["features"]) for part in loaded if part["ids"].size)
     write_features(output, rows, info, rows=len(jobs) - len(unreadable))

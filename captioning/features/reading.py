@@ -161,15 +161,6 @@ def read_views(paths: Sequence[str | Path], features: Features, main: str | Path
     return views
 
 
-def check_replaceable(path: str | Path, view: int) -> None:
-    """Raise a `UserError` where a `view` would be written over the features of whole pictures."""
-    if view and Path(path).is_file() and not read_features(path).info.get("view"):
-        raise UserError(
-            f"{path}: holds features of whole pictures, which a view should not replace; give "
-            "another name with --features"
-        )
-
-
 def check_kind(
     features: Features,
     path: str | Path,

@@ -1,12 +1,14 @@
 """Where the tiles of a puzzle lie in its picture."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from captioning.cli import UserError
 
 
+@dataclass
 class Puzzle:
     """A crop of the picture is divided into cells, each of which gives a tile.
 
@@ -19,28 +21,25 @@ class Puzzle:
         UserError: the sizes do not fit into each other.
     """
 
-    def __init__(
-        self,
-        tiles: int,
-        *,
-        image_size: int = 256,
-        crop_size: int = 225,
-        cell_size: int = 75,
-        tile_size: int = 64,
-        channel_shift: int = 2,
-    ) -> None:
-        self.tiles, self.grid = tiles, math.isqrt(tiles)
-        self.image_size, self.crop_size = image_size, crop_size
-        self.cell_size, self.tile_size = cell_size, tile_size
-        self.channel_shift = channel_shift
-        if self.grid**2 != tiles:
-            raise UserError(f"{tiles} tiles make no square puzzle; take 4, 9 or 16")
-        within = self.grid * cell_size <= crop_size <= image_size - 2 * channel_shift
-        if not (1 <= tile_size <= cell_size and within):
+    tiles: int
+    image_size: int = 256
+    crop_size: int = 225
+    cell_size: int = 75
+    tile_size: int = 64
+    channel_shift: int = 2
+
+    def __post_init__(self) -> None:
+        self.grid = math.isqrt(self.tiles)
+        if self.grid**2 != self.tiles:
+            raise UserError(f"{self.tiles} tiles make no square puzzle; take 4, 9 or 16")
+        room = self.image_size - 2 * self.channel_shift
+        within = self.grid * self.cell_size <= self.crop_size <= room
+        if not (1 <= self.tile_size <= self.cell_size and within):
             raise UserError(
-                f"sizes do not fit into each other: tiles of {tile_size} px, {self.grid} cells of "
-                f"{cell_size} px, a crop of {crop_size} px, pictures of {image_size} px less "
-                f"{channel_shift} on each side, by which colours are shifted"
+                f"sizes do not fit into each other: tiles of {self.tile_size} px, {self.grid} "
+                f"cells of {self.cell_size} px, a crop of {self.crop_size} px, pictures of "
+                f"{self.image_size} px less {self.channel_shift} on each side, by which colours "
+                "are shifted"
             )
 
     def corners(self) -> np.ndarray:

@@ -73,10 +73,5 @@ def answer(captioner, names: Iterable[str]) -> None:
 
     for name in names:
         [result] = captioner.stream([Path(name)], few=0)
-        line = {"file": name}
-        if isinstance(result, UnreadableImage):
-            line["error"] = str(result)
-        else:
-            line |= {"caption": result.caption, "log_probability": result.log_probability}
-            line["confidence"] = result.confidence
-        print(json.dumps(line), flush=True)
+        found = {"error": str(result)} if isinstance(result, UnreadableImage) else result.all[0]
+        print(json.dumps({"file": name} | found), flush=True)

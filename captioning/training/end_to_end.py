@@ -136,13 +136,8 @@ def validation_loss(
 
 def save_trained(encoder: Encoder, path: Path) -> None:
     """Write an encoder's weights, and what they were trained from."""
-    recipe = {
-        "encoder": encoder.info["encoder"],
-        "image_size": encoder.preprocessing.size,
-        "preprocessing": str(encoder.preprocessing),
-        "from": encoder.info["weights"],
-    }
-    save_encoder(encoder.network, path, recipe)
+    recipe = {name: encoder.info[name] for name in ("encoder", "image_size", "preprocessing")}
+    save_encoder(encoder.network, path, {**recipe, "from": encoder.info["weights"]})
 
 
 def save_both(folder: Path, encoder: Encoder, decoder: Decoder) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from captioning.cli import UserError, report_skipped
+from captioning.cli import check_most_read, report_skipped
 from captioning.images.preprocessing import Preprocessing
 from captioning.images.reading import decode_batches
 from captioning.images.views import LEAST_AREA, view
@@ -89,9 +89,7 @@ class ImageBatches:
             if self.colour_jitter:
                 pixels = jitter(pixels, colour)
             yield {"pixels": pixels, "tokens": tokens[:, :-1]}, tokens[:, 1:]
-        if 2 * len(unreadable) > len(shown):
-            broken = f"{len(unreadable)} of {len(shown)} images could not be read"
-            raise UserError(f"{broken}, the first: {unreadable[0]}")
+        check_most_read(unreadable, len(shown), "images")
         with tqdm.external_write_mode():
             report_skipped("unreadable images", sorted({*unreadable}))
 

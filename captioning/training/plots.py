@@ -9,12 +9,12 @@ from captioning.files import atomic_path
 
 
 @contextmanager
-def drawing(path: Path, size: tuple[float, float]) -> Iterator[Any]:
-    """Axes, of which a PNG is written when the block ends."""
+def drawing(path: Path, size: tuple[float, float], *grid: int) -> Iterator[Any]:
+    """Axes, or a `grid` of them, of which a PNG is written when the block ends."""
     from matplotlib.figure import Figure
 
     figure = Figure(size)
-    yield figure.subplots()
+    yield figure.subplots(*grid)
     figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
@@ -58,10 +58,9 @@ def plot_curves(
     text where there is no value.
     """
     with drawing(path, (6, 4)) as axes:
+        at = [row[x] for row in history]
         for label, name in curves.items():
-            axes.plot(
-                [row[x] for row in history], [row[name] for row in history], "o-", label=label
-            )
+            axes.plot(at, [row[name] for row in history], "o-", label=label)
         if mark:
             best = min(history, key=lambda row: row[mark])
             axes.axvline(best[x], color="0.8", zorder=0)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from keras import ops
+from keras import ops, tree
 
 from captioning.captioners.loading import check_features, load_captioner
 from captioning.cli import UserError
@@ -87,7 +87,7 @@ def test_steps_equal_teacher_forcing(name, step, tied):
     whole = model.next_words({"features": np.repeat(features, 2, axis=0), "tokens": tokens})
 
     context, state = model.start(features)
-    state = [np.repeat(part, 2, axis=0) for part in state]
+    state = tree.map_structure(lambda part: np.repeat(part, 2, axis=0), state)
     for position in range(tokens.shape[1]):
         logits, state = getattr(model, step)(tokens[:, position], context, state)
         np.testing.assert_allclose(logits, whole[:, position], atol=1e-5)
