@@ -121,12 +121,11 @@ def plain_puzzle(picture, permutations, crop_size, cell_size, tile_size, grey_sh
         )
     number = random.randrange(len(permutations))
     top, left = (random.randint(2, len(picture) - crop_size - 2) for _ in range(2))
-    tiles = np.zeros((9, tile_size, tile_size, 3), np.float32)
+    tiles = np.zeros((9, tile_size, tile_size, 3), np.uint8)
     for place, cell in enumerate(permutations[number]):
         y = top + cell // 3 * cell_size + random.randint(0, cell_size - tile_size)
         x = left + cell % 3 * cell_size + random.randint(0, cell_size - tile_size)
-        tile = picture[y : y + tile_size, x : x + tile_size].astype(np.float32)
-        tiles[place] = (tile - tile.mean(axis=(0, 1))) / (tile.std(axis=(0, 1)) + 1e-7)
+        tiles[place] = picture[y : y + tile_size, x : x + tile_size]
     return tiles, number
 
 

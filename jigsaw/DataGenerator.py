@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
-from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalize
+from jigsaw.image_preprocessing.image_transform import JigsawCreator
 
 
 class DataGenerator(keras.utils.PyDataset):
-    """Batches of puzzles: tiles (B, tiles, t, t, 3), float32, and permutation numbers (B,).
+    """Batches of puzzles: tiles (B, tiles, t, t, 3), uint8, and permutation numbers (B,).
 
     A puzzle follows from `seed`, the epoch and the batch's number alone, whichever thread cuts it.
     With `shuffle`, every epoch, which `start_epoch` begins, has another order and other puzzles,
@@ -48,11 +48,6 @@ class DataGenerator(keras.utils.PyDataset):
         return rows // self.batch_size - self.first
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        tiles, numbers = self.cut(number)
-        return normalize(tiles), numbers
-
-    def cut(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """A batch before normalisation: uint8 tiles."""
         number += self.first
         first = number * self.batch_size
         # Sorted, because a file is read faster from front to back.

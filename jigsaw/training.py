@@ -18,7 +18,6 @@ from captioning.training.optimizers import learning_rate_schedule, plateau_rate
 from captioning.training.plots import drawing, plot_curves
 from captioning.training.run import Run
 from jigsaw.DataGenerator import DataGenerator
-from jigsaw.image_preprocessing.image_transform import normalize
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
 METRICS = ("loss", "accuracy")
@@ -67,7 +66,7 @@ def compile_solver(solver: JigsawSolver, optimizer: keras.Optimizer | str = "sgd
     if keras.backend.backend() == "jax":
         # Else `fit` and `evaluate` build loss and metrics from puzzles that workers have cut ahead,
         # and take some of them twice and others never.
-        tiles = np.zeros((2, solver.tile_count, solver.tile_size, solver.tile_size, 3), np.float32)
+        tiles = np.zeros((2, solver.tile_count, solver.tile_size, solver.tile_size, 3), np.uint8)
         solver.test_on_batch(tiles, np.zeros(2, np.int32))
         solver.reset_metrics()
 
@@ -151,8 +150,7 @@ class JigsawRun(Run):
         puzzles = self.puzzles["train"]
         rows = puzzles.rows[:: -(-len(puzzles.rows) // SAMPLE)]
         for some in np.array_split(rows, max(1, len(rows) // SAMPLE_BATCH)):
-            pictures = np.stack([puzzles.images[row] for row in some])
-            yield self.model.to_pixels(normalize(pictures))
+            yield np.stack([puzzles.images[row] for row in some])
 
 
 def plot_history(path: Path, history: Sequence[dict[str, Any]], permutations: int) -> None:
@@ -171,8 +169,8 @@ def draw_puzzles(solver: JigsawSolver, puzzles: DataGenerator, path: Path, count
     Each is a column of a PNG: as it was given, and below as it was put together, in a green frame
     if that is right and in a red one if not.
     """
-    tiles, numbers = puzzles.cut(0)
-    predicted = solver.predict_on_batch(normalize(tiles)).argmax(axis=-1)
+    tiles, numbers = puzzles[0]
+    predicted = solver.predict_on_batch(tiles).argmax(axis=-1)
     right = predicted == numbers
     shown = np.r_[np.flatnonzero(right)[:count], np.flatnonzero(~right)[:count]]
     with drawing(path, (1.7 * len(shown), 3.4), 2, len(shown)) as axes:

@@ -10,7 +10,6 @@ from keras import layers, ops
 from captioning.cli import UserError, in_file
 from captioning.encoders.table import build_network
 from captioning.files import existing_file
-from captioning.images.preprocessing import SCALES
 from captioning.images.puzzles import Puzzle
 from captioning.untrusted.keras_files import load_keras_file
 
@@ -53,11 +52,8 @@ class JigsawSolver(keras.Model):
         self.sizes |= {"cell_size": cell_size, "tile_size": tile_size}
         chosen = {"encoder": encoder, "precision": precision, "dropout": dropout, "seed": seed}
         self.settings = {**chosen, **self.sizes}
-        self.trunk = build_network(encoder, dtype=precision, seed=seed)
-        # The trunk is made for pixels: tiles, normalised already, are given the mean and deviation
-        # that it takes off again.
-        mean, std = SCALES["imagenet"]
-        self.to_pixels = layers.Rescaling(scale=std, offset=mean)
+        # It gives each channel of every tile mean 0 and deviation 1.
+        self.trunk = build_network(encoder, dtype=precision, seed=seed, scale=(None, None))
         width = self.tile_count * self.trunk.output["pooled"].shape[-1]
         # The paper's dense layers have no batch normalisation. Without it, and with a softmax that
         # starts away from uniform, the loss with 100 permutations stayed at ln(100).
@@ -73,14 +69,14 @@ class JigsawSolver(keras.Model):
         self.built = True
 
     def features(self, tiles, training: bool = False):
-        """Vectors (B, 1024), the last dense layer before the softmax, of normalised tiles."""
+        """Vectors (B, 1024), the last dense layer before the softmax, of tiles."""
         folded = ops.reshape(tiles, (-1, self.tile_size, self.tile_size, 3))
-        vectors = self.trunk(self.to_pixels(folded), training=training)["pooled"]
+        vectors = self.trunk(folded, training=training)["pooled"]
         width = self.tile_count * vectors.shape[-1]
         return self.head(ops.reshape(vectors, (-1, width)), training=training)
 
     def call(self, tiles, training: bool = False):
-        """Probabilities (B, N) of the permutations, of normalised tiles (B, tiles, t, t, 3)."""
+        """Probabilities (B, N) of the permutations, of tiles (B, tiles, t, t, 3), 0 to 255."""
         return self.classifier(self.features(tiles, training), training=training)
 
     def get_config(self) -> dict[str, Any]:
@@ -125,17 +121,12 @@ def copy_of(solver: JigsawSolver, precision: str | None = None) -> JigsawSolver:
 def image_network(solver: JigsawSolver) -> keras.Model:
     """Pixels (B, S, S, 3), 0 to 255, to a dictionary of `pooled` (B, 1024).
 
-    The tiles are cut at the centre of their cells, each is normalised by itself, and they lie in
-    their own order, so that a picture always has the same vector.
+    The tiles are cut at the centre of their cells, and they lie in their own order, so that a
+    picture always has the same vector.
     """
     side, size = solver.sizes["image_size"], solver.tile_size
     pixels = keras.Input((side, side, 3), name="pixels")
     corners = Puzzle(solver.tile_count, **solver.sizes).centre_corners().tolist()
     tiles = [pixels[:, top : top + size, left : left + size] for top, left in corners]
-    tiles = ops.cast(ops.stack(tiles, axis=1), "float32")
-    tiles = tiles - ops.mean(tiles, axis=(2, 3), keepdims=True)
-    std = ops.sqrt(ops.mean(ops.square(tiles), axis=(2, 3), keepdims=True))
-    # One pixel that differs by one from all others gives 1 / size; what is less is rounding.
-    flat = std < 0.1 / size
-    tiles = ops.where(flat, 0.0, tiles / ops.where(flat, 1.0, std))
-    return keras.Model(pixels, {"pooled": solver.features(tiles)}, name="jigsaw")
+    vectors = solver.features(ops.stack(tiles, axis=1))
+    return keras.Model(pixels, {"pooled": vectors}, name="jigsaw")

@@ -2,8 +2,8 @@
 
 Noroozi and Favaro (arXiv 1603.09246, sections 3.2 and 4.2) do all that is done here to keep the
 network from solving puzzles without looking at what is in them: gaps between the tiles, so that
-edges do not continue; shifted colour channels, against chromatic aberration; every tile normalised
-by itself, against gradients of light; some pictures grey.
+edges do not continue; shifted colour channels, against chromatic aberration; some pictures grey.
+The network normalises every tile by itself, against gradients of light.
 """
 
 import math
@@ -90,32 +90,6 @@ class JigsawCreator(Puzzle):
                 copied &= kept[channel]
                 tiles[slab] |= copied
         return tiles
-
-
-def normalize(tiles: np.ndarray) -> np.ndarray:
-    """Give every channel of every tile mean 0 and deviation 1; float32, of the same shape.
-
-    `tiles` are uint8 (..., t, t, 3), t at most 256. A flat channel becomes zeros.
-    """
-    size = tiles.shape[-2]
-    flat = tiles.reshape(-1, size, 3 * size)
-    out = np.empty(flat.shape, np.float32)
-    # Sums by channel as a matrix product. Those of whole numbers up to 2^24 are exact in float32,
-    # so that a flat channel becomes exactly zeros.
-    by_channel = np.tile(np.eye(3, dtype=np.float32), (size * size, 1))
-    step = max(1, SLAB // out[0].nbytes)
-    for first in range(0, len(flat), step):
-        part = out[first : first + step]
-        part[...] = flat[first : first + step]
-
-        def channel_means(values: np.ndarray) -> np.ndarray:
-            means = values.reshape(len(values), -1) @ by_channel / size**2
-            return np.tile(means, size)[:, None]  # (tiles, 1, 3 * size): for every row of a tile
-
-        part -= channel_means(part)
-        std = np.sqrt(channel_means(part * part))
-        part *= np.divide(1, std, out=np.zeros_like(std), where=std > 0)
-    return out.reshape(tiles.shape)
 
 
 def _turn_grey(pixels: np.ndarray) -> None:

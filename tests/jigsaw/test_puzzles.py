@@ -5,7 +5,7 @@ import pytest
 
 from captioning.cli import UserError
 from jigsaw.DataGenerator import DataGenerator
-from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes, normalize
+from jigsaw.image_preprocessing.image_transform import JigsawCreator, default_sizes
 from tests.pretext_tools import patterns
 
 PERMUTATIONS = np.array([np.roll(np.arange(9), n) for n in range(9)], np.uint8)
@@ -125,31 +125,6 @@ def test_what_does_not_fit_is_refused(changes, message):
         creator(**changes)
 
 
-# ---- normalisation ---------------------------------------------------------------------------
-
-
-def test_normalisation_against_a_loop():
-    tiles = random().integers(0, 256, (5, 9, 24, 24, 3), np.uint8)
-    found = normalize(tiles)
-    for index in np.ndindex(5, 9):
-        tile = tiles[index].astype(np.float64)
-        for channel in range(3):
-            values = tile[..., channel]
-            expected = (values - values.mean()) / values.std()
-            np.testing.assert_allclose(found[index][..., channel], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("value", [0, 1, 77, 255])
-def test_a_flat_tile_becomes_zeros(value):
-    tiles = np.full((1, 9, 64, 64, 3), value, np.uint8)
-    tiles[0, 3, 0, 0, 0] ^= 1  # all but one channel of one tile
-    found = normalize(tiles)
-    assert np.isfinite(found).all()
-    assert (found[0, [0, 1, 2, 4, 5, 6, 7, 8]] == 0).all()
-    assert (found[0, 3, ..., 1:] == 0).all()
-    assert found[0, 3, ..., 0].std() == pytest.approx(1, abs=1e-3)
-
-
 # ---- batches ---------------------------------------------------------------------------------
 
 
@@ -166,7 +141,7 @@ def generator(count: int = 50, **changes) -> DataGenerator:
 
 
 def images_of(puzzles: DataGenerator) -> list[int]:
-    return [int(red) for n in range(len(puzzles)) for red in puzzles.cut(n)[0][:, 0, 0, 0, 0]]
+    return [int(red) for n in range(len(puzzles)) for red in puzzles[n][0][:, 0, 0, 0, 0]]
 
 
 def test_an_epoch_shows_each_picture_once_in_whole_batches():
@@ -178,7 +153,7 @@ def test_an_epoch_shows_each_picture_once_in_whole_batches():
     assert images_of(puzzles) != first
     tiles, numbers = puzzles[0]
     assert tiles.shape == (8, 9, 12, 12, 3)
-    assert (tiles.dtype, numbers.dtype) == (np.float32, np.int32)
+    assert (tiles.dtype, numbers.dtype) == (np.uint8, np.int32)
 
 
 def test_validation_puzzles_are_all_pictures_and_always_the_same():

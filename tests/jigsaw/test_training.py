@@ -13,7 +13,7 @@ from captioning.encoders.loading import load_encoder
 from captioning.encoders.networks.batch_norm import estimate_statistics
 from jigsaw import training
 from jigsaw.DataGenerator import DataGenerator
-from jigsaw.image_preprocessing.image_transform import JigsawCreator, normalize
+from jigsaw.image_preprocessing.image_transform import JigsawCreator
 from jigsaw.permutations import all_permutations
 from tests.jax_processes import needs_jax, start
 from tests.pretext_tools import patterns
@@ -89,11 +89,10 @@ def test_the_best_epoch_is_kept_with_its_trunk(whole):
     # The trunk's file has batch statistics of whole pictures, as stage 1 gives it.
     pictures = whole.puzzles["train"].images
     parts = np.array_split(pictures, max(1, len(pictures) // training.SAMPLE_BATCH))
-    estimate_statistics(best.trunk, [best.to_pixels(normalize(part)) for part in parts])
+    estimate_statistics(best.trunk, parts)
     encoder = load_encoder("alexnet", whole.trunk_path)
     images = patterns(2, 32)
-    as_tiles = best.to_pixels(normalize(images))
-    expected = keras.ops.convert_to_numpy(best.trunk(as_tiles)["pooled"])
+    expected = keras.ops.convert_to_numpy(best.trunk(images)["pooled"])
     # The file is in half precision.
     np.testing.assert_allclose(encoder.encode_few(images), expected, rtol=0.02, atol=0.02)
     assert encoder.info["image_size"] == 32
@@ -128,7 +127,7 @@ from tests.jigsaw.test_training import make_run
 run = make_run(Path(sys.argv[1]), epochs=1, val=60)
 val = run.puzzles["val"]
 val.batch_size = 1
-cut = np.concatenate([val.cut(number)[1] for number in range(len(val))])
+cut = np.concatenate([val[number][1] for number in range(len(val))])
 found = run.model.evaluate(val, verbose=0, return_dict=True)["accuracy"]
 run.train()
 print(found, (cut == 0).mean(), len(run.history))
