@@ -55,8 +55,8 @@ class Search:
         """Raise a `UserError` where the `model` from `path` has no expected words to rank by."""
         if self.expected_words and not model.expected_words:
             raise UserError(
-                f"{path}: has no expected words, being of an older version; leave out "
-                "--expected-words, or rank by --mbr-samples"
+                f"{path}: has no expected words, being of an older version; fit them with "
+                "tools/export_model.py --features, or rank by --mbr-samples in their place"
             )
 
     def check_length(self, vocabulary: Vocabulary) -> None:
