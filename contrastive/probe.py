@@ -12,7 +12,7 @@ from captioning.cli import UserError
 from captioning.datasets import find_images
 from captioning.encoders.encoder import Encoder
 from captioning.images.names import Excluded
-from captioning.images.reading import decode_batches
+from captioning.images.reading import ToSquare, decode_batches, squash
 from captioning.text import clean
 
 BATCH = 64
@@ -40,7 +40,7 @@ class CaptionProbe:
         return self._shares(encoder, [encoder.output["pooled"]])[0]
 
     def by_stage(self, encoder: keras.Model, stages: Sequence[str]) -> list[float]:
-        """The same of what each stage gives, averaged over the picture; of the last, `pooled`.
+        """The same of what each stage gives, its mean over all places; of the last, `pooled`.
 
         The best stage is what pretext tasks are judged by in Kolesnikov et al., arXiv 1901.09005.
         `stages` are as the table of encoders has them: how each one's layers' names begin.
@@ -95,8 +95,9 @@ def caption_probe(
     captions: Mapping[str, Sequence[str]],
     size: int,
     held_out: Collection[str] = (),
+    square: ToSquare = squash,
 ) -> CaptionProbe:
-    """A `CaptionProbe` of the captioned pictures in a folder.
+    """A `CaptionProbe` of the captioned pictures in a folder, made squares by `square`.
 
     The pictures that `held_out` names (see `names.Excluded`) are, else every fourth one. At most
     `LARGEST` others are fitted.
@@ -116,7 +117,8 @@ def caption_probe(
             "held out (by --exclude or --split); a probe needs at least 40, of both kinds"
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
-    batches = [*decode_batches([(path, path) for path in rest + out], size, BATCH)]
+    jobs = [(path, path) for path in rest + out]
+    batches = [*decode_batches(jobs, size, BATCH, square_of=lambda _: square)]
     read = [path for good, _, _ in batches for path in good]
     pixels = np.concatenate([pixels for _, pixels, _ in batches])
     fitted = len(set(read) & set(rest))

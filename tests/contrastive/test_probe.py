@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from captioning.cli import UserError
 from captioning.encoders.table import TABLE, build_network
@@ -45,6 +45,16 @@ def test_every_picture_has_the_words_of_its_own_captions(folder):
     others = {tuple(row) for row, dog in zip(probe.targets, of_dogs, strict=True) if not dog}
     assert len(said) == len(others) == 1
     assert said != others
+
+
+def test_pictures_are_made_squares_as_the_encoder_wants_them(folder):
+    def inverted(image, size):
+        return ImageOps.invert(image.resize((size, size)))
+
+    probe = caption_probe(folder, CAPTIONS, 4, NAMES[5:15], inverted)
+
+    assert probe.pixels.shape[1:] == (4, 4, 3)
+    assert sorted(255 - probe.pixels[:, 0, 0, 0]) == [5 * number for number in range(48)]
 
 
 def test_too_few_pictures_are_refused(folder):
