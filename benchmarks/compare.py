@@ -38,12 +38,13 @@ from captioning.images.sources import open_sources
 DEV = "data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"  # as the scripts' defaults have it
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
 CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE}"
-# At 0.999 MoCo's slow network would lag in a short run.
+# The best of three trials each (docs/lab-notes/contrastive.md): the paper's optimizer, AdamW, and
+# the better one at twice its rate. At 0.999 MoCo's slow network would lag in a short run.
 METHODS = {
     "simclr": "",
-    "simclr-small-crops": "--small-crops 4",
-    "moco": "--momentum 0.99",
-    "byol": "",
+    "simclr-small-crops": "--small-crops 4 --learning-rate 2.4",
+    "moco": "--momentum 0.99 --optimizer adamw --learning-rate 2e-3",
+    "byol": "--learning-rate 0.9",
 }
 # Of an image, in all views: two of 48 px, small crops of 24, nine tiles of 32.
 PIXELS = {**dict.fromkeys(METHODS, 2 * 48**2), "jigsaw": 9 * 32**2}
