@@ -12,6 +12,7 @@ from keras import ops
 
 from captioning.encoders.jigsaw_solver import JigsawSolver, copy_of
 from captioning.encoders.networks.batch_norm import estimate_statistics
+from captioning.encoders.table import build_network, preprocessing_of
 from captioning.encoders.weights import save_encoder
 from captioning.files import atomic_path
 from captioning.training.optimizers import learning_rate_schedule, plateau_rate
@@ -127,7 +128,7 @@ class JigsawRun(Run):
         plot_history(self.output / "history.png", self.history, len(self.model.permutations))
 
     def _keep_best(self, row: dict[str, Any]) -> None:
-        best = copy_of(self.model)
+        best, encoder = copy_of(self.model), self.settings["encoder"]
         with atomic_path(self.solver_path) as temporary:
             best.save(temporary)
         recipe = {
@@ -135,18 +136,20 @@ class JigsawRun(Run):
             "method": "jigsaw",
             "tiles": best.tile_count,
             "permutations": len(best.permutations),
-            # Tiles, which are all that the trunk has seen, are normalised so.
-            "preprocessing": f"squash({self.settings['image_size']})|standardized",
+            "preprocessing": str(preprocessing_of(encoder).resized(self.settings["image_size"])),
             "epochs_trained": row["epoch"],
             "val_accuracy": row["val_accuracy"],
             "hours": round(sum(row["seconds"] for row in [*self.history, row]) / 3600, 2),
         }
-        estimate_statistics(best.trunk, self._whole_pictures())
-        save_encoder(best.trunk, self.trunk_path, recipe)
+        # Stage 1 gives it whole pictures, scaled as for other encoders: both their statistics and
+        # what light and colour say are lost on tiles (measured in docs/lab-notes/jigsaw.md).
+        trunk = build_network(encoder, dtype=best.settings["precision"])
+        trunk.set_weights(best.trunk.get_weights())
+        estimate_statistics(trunk, self._whole_pictures())
+        save_encoder(trunk, self.trunk_path, recipe)
 
     def _whole_pictures(self) -> Iterator[Any]:
-        """Some of the pictures as stage 1 gives them to the trunk: their statistics are not those
-        of tiles (measured in docs/lab-notes/jigsaw.md)."""
+        """Some of the training pictures, in batches."""
         puzzles = self.puzzles["train"]
         rows = puzzles.rows[:: -(-len(puzzles.rows) // SAMPLE)]
         for some in np.array_split(rows, max(1, len(rows) // SAMPLE_BATCH)):

@@ -64,7 +64,7 @@ def test_stopped_training_goes_on_and_leaves_all_it_should(stage):
         assert Image.open(run / name).width > 200
     recipe = read_recipe(run / "alexnet-jigsaw.weights.h5")
     assert (recipe["encoder"], recipe["permutations"]) == ("alexnet", 6)
-    assert recipe["preprocessing"] == "squash(48)|standardized"
+    assert recipe["preprocessing"] == "squash(48)|imagenet"
 
 
 @pytest.mark.slow
