@@ -197,7 +197,7 @@ def main() -> None:
         )
         import_keras()
         report(
-            f"puzzles of {args.size}-px pictures, batch {args.batch_size} (goal 8)",
+            f"puzzles of {args.size}-px pictures, batch {args.batch_size}",
             puzzles(args, output),
             "puzzles/s",
         )
