@@ -141,8 +141,8 @@ class JigsawRun(Run):
             "val_accuracy": row["val_accuracy"],
             "hours": round(sum(row["seconds"] for row in [*self.history, row]) / 3600, 2),
         }
-        # Stage 1 gives it whole pictures, scaled as for other encoders: both their statistics and
-        # what light and colour say are lost on tiles (measured in docs/lab-notes/jigsaw.md).
+        # Of whole pictures, with the usual scaling, it tells more than of such normalised as tiles
+        # are, whose light and colour are lost (measured in docs/lab-notes/jigsaw.md).
         trunk = build_network(encoder, dtype=best.settings["precision"])
         trunk.set_weights(best.trunk.get_weights())
         estimate_statistics(trunk, self._whole_pictures())
