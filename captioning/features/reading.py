@@ -32,6 +32,9 @@ class Features(Mapping[str, np.ndarray]):
     def __getitem__(self, image_id: str) -> np.ndarray:
         return self.matrix[self.row[image_id]]
 
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self.row  # a Mapping's own would read the features
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.row)
 

@@ -66,6 +66,13 @@ def test_a_file_that_changes_is_named(stored, tmp_path, change):
         stored[0]
 
 
+def test_asking_whether_an_image_is_there_reads_no_features(stored):
+    features = Features([f"image{number}" for number in range(9)], stored, {})
+    stored.path.unlink()
+    assert "image8" in features
+    assert "image9" not in features
+
+
 # ---- shards ------------------------------------------------------------------------------------
 
 
