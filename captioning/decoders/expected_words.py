@@ -145,23 +145,11 @@ class ExpectedWords(layers.Layer):
         for name, value in from_first_process(found).items():
             getattr(self, name).assign(value)
 
-    def ranked(
-        self,
-        captions: Sequence[str],
-        log_probabilities: Sequence[float],
-        expected: np.ndarray,
-        vocabulary: Vocabulary,
-        weight: float,
-    ) -> list[int]:
-        """The numbers of an image's captions, the best first.
-
-        A caption's value is its log-probability a word, the end included, and `weight` times its
-        likeness to the `expected` words (V,), which is from 0 to 1.
-        """
-        vectors = caption_vectors(captions, vocabulary, ops.convert_to_numpy(self.rarity))
-        lengths = [len(caption.split()) + 1 for caption in captions]
-        values = np.array(log_probabilities) / lengths + weight * (vectors @ expected)
-        return np.argsort(-values, kind="stable").tolist()
+    def likeness(
+        self, captions: Sequence[str], expected: np.ndarray, vocabulary: Vocabulary
+    ) -> np.ndarray:
+        """How like captions are to an image's `expected` words (V,): (C,), from 0 to 1."""
+        return caption_vectors(captions, vocabulary, ops.convert_to_numpy(self.rarity)) @ expected
 
 
 def _pooled(features: np.ndarray) -> np.ndarray:

@@ -21,30 +21,21 @@ from captioning.text import Vocabulary
 # a model trained with it is drawn from at a lower temperature than 1. Both numbers were chosen on
 # development data; see docs/decoders.md.
 SMOOTHED_TEMPERATURE = 0.7
-LIKELIHOOD = 2.0  # what log-probability a word counts, beside likeness
+LIKENESS = 0.5  # what it counts, beside log-probability a word
 BLOCK = 256  # rows of logits at once
 WAITED = 0.9  # share of an image's captions that are waited for: the last ones are few, and long
 GROUP = 64  # words whose shares are added up before it is asked which of them is drawn
 
 
-def ranked(
-    captions: Sequence[str],
-    log_probabilities: Sequence[float],
-    drawn: Mapping[str, int],
-    vocabulary: Vocabulary,
-) -> list[int]:
-    """The numbers of a picture's captions, the best first.
+def likeness(
+    captions: Sequence[str], drawn: Mapping[str, int], vocabulary: Vocabulary
+) -> np.ndarray:
+    """How like a picture's captions are to those that were `drawn`, so many times each: (C,).
 
-    A caption's value is its mean CIDEr-D (0 to 10) by each of the drawn captions as the only
-    reference, and `LIKELIHOOD` times its log-probability a word, the end included. CIDEr-D asks how
-    rare an n-gram is. No corpus is at hand here, but the vocabulary is, which is in the order of
-    frequency: by Zipf's law the share of its n-th word falls as 1 / n. An n-gram is as rare as its
-    rarest word.
-
-    Args:
-        captions: what there is to choose from.
-        log_probabilities: of these captions, the end word included.
-        drawn: captions, and how often each was drawn.
+    It is the mean CIDEr-D (0 to 10) by each of the drawn captions as the only reference. CIDEr-D
+    asks how rare an n-gram is. No corpus is at hand here, but the vocabulary is, which is in the
+    order of frequency: by Zipf's law the share of its n-th word falls as 1 / n. An n-gram is as
+    rare as its rarest word.
     """
     index = vocabulary.word_index
 
@@ -53,9 +44,7 @@ def ranked(
 
     ours, others = ([caption.split() for caption in some] for some in (captions, drawn))
     counts = np.array([*drawn.values()])
-    alike = similarities(ours, others, rarity) @ counts / counts.sum()
-    likely = np.array(log_probabilities) / [len(words) + 1 for words in ours]
-    return np.argsort(-(alike + LIKELIHOOD * likely), kind="stable").tolist()
+    return similarities(ours, others, rarity) @ counts / counts.sum()
 
 
 def draw(model: Decoder, features: np.ndarray, count: int) -> list[Counter]:

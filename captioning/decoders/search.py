@@ -1,7 +1,7 @@
 """Greedy and beam search: all pictures decoded together, the decoder's state carried along."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from keras import ops, tree
 from captioning.cli import UserError
 from captioning.decoders.base import Decoder
 from captioning.decoders.ensemble import Ensemble
-from captioning.decoders.minimum_bayes_risk import draw, ranked
+from captioning.decoders.minimum_bayes_risk import LIKENESS, draw, likeness
 from captioning.decoders.search_settings import GREEDY, Search
 
 
@@ -62,25 +62,39 @@ def generate_n_best(
         if not all(beams):
             raise UserError("the model's weights are not finite, or give numbers that are not")
         if by_words:
-            beams = _ranked_by_words(model, part, beams, search.expected_words)
+            beams = ranked(beams, _like_words(model, part, beams), search.expected_words)
         elif search.mbr_samples:
-            beams = _ranked_by_samples(model, part, beams, search.mbr_samples)
+            beams = ranked(beams, _like_drawn(model, part, beams, search.mbr_samples), LIKENESS)
         n_best += beams
     return n_best
 
 
-def _ranked_by_words(model: Decoder, features: np.ndarray, beams: list, weight: float) -> list:
-    """Each picture's captions by its expected words, the best first."""
-    several = ops.convert_to_numpy(model.expected_words(features))
+def ranked(
+    beams: Sequence[list[Hypothesis]], likenesses: Iterable[np.ndarray], weight: float
+) -> list[list[Hypothesis]]:
+    """Each picture's captions, the best first.
+
+    A caption's value is its log-probability a word, the end included, and `weight` times its
+    likeness, of which there are (C,) for the captions of each beam.
+    """
     results = []
-    for beam, expected in zip(beams, several, strict=True):
-        given = (*zip(*beam, strict=True), expected, model.vocabulary, weight)
-        results.append([beam[number] for number in model.expected_words.ranked(*given)])
+    for beam, alike in zip(beams, likenesses, strict=True):
+        per_word = np.array([total / (len(caption.split()) + 1) for caption, total in beam])
+        order = np.argsort(-(per_word + weight * alike), kind="stable")
+        results.append([beam[number] for number in order])
     return results
 
 
-def _ranked_by_samples(model: Decoder, features: np.ndarray, beams: list, samples: int) -> list:
-    """Each picture's captions by minimum Bayes risk, the best first."""
+def _like_words(model: Decoder, features: np.ndarray, beams: list) -> Iterator[np.ndarray]:
+    """How like each picture's captions are to its expected words."""
+    several = ops.convert_to_numpy(model.expected_words(features))
+    for beam, expected in zip(beams, several, strict=True):
+        captions = [caption for caption, _ in beam]
+        yield model.expected_words.likeness(captions, expected, model.vocabulary)
+
+
+def _like_drawn(model: Decoder, features, beams: list, samples: int) -> Iterator[np.ndarray]:
+    """How like they are to captions that are drawn from the model: minimum Bayes risk."""
     # Of an ensemble each member draws its part: two draw 30 in the time in which both draw 15.
     drawers = model.members if isinstance(model, Ensemble) else [model]
     counts = [len(part) for part in np.array_split(np.arange(samples), len(drawers))]
@@ -89,13 +103,9 @@ def _ranked_by_samples(model: Decoder, features: np.ndarray, beams: list, sample
         for drawer, count in zip(drawers, counts, strict=True)
         if count
     ]
-    results = []
     for beam, *several in zip(beams, *parts, strict=True):
-        drawn = sum(several, Counter())
-        captions, log_probabilities = zip(*beam, strict=True)
-        order = ranked(captions, log_probabilities, drawn, model.vocabulary)
-        results.append([beam[number] for number in order])
-    return results
+        captions = [caption for caption, _ in beam]
+        yield likeness(captions, sum(several, Counter()), model.vocabulary)
 
 
 def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[list[Hypothesis]]:

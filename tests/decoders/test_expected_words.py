@@ -7,7 +7,7 @@ from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.ensemble import join
 from captioning.decoders.expected_words import RIDGE, ExpectedWords, caption_vectors, sizes_for
-from captioning.decoders.search import generate, generate_n_best
+from captioning.decoders.search import Hypothesis, generate, generate_n_best, ranked
 from captioning.decoders.search_settings import Search
 from captioning.features.reading import Features
 from captioning.text import Vocabulary
@@ -113,11 +113,13 @@ def test_an_unseen_image_is_expected_to_have_the_words_of_those_like_it():
 def test_the_caption_with_the_expected_words_comes_first():
     words, expected = fitted(), np.zeros(OUTPUTS, np.float32)
     expected[CAT] = 1.0
-    captions, likely = ["a dog", "a cat", "a cat sits"], [-2.0, -3.0, -8.0]
+    captions = ["a dog", "a cat", "a cat sits"]
+    beam = [*map(Hypothesis, captions, [-2.0, -3.0, -8.0])]
+    alike = words.likeness(captions, expected, VOCABULARY)
 
     def first(weight: float) -> str:
-        order = words.ranked(captions, likely, expected, VOCABULARY, weight)
-        return captions[order[0]]
+        [(best, *_)] = ranked([beam], [alike], weight)
+        return best.caption
 
     # A caption's log-probability a word, with its end: -2/3, -1 and -2; "sits" is no cat.
     assert [first(weight) for weight in (0.0, 0.3, 0.4, 100.0)] == ["a dog"] * 2 + ["a cat"] * 2
@@ -131,8 +133,9 @@ def test_the_search_ranks_the_beams_captions_by_expected_words(name):
     found = generate_n_best(model, features, Search(beam_width=4, expected_words=20.0))
     for image, beam, chosen in zip(features, plain, found, strict=True):
         [expected] = np.array(model.expected_words(image[None]))
-        given = (*zip(*beam, strict=True), expected, model.vocabulary, 20.0)
-        assert chosen == [beam[number] for number in model.expected_words.ranked(*given)]
+        captions = [one.caption for one in beam]
+        alike = model.expected_words.likeness(captions, expected, model.vocabulary)
+        assert [chosen] == ranked([beam], [alike], 20.0)
 
 
 def test_images_together_have_the_captions_that_they_have_alone():

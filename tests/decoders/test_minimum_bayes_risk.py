@@ -9,13 +9,13 @@ from keras import ops
 from captioning.cli import UserError
 from captioning.decoders import minimum_bayes_risk
 from captioning.decoders.minimum_bayes_risk import (
-    LIKELIHOOD,
+    LIKENESS,
     SMOOTHED_TEMPERATURE,
     _words_at,
     draw,
-    ranked,
+    likeness,
 )
-from captioning.decoders.search import MOST_ROWS, generate, generate_n_best
+from captioning.decoders.search import MOST_ROWS, Hypothesis, generate, generate_n_best, ranked
 from captioning.decoders.search_settings import Search
 from captioning.text import Vocabulary
 from tests.decoder_tools import NAMES, features_for, tiny
@@ -84,31 +84,38 @@ def test_pictures_together_equal_one_at_a_time(name):
     assert together == [draw(model, images[n : n + 1], 20)[0] for n in range(5)]
 
 
-def test_the_caption_most_like_the_drawn_ones_is_first():
-    captions = ["a cat sits", "a dog runs", "dog"]
+def test_a_caption_with_more_of_the_drawn_ones_words_is_more_like_them():
     drawn = {"a dog runs fast": 3, "a dog sits": 1}
-    assert ranked(captions, [-4.0, -4.0, -2.0], drawn, VOCABULARY)[0] == 1
+    alike = likeness(["a dog runs", "dog", "a cat sits"], drawn, VOCABULARY)
+    assert alike.argmax() == 0
 
 
-def test_a_caption_drawn_alone_is_worth_ten_and_its_log_probability_a_word():
-    # Worth 10 and LIKELIHOOD times -20 / 5; the other is worth that and a little less, or more.
-    captions, drawn = ["a dog runs fast", "cat"], {"a dog runs fast": 7}
+def test_a_caption_drawn_alone_has_a_likeness_of_ten_and_one_without_its_words_of_none():
+    alike = likeness(["a dog runs fast", "cat"], {"a dog runs fast": 7}, VOCABULARY)
+    np.testing.assert_allclose(alike, [10, 0])
+
+
+def test_likeness_counts_beside_the_log_probability_a_word():
+    # Worth 10 times the weight and -20 / 5; the other is worth that and a little less, or more.
     for margin, first in ((-0.1, 0), (0.1, 1)):
-        other = 2 * (10 / LIKELIHOOD - 20 / 5 + margin / LIKELIHOOD)
-        assert ranked(captions, [-20.0, other], drawn, VOCABULARY)[0] == first
+        other = 2 * (10 * LIKENESS - 20 / 5 + margin)
+        beam = [Hypothesis("a dog runs fast", -20.0), Hypothesis("cat", other)]
+        [(best, *_)] = ranked([beam], [np.array([10, 0])], LIKENESS)
+        assert best == beam[first]
 
 
 def test_an_ngram_is_as_rare_as_its_rarest_word():
     # Both share a word and a pair with what was drawn; "fast" is the rarest word of all.
     captions, drawn = ["a dog", "a fast"], {"a dog x x x a fast": 1}
     vocabulary = Vocabulary(("startseq", "endseq", "a", "dog", "x", *"bcdefgh", "fast"), 9)
-    assert ranked(captions, [-3.0, -3.0], drawn, vocabulary) == [1, 0]
+    dog, fast = likeness(captions, drawn, vocabulary)
+    assert dog < fast
 
 
 def test_a_word_that_the_vocabulary_lacks_is_as_rare_as_its_last():
     # One shares the unknown word, one a frequent one; by nothing else do they differ.
-    captions, drawn = ["a x", "strange x"], {"a strange": 1}
-    assert ranked(captions, [-3.0, -3.0], drawn, VOCABULARY) == [1, 0]
+    frequent, unknown = likeness(["a x", "strange x"], {"a strange": 1}, VOCABULARY)
+    assert frequent < unknown
 
 
 def test_a_word_is_the_one_of_a_running_sum_in_whose_share_the_place_lies():
@@ -153,8 +160,8 @@ def test_the_search_ranks_the_beams_captions_anew(model):
     for image, beam, chosen in zip(features, beams, found, strict=True):
         [drawn] = draw(model, image[None], 15)
         captions = [one.caption for one in beam]
-        order = ranked(captions, [one.log_probability for one in beam], drawn, model.vocabulary)
-        assert [one.caption for one in chosen] == [captions[n] for n in order]
+        [expected] = ranked([beam], [likeness(captions, drawn, model.vocabulary)], LIKENESS)
+        assert [one.caption for one in chosen] == [one.caption for one in expected]
 
 
 def test_features_that_are_not_numbers_are_refused(model):
