@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from captioning.captioners.loading import encoder_of, find_captioner, load_captioner
 from captioning.cli import UserError
 from captioning.decoders.search import generate_n_best
@@ -99,21 +97,14 @@ class Captioner:
     def _encoded(self, paths: Sequence[Path], few: int) -> Iterator[tuple]:
         """Batches of images that could be read, their features, and the errors of the others."""
         size, encoded = min(BATCH, len(paths)), min(ENCODED, len(paths))
-        square, grid = self.encoder.preprocessing.square, self.model.grid
-        for read, pixels, unreadable in decode_batches(
-            [(path, path) for path in paths],
-            self.encoder.preprocessing.size,
-            size,
-            square_of=lambda path: square,
-        ):
+        wanted, grid = self.encoder.preprocessing, self.model.grid
+        jobs = [(path, path) for path in paths]
+        squares = decode_batches(jobs, wanted.size, size, square_of=lambda path: wanted.square)
+        for read, pixels, unreadable in squares:
             if not read:
                 features = None
             elif len(paths) <= few:
                 features = self.encoder.encode_few(pixels, grid=grid)
             else:
-                parts = [
-                    self.encoder.encode(pixels[first : first + encoded], encoded, grid=grid)
-                    for first in range(0, len(pixels), encoded)
-                ]
-                features = np.concatenate(parts)
+                features = self.encoder.encode(pixels, encoded, grid=grid)
             yield read, features, unreadable

@@ -55,12 +55,8 @@ class CaptionProbe:
         # A model of its own around the same layers: compiling the encoder would change the trained.
         joined = {"pooled": ops.concatenate([*outputs], axis=-1)}
         network = Encoder(keras.Model(encoder.input, joined), {"encoder": encoder.name})
-        parts = [
-            network.encode(self.pixels[start : start + BATCH], BATCH)
-            for start in range(0, len(self.pixels), BATCH)
-        ]
         ends = np.cumsum([output.shape[-1] for output in outputs])
-        each = np.split(np.concatenate(parts), ends[:-1], axis=1)
+        each = np.split(network.encode(self.pixels, BATCH), ends[:-1], axis=1)
         return [ridge_share(features, self.targets, self.fitted) for features in each]
 
 
@@ -118,9 +114,7 @@ def caption_probe(
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
     jobs = [(path, path) for path in rest + out]
-    batches = [*decode_batches(jobs, size, BATCH, square_of=lambda _: square)]
-    read = [path for good, _, _ in batches for path in good]
-    pixels = np.concatenate([pixels for _, pixels, _ in batches])
+    [(read, pixels, _)] = decode_batches(jobs, size, len(jobs), square_of=lambda _: square)
     fitted = len(set(read) & set(rest))
     return CaptionProbe(pixels, [captions[id_of[path]] for path in read], fitted)
 

@@ -73,8 +73,7 @@ def main() -> None:
             f"trained on {trained.vocabulary.text_rules}; make them with 1_data_preprocessor.py"
         )
     encoder = encoder_of(trained, Path(args.model), weights=args.weights, dtype=args.dtype)
-    if args.image_size:
-        encoder.resize(args.image_size)
+    encoder.resize(args.image_size)
     if trained.grid and encoder.positions != trained.positions:
         raise UserError(
             f"--image-size {encoder.preprocessing.size}: gives grids of {encoder.positions} "

@@ -37,8 +37,7 @@ def main() -> None:
 
     held_out = {name for file in args.split for name in read_split(file)}
     encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
-    if args.image_size:
-        encoder.resize(args.image_size)
+    encoder.resize(args.image_size)
     size, square = encoder.preprocessing.size, encoder.preprocessing.square
     captions = read_captions(args.captions)
     probe = caption_probe(args.images, captions, size, held_out, square)

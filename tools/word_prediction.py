@@ -57,8 +57,7 @@ def main() -> None:
     from captioning.training.run import Run
 
     encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
-    if args.image_size:
-        encoder.resize(args.image_size)
+    encoder.resize(args.image_size)
     keras.utils.set_random_seed(args.seed)
     unfreeze(encoder.network, args.encoder, "all")
     train, dev = map(data.images_of, (data.repeats, data.dev_ids))

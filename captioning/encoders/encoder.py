@@ -34,14 +34,14 @@ class Encoder:
         shape = self.network.compute_output_shape((1, size, size, 3))["grid"]
         return shape[1] * shape[2]
 
-    def resize(self, size: int) -> None:
-        """Take pictures of another size, prepared as before but for that.
+    def resize(self, size: int | None) -> None:
+        """Take pictures of another size, if one is given, prepared as before but for that.
 
         Raises:
             UserError: a size that no encoder takes.
         """
-        self.preprocessing = self.preprocessing.resized(size)
-        self.info |= {"image_size": size, "preprocessing": str(self.preprocessing)}
+        self.preprocessing = wanted = self.preprocessing.resized(size)
+        self.info |= {"image_size": wanted.size, "preprocessing": str(wanted)}
 
     def encode_few(self, pixels: np.ndarray, *, grid: bool = False) -> np.ndarray:
         """`encode` for a few pictures, op by op: no seconds spent on compiling a graph."""
@@ -49,9 +49,9 @@ class Encoder:
         return self._features({name: ops.convert_to_numpy(outputs[name]) for name in outputs}, grid)
 
     def encode(self, pixels: np.ndarray, batch_size: int, *, grid: bool = False) -> np.ndarray:
-        """Features of at most `batch_size` pictures, in the compiled graph.
+        """Features of pictures, `batch_size` of them at a time in the compiled graph.
 
-        A smaller batch is filled up, because another batch size would compile another graph.
+        A last, smaller batch is filled up, because another size would compile another graph.
 
         Returns:
             Vectors (n, D), float32; with `grid`, L = h * w vectors a picture, row by row of the
@@ -61,12 +61,14 @@ class Encoder:
             UserError: the encoder has no grid, or gives numbers that are not finite, or in a grid
                 beyond half precision.
         """
-        count = len(pixels)
-        if count < batch_size:
-            filler = np.zeros((batch_size - count, *pixels.shape[1:]), pixels.dtype)
-            pixels = np.concatenate([pixels, filler])
-        outputs = self.network.predict_on_batch(pixels)
-        return self._features({name: outputs[name][:count] for name in outputs}, grid)
+        parts = []
+        for first in range(0, len(pixels), batch_size):
+            batch = pixels[first : first + batch_size]
+            filled = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
+            outputs = self.network.predict_on_batch(filled)
+            outputs = {name: outputs[name][: len(batch)] for name in outputs}
+            parts.append(self._features(outputs, grid))
+        return np.concatenate(parts)
 
     def _features(self, outputs: dict[str, np.ndarray], grid: bool) -> np.ndarray:
         encoder = f"the encoder {self.info.get('encoder')} ({self.info.get('weights')})"

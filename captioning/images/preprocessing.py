@@ -56,12 +56,13 @@ class Preprocessing(NamedTuple):
         numbers = "{:g},{:g},{:g}".format
         return f"{square}|mean({numbers(*self.mean)})|std({numbers(*self.std)})"
 
-    def resized(self, size: int) -> "Preprocessing":
-        """The same of pictures of `size`: as large a part of each, at another scale.
+    def resized(self, size: int | None) -> "Preprocessing":
+        """The same of pictures of `size`, if any is given: as much of each, at another scale.
 
         Raises:
             UserError: a size that `parse` would refuse.
         """
+        size = self.size if size is None else size
         resize = self.resize and round(self.resize * size / self.size)
         other = self._replace(size=size, resize=resize)
         parse(str(other), other)
