@@ -10,6 +10,7 @@ import numpy as np
 from captioning.cli import UserError
 from captioning.distribution import World
 from captioning.features.reading import Features
+from captioning.features.stored_rows import JoinedRows
 from captioning.text import Vocabulary
 
 
@@ -51,11 +52,17 @@ class CaptionBatches(keras.utils.PyDataset):
         super().__init__(workers=2)
         self.features, self.batch_size = features, batch_size
         self.seed, self.world = seed, world
-        self.views = [features, *views]
-        # Where each row of `features` is in each of them; -1: nowhere.
+        all_views = [features, *views]
+        self.matrix = JoinedRows([view.matrix for view in all_views])
+        # Where in it each row of `features` is, by the view; what a view lacks is of `features`.
         self.view_rows = np.array(
-            [[view.row.get(image_id, -1) for image_id in features.row] for view in self.views],
-            np.int32,
+            [
+                [
+                    first + view.row[image_id] if image_id in view else row
+                    for image_id, row in features.row.items()
+                ]
+                for first, view in zip(self.matrix.begins[:-1], all_views, strict=True)
+            ]
         )
         self.image_ids = list(image_ids)
         self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
@@ -100,7 +107,7 @@ class CaptionBatches(keras.utils.PyDataset):
         group, chosen = self.batches[number]
         rows, tokens = self.groups[group]
         random = np.random.default_rng((self.seed or 0, self.epoch, number))
-        view_numbers = random.integers(len(self.views), size=len(chosen))
+        view_numbers = random.integers(len(self.view_rows), size=len(chosen))
         rank, size, devices = self.world
         filled = np.arange(len(chosen) + -len(chosen) % devices)  # up to a multiple of devices
         here = filled[rank * len(filled) // size : (rank + 1) * len(filled) // size]
@@ -108,17 +115,8 @@ class CaptionBatches(keras.utils.PyDataset):
         here = np.where(real, here, 0)
         tokens = tokens[chosen[here]]
         try:
-            features = self._read(rows[chosen[here]], view_numbers[here])
+            features = self.matrix[self.view_rows[view_numbers[here], rows[chosen[here]]]]
         except (UserError, OSError) as error:
             self.failure = error
             raise
         return {"features": features, "tokens": tokens[:, :-1]}, tokens[:, 1:] * real[:, None]
-
-    def _read(self, rows: np.ndarray, view_numbers: np.ndarray) -> np.ndarray:
-        missing = self.view_rows[view_numbers, rows] < 0
-        view_numbers = np.where(missing, 0, view_numbers)
-        features = np.empty((len(rows), *self.features.shape), self.features.matrix.dtype)
-        for number, view in enumerate(self.views):
-            seen = view_numbers == number
-            features[seen] = view.matrix[self.view_rows[number, rows[seen]]]
-        return features
