@@ -6,8 +6,9 @@ It holds `train_img`, `val_img` and `test_img`, uint8 (N, size, size, 3), a pict
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from captioning.cli import UserError, check_most_read
 from captioning.files import atomic_path, existing_file
-from captioning.images.reading import ToSquare, UnreadableImage
+from captioning.images.reading import UnreadableImage
 from captioning.images.sources import Item, Source, decode
 from captioning.untrusted.hdf5 import open_hdf5
 
@@ -46,7 +47,7 @@ def convert(
     """
     total = min(source.count, limit or source.count)
     split_of = assign_splits(total, splits, seed)
-    squares = decode(islice(source.items, total), size, random_square(seed), workers)
+    squares = decode(islice(source.items, total), size, partial(random_square, seed), workers)
     names: list[list[bytes]] = [[] for _ in SPLITS]
     unreadable: list[str] = []
     # Without a cache, because HDF5 crashes if it finds the disk full when it empties that.
@@ -80,22 +81,14 @@ def assign_splits(total: int, shares: Sequence[float], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(split_of)
 
 
-def random_square(seed: int) -> Callable[[Item], ToSquare]:
-    """For each item a random square along the longer side, resized by Lanczos' filter."""
-
-    def to_square(item: Item) -> ToSquare:
-        name = f"{seed} {item.member}".encode("utf-8", "surrogateescape")
-        position = random.Random(name).random()
-
-        def crop(image: Image.Image, size: int) -> Image.Image:
-            side = min(image.size)
-            left, top = (round(position * (length - side)) for length in image.size)
-            box = (left, top, left + side, top + side)
-            return image.resize((size, size), Image.Resampling.LANCZOS, box)
-
-        return crop
-
-    return to_square
+def random_square(seed: int, item: Item, image: Image.Image, size: int) -> Image.Image:
+    """A random square along the longer side, by seed and name, resized by Lanczos' filter."""
+    name = f"{seed} {item.member}".encode("utf-8", "surrogateescape")
+    position = random.Random(name).random()
+    side = min(image.size)
+    left, top = (round(position * (length - side)) for length in image.size)
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.LANCZOS, box)
 
 
 @contextmanager

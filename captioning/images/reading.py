@@ -83,28 +83,20 @@ def load_rgb(
     Raises:
         UnreadableImage: the file is missing, empty, cut off, damaged, too large or no picture.
     """
-    if size is None:
-        return np.asarray(_decode(path, content, None, lambda image: image))
-    return np.asarray(_decode(path, content, 2 * size, lambda image: to_square(image, size)))
+    image = _decode(path, content, least=size and 2 * size)
+    return np.asarray(to_square(image, size) if size else image)
 
 
 def load_thumbnail(path: str | os.PathLike, longest: int) -> Image.Image:
     """A picture as `load_rgb` reads it, shrunk so that its longer side is at most `longest`."""
 
-    def shrink(image: Image.Image) -> Image.Image:
-        image.thumbnail((longest, longest))
-        return image
-
-    return _decode(path, None, 2 * longest, shrink)
+    image = _decode(path, None, least=2 * longest)
+    image.thumbnail((longest, longest))
+    return image
 
 
-def _decode(
-    path: str | os.PathLike,
-    content: bytes | None,
-    least: int | None,
-    finish: Callable[[Image.Image], Image.Image],
-) -> Image.Image:
-    """A picture as upright RGB, of which `finish` needs no more than `least` pixels a side."""
+def _decode(path: str | os.PathLike, content: bytes | None, least: int | None) -> Image.Image:
+    """A picture as upright RGB; a large one may come out shrunk to `least` pixels a side."""
     name = printable(path)
     try:
         with open_file(path) if content is None else io.BytesIO(content) as file:
@@ -124,8 +116,7 @@ def _decode(
                     # Lets the JPEG decoder halve large photographs on the way; others stay.
                     image.draft("RGB", (least, least))
                 with _one_large if pixels > _LARGE else contextlib.nullcontext():
-                    rgb = _upright_rgb(image, least)
-                return finish(rgb)
+                    return _upright_rgb(image, least)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:

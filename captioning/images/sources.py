@@ -19,7 +19,7 @@ from captioning.cli import UserError
 from captioning.images.folders import is_image, no_image, tell_heic, walk_images
 from captioning.images.names import Excluded
 from captioning.images.prefetch import GROUP, prefetch
-from captioning.images.reading import ToSquare, UnreadableImage, load_rgb, squash
+from captioning.images.reading import UnreadableImage, load_rgb, squash
 from captioning.untrusted.hdf5 import open_hdf5
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
@@ -60,12 +60,12 @@ def open_sources(paths: Iterable[str | Path], exclude: Iterable[str] = ()) -> So
 def decode(
     items: Iterable[Item],
     size: int,
-    to_square: Callable[[Item], ToSquare] = lambda _: squash,
+    to_square: Callable[[Item, Image.Image, int], Image.Image] = lambda _, *of: squash(*of),
     workers: int | None = None,
 ) -> Iterator[tuple[Item, np.ndarray | UnreadableImage]]:
     """Each item with its pixels, uint8 (size, size, 3), in order, decoded some ahead by threads.
 
-    `to_square` gives the function that makes an item's picture a square.
+    `to_square` makes an item's picture a square of so many pixels a side.
     """
 
     def read(item: Item) -> tuple[Item, bytes | np.ndarray | UnreadableImage]:
@@ -78,9 +78,9 @@ def decode(
         item, content = job
         try:
             if isinstance(content, bytes):
-                content = load_rgb(item.name, size, to_square(item), content)
+                content = load_rgb(item.name, size, partial(to_square, item), content)
             elif isinstance(content, np.ndarray):
-                content = np.asarray(to_square(item)(Image.fromarray(content), size))
+                content = np.asarray(to_square(item, Image.fromarray(content), size))
         except UnreadableImage as error:
             content = error
         return item, content

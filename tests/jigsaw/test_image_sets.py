@@ -104,7 +104,7 @@ def test_the_crop_does_not_depend_on_the_locale(capsys):
         "from jigsaw.image_sets import random_square;"
         "row = Image.linear_gradient('L').rotate(90).resize((512, 8));"
         "item = namedtuple('Item', 'member')('sommer/m\\u00e4dchen.jpg');"
-        "print(random_square(3)(item)(row, 8).tobytes().hex())"
+        "print(random_square(3, item, row, 8).tobytes().hex())"
     )
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
 
