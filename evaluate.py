@@ -96,15 +96,15 @@ def main() -> None:
     if args.spread and len(args.model_path or []) < 2:
         raise UserError("--spread: one model has none; give two or more with --model-path")
     calibrates = args.calibrate is not None
-    if args.calibrate and not args.calibrate.endswith(".png"):
-        raise UserError(f"--calibrate {args.calibrate}: draws a PNG; end the name in .png")
     if calibrates and args.predictions and not args.model_path:
         raise UserError("--calibrate: captions made elsewhere have no confidence; give a model")
 
     # 1. Which images, against which references. Mistakes come to light before the work.
     toolkit = CocoToolkit(args.java_patience)
-    for output in filter(None, (args.output, args.report, args.calibrate)):
+    for output in filter(None, (args.output, args.report)):
         check_writable(output)
+    if args.calibrate:
+        check_writable(args.calibrate, ".png")
     if args.report or len(args.images) > 1:
         dataset, images, *_ = datasets.read_images_and_captions(
             args.images, args.captions, args.dataset

@@ -155,9 +155,7 @@ def caption_images(description: str) -> None:
     if args.attention:
         if len(images) > MOST_LOOKS:
             raise UserError(f"--attention draws up to {MOST_LOOKS} pictures, not {len(images)}")
-        if Path(args.attention).suffix != ".png":
-            raise UserError(f"{args.attention}: --attention writes a PNG; end the name in .png")
-        check_writable(args.attention)
+        check_writable(args.attention, ".png")
         check_sheet(args.attention)
     planned = embedding.plan(Path(args.embed), given, images) if args.embed is not None else {}
     captioner = load(args)

@@ -77,13 +77,16 @@ def existing_file(path: str | os.PathLike, what: str, hint: str = "") -> Path:
     raise UserError(f"{path}: the {what} {state}{'; ' + hint if hint else ''}")
 
 
-def check_writable(path: str | os.PathLike) -> None:
+def check_writable(path: str | os.PathLike, *endings: str) -> None:
     """Refuse an output path now rather than after the work: its folder must exist and take files.
 
     Raises:
-        UserError: the folder is missing or no file can be made in it, or `path` is a folder.
+        UserError: the folder is missing or no file can be made in it, `path` is a folder, or its
+            name has none of the `endings`, if any are given.
     """
     path = Path(path)
+    if endings and not path.name.endswith(endings):
+        raise UserError(f"{path}: end the name in {' or '.join(endings)}")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of the file to write")
     probe = path.with_name(f".{path.name}.probe")

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.arguments import positive_int, shared
-from captioning.cli import ArgumentParser, UserError, report_skipped, run
+from captioning.cli import ArgumentParser, report_skipped, run
 
 
 def shares(text: str) -> list[float]:
@@ -47,9 +47,7 @@ def main() -> None:
     from jigsaw.image_sets import convert
 
     output = Path(args.output)
-    if output.suffix not in (".hdf5", ".h5"):
-        raise UserError(f"{output}: end the name in .hdf5")
-    check_writable(output)
+    check_writable(output, ".hdf5", ".h5")
     lock(output)
     exclude = {name for file in args.exclude for name in read_split(file)}
     names = ("size", "splits", "seed", "limit", "workers")

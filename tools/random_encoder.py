@@ -13,8 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.arguments import shared
-from captioning.cli import ArgumentParser, UserError, import_keras, run
+from captioning.cli import ArgumentParser, import_keras, run
 from captioning.encoders.table import TABLE, build_network, preprocessing_of
+from captioning.files import check_writable
 
 BATCH = 100  # images at a time
 
@@ -32,20 +33,16 @@ def parse_arguments():
 
 def main() -> None:
     args = parse_arguments()
-    if not args.output.endswith(".weights.h5"):
-        raise UserError(f"{args.output}: end the name in .weights.h5")
+    check_writable(args.output, ".weights.h5")
     import_keras()
     import numpy as np
 
     from captioning.datasets import read_split
     from captioning.encoders.networks.batch_norm import estimate_statistics
     from captioning.encoders.weights import save_encoder
-    from captioning.files import check_writable
     from contrastive.data import load_images
 
-    check_writable(args.output)
-    preprocessing = preprocessing_of(args.encoder)
-    preprocessing = preprocessing.resized(args.image_size or preprocessing.size)
+    preprocessing = preprocessing_of(args.encoder).resized(args.image_size)
     exclude = {name for file in args.exclude for name in read_split(file)}
     images = load_images(args.images, preprocessing.size, limit=args.limit, exclude=exclude)
     parts = np.array_split(images.pixels, max(1, len(images.pixels) // BATCH))
