@@ -3,6 +3,7 @@
 Nothing here imports Keras, so that `1_data_preprocessor.py --weights list` comes at once.
 """
 
+import csv
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,77 +19,30 @@ class Checkpoint(NamedTuple):
 
     Args:
         paper: its number at arXiv.
-        epochs: of training on ImageNet; None: the authors do not say it where the file is.
+        epochs: of training on ImageNet; empty: the authors do not say it where the file is.
         top1: per cent of ImageNet that a linear classifier on the features gets right, by the
             authors' account; torchvision's: its own classifier.
         address: the authors'; always HTTPS.
-        digest: `md5:` or `sha256:` and its first eight digits; None: the authors publish none.
+        digest: `md5:` or `sha256:` and its first eight digits; empty: the authors publish none.
     """
 
     name: str
     encoder: str
     paper: str
-    epochs: int | None
-    top1: float
+    epochs: str
+    top1: str
+    digest: str
     address: str
-    digest: str | None = None
 
     @property
     def file(self) -> str:
         return self.address.rpartition("/")[2]
 
 
-_META, _TORCH = "https://dl.fbaipublicfiles.com", "https://download.pytorch.org/models"
-_MOCO, _MOCO3 = f"{_META}/moco/moco_checkpoints", f"{_META}/moco-v3"
-_SWAV, _DINO, _VISSL = f"{_META}/deepcluster/swav", f"{_META}/dino", f"{_META}/vissl/model_zoo"
-_SIMCLR = (
-    f"{_VISSL}/simclr_rn50_%dep_simclr_8node_resnet_16_07_20.%s/model_final_checkpoint_phase%d"
-)
-# Name, encoder, paper, epochs, top-1, digest and address, as in the authors' READMEs and
-# hubconf.py, MoCo v3's CONFIG.md, VISSL's MODEL_ZOO.md and torchvision's resnet.py.
-_ROWS = f"""
-moco_v1        resnet50  1911.05722  200 60.6 md5:b251726a
-    {_MOCO}/moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar
-moco_v2        resnet50  2003.04297  800 71.1 md5:a04e12f8
-    {_MOCO}/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar
-moco_v2_200ep  resnet50  2003.04297  200 67.7 md5:59fd9945
-    {_MOCO}/moco_v2_200ep/moco_v2_200ep_pretrain.pth.tar
-moco_v3        resnet50  2104.02057 1000 74.6 - {_MOCO3}/r-50-1000ep/r-50-1000ep.pth.tar
-moco_v3        vit_small 2104.02057  300 73.2 - {_MOCO3}/vit-s-300ep/vit-s-300ep.pth.tar
-moco_v3_100ep  resnet50  2104.02057  100 68.9 - {_MOCO3}/r-50-100ep/r-50-100ep.pth.tar
-moco_v3_300ep  resnet50  2104.02057  300 72.8 - {_MOCO3}/r-50-300ep/r-50-300ep.pth.tar
-simsiam        resnet50  2011.10566  100 68.1 -
-    {_META}/simsiam/models/100ep/pretrain/checkpoint_0099.pth.tar
-simclr         resnet50  2002.05709  800 69.7 - {_SIMCLR % (800, "7e8feed1", 799)}.torch
-simclr_100ep   resnet50  2002.05709  100 64.4 - {_SIMCLR % (100, "8edb093e", 99)}.torch
-simclr_200ep   resnet50  2002.05709  200 66.6 - {_SIMCLR % (200, "a816c0ef", 199)}.torch
-simclr_400ep   resnet50  2002.05709  400 67.7 - {_SIMCLR % (400, "36b338ef", 399)}.torch
-simclr_1000ep  resnet50  2002.05709 1000 68.8 - {_SIMCLR % (1000, "afe428c7", 999)}.torch
-swav           resnet50  2006.09882  800 75.3 - {_SWAV}_800ep_pretrain.pth.tar
-swav_100ep     resnet50  2006.09882  100 72.1 - {_SWAV}_100ep_pretrain.pth.tar
-swav_200ep     resnet50  2006.09882  200 73.9 - {_SWAV}_200ep_pretrain.pth.tar
-swav_400ep     resnet50  2006.09882  400 74.6 - {_SWAV}_400ep_pretrain.pth.tar
-barlow_twins   resnet50  2103.03230 1000 73.3 -
-    {_META}/barlowtwins/ep1000_bs2048_lrw0.2_lrb0.0048_lambd0.0051/resnet50.pth
-dino           resnet50  2104.14294    - 75.3 -
-    {_DINO}/dino_resnet50_pretrain/dino_resnet50_pretrain.pth
-dino           vit_small 2104.14294    - 77.0 -
-    {_DINO}/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth
-vissl_jigsaw   resnet50  1603.09246  105 48.6 -
-    {_VISSL}/jigsaw_rn50_in1k_ep105_perm2k_jigsaw_8gpu_resnet_17_07_20.db174a43\
-/model_final_checkpoint_phase104.torch
-torchvision    resnet50  1512.03385   90 76.1 sha256:0676ba61 {_TORCH}/resnet50-0676ba61.pth
-torchvision    resnet18  1512.03385   90 69.8 sha256:f37072fd {_TORCH}/resnet18-f37072fd.pth
-"""  # vissl_jigsaw: of 100 permutations, not the 2,000 that its name says
-
-
-_FIELDS = [None if field == "-" else field for field in _ROWS.split()]
-TABLE = tuple(
-    Checkpoint(name, encoder, paper, epochs and int(epochs), float(top1), address, digest)
-    for name, encoder, paper, epochs, top1, digest, address in (
-        _FIELDS[first : first + 7] for first in range(0, len(_FIELDS), 7)
-    )
-)
+# As in the authors' READMEs and hubconf.py, MoCo v3's CONFIG.md, VISSL's MODEL_ZOO.md and
+# torchvision's resnet.py. vissl_jigsaw is of 100 permutations, not the 2,000 that its name says.
+with open(Path(__file__).with_suffix(".csv"), encoding="utf-8", newline="") as file:
+    TABLE = tuple(Checkpoint(**row) for row in csv.DictReader(file))
 
 
 def listing() -> str:
