@@ -24,12 +24,7 @@ class Entry(NamedTuple):
     own: dict[str, str] = {}  # noqa: RUF012 - it is never changed
 
 
-_COMMON = {
-    "learning_rate": 1e-3,
-    "schedule": "cosine",
-    "warmup": 0.05,
-    "normalize": False,
-}
+_COMMON = {"learning_rate": 1e-3, "schedule": "cosine", "warmup": 0.05, "normalize": False}
 _OF_GRIDS = {
     **_COMMON,
     "features": "features.h5",

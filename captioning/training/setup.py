@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from captioning.datasets import described, find_all_images, fingerprint, select_for_training
+from captioning.datasets import described, find_all_images
 from captioning.datasets.descriptions import read_descriptions
+from captioning.datasets.selection import fingerprint, select_for_training
 from captioning.features.reading import read_features
 from captioning.files import open_run
 from captioning.text import Vocabulary, build_vocabulary

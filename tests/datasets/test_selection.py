@@ -3,7 +3,8 @@
 import pytest
 
 from captioning.cli import UserError
-from captioning.datasets import described, fingerprint, read_splits, select, select_for_training
+from captioning.datasets import described, read_splits, select
+from captioning.datasets.selection import fingerprint, select_for_training
 
 
 def test_how_many_names_are_not_used_is_told(capsys):
