@@ -55,14 +55,13 @@ class CaptionBatches(keras.utils.PyDataset):
         all_views = [features, *views]
         self.matrix = JoinedRows([view.matrix for view in all_views])
         # Where in it each row of `features` is, by the view; what a view lacks is of `features`.
+        begins, here = self.matrix.begins[:-1].tolist(), features.row.items()
         self.view_rows = np.array(
             [
-                [
-                    first + view.row[image_id] if image_id in view else row
-                    for image_id, row in features.row.items()
-                ]
-                for first, view in zip(self.matrix.begins[:-1], all_views, strict=True)
-            ]
+                [begin + view.row[name] if name in view else row for name, row in here]
+                for begin, view in zip(begins, all_views, strict=True)
+            ],
+            np.int32,
         )
         self.image_ids = list(image_ids)
         self.failure: Exception | None = None  # of reading; TensorFlow hides it in one of its own
