@@ -24,8 +24,8 @@ def write_results(
     """Write `comparison.json`, `.md` (a table) and `.png` (bars) to the folder `out`.
 
     Each of the `results` is what `ABOUT` has of an encoder, but for the training, which is the name
-    of its file; the seed; and the file. Rows are sorted by the training, so that the row above is
-    another encoder. `odd` are the images that have chosen the epochs.
+    of its file; the seed; and the file. Of each training the best row comes first, so that an
+    interval tells it from the next. `odd` are the images that have chosen the epochs.
     """
     found, beside, rows, bars, levels = {}, {}, [], {}, {}
     above, training, its_seeds = {}, None, set()
@@ -34,8 +34,12 @@ def write_results(
         figures, *others = about.pop("rows")
         found.setdefault((*encoder, path.stem), {})[seed] = figures
         beside = {(one["name"], "", None, None, ""): {"": one} for one in others}
-    found = dict(sorted(found.items(), key=lambda item: item[0][-1] != "frozen"))
-    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}\n\n"
+    found = dict(sorted(found.items(), key=rank))
+    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}; mean and "
+    text += (
+        "standard deviation of the seeds. Odd lines of the split chose the epochs. The interval "
+    )
+    text += "is of a paired bootstrap of the pictures, this row's mean less that above.\n\n"
     text = text.format(**about, dtype=dtype)
     headings = [*ABOUT, "seeds", *COLUMNS, AGAINST]
     text += f"| {' | '.join(headings)} |\n{len(headings) * '|---'}|\n"
@@ -61,7 +65,7 @@ def write_results(
         text += f"| {' | '.join(cells)} |\n"
         rows.append({**entry, "seeds": seeds})
         if key in found:
-            bars.setdefault(key[0], {})[key[-1]] = entry["CIDEr-D"][0]
+            bars.setdefault(key[0], {})[key[-1]] = [one["CIDEr-D"] for one in seeds.values()]
         else:
             levels[key[0]] = entry["CIDEr-D"][0]
     write_json(out / "comparison.json", {**about, "dtype": dtype, "rows": rows})
@@ -69,11 +73,17 @@ def write_results(
     plot_bars(out / "comparison.png", bars, levels)
 
 
+def rank(row: tuple[tuple, dict[int, dict]]) -> tuple[bool, float]:
+    """Frozen encoders come first, and of each training the best."""
+    encoder, seeds = row
+    return encoder[-1] != "frozen", -statistics.mean(one["CIDEr-D"] for one in seeds.values())
+
+
 def interval(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, float]:
     """95% of the differences between the means of two rows, by a paired bootstrap of the images.
 
     Both are by image; Koehn, "Statistical significance tests for machine translation evaluation"
-    (EMNLP 2004). Rows are level if 0 lies in it.
+    (EMNLP 2004). If 0 lies in it, the images do not tell the rows apart.
     """
     differences = np.array([value - theirs[name] for name, value in ours.items()])
     drawn = np.random.default_rng(0).integers(len(differences), size=(RESAMPLES, len(differences)))
@@ -81,26 +91,35 @@ def interval(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, f
     return float(low), float(high)
 
 
-def plot_bars(path: Path, bars: dict[str, dict[str, float]], levels: dict[str, float]) -> None:
-    """CIDEr-D of each encoder as two bars, frozen and fine-tuned; `levels` are dashed lines."""
+def plot_bars(path: Path, bars: dict[str, dict[str, list[float]]], levels: dict) -> None:
+    """CIDEr-D of each encoder as two bars, frozen and fine-tuned, with a dot for each seed.
+
+    `levels` are dashed lines; one far above all bars is left out.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 + 1.1 * len(bars), 3.6))
     axes = figure.subplots()
     for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):
         places = [encoder + 0.4 * number for encoder in range(len(bars))]
-        heights = [of.get(training, math.nan) for of in bars.values()]
+        found = [of.get(training, [math.nan]) for of in bars.values()]
+        heights = [statistics.mean(seeds) for seeds in found]
         drawn = axes.bar(places, heights, 0.38, color=colour, label=training)
-        axes.bar_label(drawn, [f"{height:.2f}" for height in heights], fontsize=8)
+        axes.bar_label(drawn, [f"{height:.3f}" for height in heights], fontsize=7, padding=3)
+        for place, seeds in zip(places, found, strict=True):
+            axes.plot([place] * len(seeds), seeds, ".", color="0.2", markersize=4)
     for name, value in levels.items():
-        axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
-        across = axes.get_yaxis_transform()  # x as a share of the axes
-        axes.text(1.01, value, f"{name}\n{value:.2f}", transform=across, fontsize=8, va="center")
+        if value < axes.get_ylim()[1]:
+            axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
+            across = axes.get_yaxis_transform()  # x as a share of the axes
+            axes.text(
+                1.01, value, f"{name}\n{value:.3f}", transform=across, fontsize=8, va="center"
+            )
     names = [textwrap.fill(name, 12) for name in bars]
     axes.set_xticks([encoder + 0.2 for encoder in range(len(bars))], names)
-    axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder")
+    axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder; a dot is a seed")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", frameon=False)
+    axes.legend(loc="upper right", frameon=False)
     figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

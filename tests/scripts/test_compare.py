@@ -239,6 +239,30 @@ def test_a_file_of_weights_is_a_row_with_the_pictures_that_it_has_seen(work):
     assert (found["encoder"], found["pictures seen"]) == ("resnet18", 1_000_192)
 
 
+def test_of_each_training_the_best_row_comes_first(tmp_path):
+    """So that an interval is of neighbours."""
+    results = []
+    for name, cider in {"low": 0.1, "high": 0.3, "middle": 0.2}.items():
+        for training in ("frozen", "fine-tuned"):
+            row = {"name": name, "BLEU-1": 0.5, "BLEU-4": 0.1, "CIDEr-D": cider, "distinct": 7}
+            row["cider_by_image"] = {"a": cider, "b": cider}
+            file = tmp_path / name / f"{training}.json"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(
+                json.dumps({"protocol": "coco", "split": "x", "images": 2, "rows": [row]})
+            )
+            results.append(((name, "resnet18", 9, None), 0, file))
+
+    table = runpy.run_path(str(ROOT / "benchmarks" / "comparison_table.py"))
+    table["write_results"](tmp_path, results, "float32", {"a"})
+
+    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    found = [(row["training"], row["pretext"]) for row in rows]
+    ranked = ("high", "middle", "low")
+    assert found == [(training, of) for training in ("frozen", "fine-tuned") for of in ranked]
+    assert rows[1][table["AGAINST"]] == pytest.approx((-0.1, -0.1))
+
+
 def test_the_interval_of_a_difference_is_that_of_resampled_images():
     functions = runpy.run_path(str(ROOT / "benchmarks" / "comparison_table.py"))
     random = np.random.default_rng(3)
