@@ -51,15 +51,15 @@ def load(args: Namespace, path: str | None = None):
     from captioning.captioners.loading import find_captioner
 
     options = {"search": search_settings.from_arguments(args), "tokenizer": args.tokenizer}
-    if path:
-        return Captioner(path, **options)
-    path = Path(args.model or find_captioner())
-    print(f"model {path}" + ("" if args.model else "; for another: --model FILE"))
-    options |= {"encoder": args.encoder, "weights": args.weights, "captions": args.captions}
+    first = path is None
+    if first:
+        path = Path(args.model or find_captioner())
+        print(f"model {path}" + ("" if args.model else "; for another: --model FILE"))
+        options |= {"encoder": args.encoder, "weights": args.weights, "captions": args.captions}
     captioner = Captioner(path, **options)
     if args.expected_words:
         captioner.search.check_ranking(captioner.model, path)
-    if args.attention and not captioner.model.grid:
+    if first and args.attention and not captioner.model.grid:
         raise UserError(
             f"{path}: reads one vector a picture and looks nowhere in particular; train a model "
             "with --decoder attention or transformer to see where it looks"
@@ -108,7 +108,9 @@ def caption_and_print(captioner, paths: Sequence[Path]) -> tuple[list, list[str]
     return results, unreadable
 
 
-def check_all_captioned(results: list, unreadable: list[str], uncopied: list[str]) -> None:
+def check_all_captioned(
+    paths: Sequence[Path], results: list, unreadable: list[str], uncopied: list[str]
+) -> None:
     """Name the images that failed, or have no copy, after what there is has been written.
 
     Raises:
@@ -122,8 +124,8 @@ def check_all_captioned(results: list, unreadable: list[str], uncopied: list[str
         print(printable(message), file=sys.stderr)
     summary = f"{len(uncopied)} of {len(results)} captioned pictures have no copy"
     if unreadable:
-        count = len(results) + len(unreadable)
-        summary = f"{len(unreadable)} of {count} pictures failed; the others have their captions"
+        summary = f"{len(unreadable)} of {len(paths)} pictures failed; "
+        summary += "the others have their captions"
     raise UserError(f"{summary}; {messages[-1]}")
 
 
@@ -184,4 +186,4 @@ def caption_images(description: str) -> None:
         print(f"wrote {args.attention}: an attention map per word")
     embedded = [result for result in results if not (args.only_confident and result.unsure)]
     uncopied = embedding.write(embedded, planned) if planned else []
-    check_all_captioned(results, failed, uncopied)
+    check_all_captioned(images, results, failed, uncopied)

@@ -1,8 +1,11 @@
 """Which words an image's captions will have, and a beam's captions in that order."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from captioning import caption_script
 from captioning.captioners.loading import load_captioner
 from captioning.cli import UserError
 from captioning.decoders.ensemble import join
@@ -185,3 +188,19 @@ def test_a_file_keeps_them_and_an_ensemble_has_those_of_the_first_that_has_any(t
     assert [member.expected_words for member in loaded.members] == [None, None]
     found, expected = loaded.expected_words(features), member.expected_words(features)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("second", [None, "older.keras"])
+def test_either_model_is_asked_for_the_words_that_it_shall_rank_by(second, monkeypatch):
+    class Older:
+        """A captioner of a model without expected words."""
+
+        def __init__(self, path, *, search, **_options):
+            self.search, self.model = search, SimpleNamespace(expected_words=None)
+
+    monkeypatch.setattr("captioning.captioner.Captioner", Older)
+    given = ["5_test.py", "--model", "older.keras", "--expected-words", "5"]
+    monkeypatch.setattr("sys.argv", given)
+
+    with pytest.raises(UserError, match=r"older\.keras: has no expected words"):
+        caption_script.load(caption_script.parse_arguments("About."), second)

@@ -156,3 +156,10 @@ def test_two_pictures_with_one_copy_are_refused_before_anything_is_made(tmp_path
         plan(tmp_path / "out", images, images)
 
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_may_hold_folders_of_any_name(tmp_path):
+    (tmp_path / "copy").mkdir()
+    picture = ROOT / "examples/dog.jpg"
+
+    assert plan(tmp_path, [picture], [picture]) == {picture: tmp_path / "dog.jpg"}
