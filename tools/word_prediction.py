@@ -73,7 +73,7 @@ def main() -> None:
     whole, dev_batches = (ImageBatches(images, captions, *options) for images in (train, dev))
     learned = chain.from_iterable(captions[image_id] for image_id in train)
     weights = words.word_weights(learned, len(data.vocabulary) + 1)
-    model = words.WordPrediction(encoder.network, len(weights))
+    model = words.word_predictor(encoder.network, len(weights))
     rate = learning_rate_schedule(args.learning_rate, args.epochs * len(batches))
     model.compile(
         AdamW(rate, weight_decay=0.05, global_clipnorm=1.0),
@@ -96,7 +96,7 @@ def main() -> None:
     def validate() -> dict[str, float]:
         # Training leaves the statistics of mixed crops, and whole images are what is encoded.
         some = islice(whole.epoch(0, whole=True), -(-SAMPLE // args.batch_size))
-        estimate_statistics(model, (inputs for inputs, _ in some))
+        estimate_statistics(model, ({"pixels": inputs["pixels"]} for inputs, _ in some))
         model.reset_metrics()
         for batch in words.batches_of_words(dev_batches.epoch(0, whole=True), weights):
             logs = model.test_on_batch(*batch, return_dict=True)

@@ -174,17 +174,14 @@ def _extend(logits, totals, words, vocabulary, search: Search, must_end: bool):
     (images, beams), most = totals.shape, 2 * search.beam_width
     log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
     ending = ops.convert_to_numpy(log_probabilities[:, vocabulary.end])
-    if must_end:
-        values, choices = ending[:, None], np.full((len(ending), 1), vocabulary.end)
-    else:
-        barred = _barred(words.reshape(images * beams, -1), vocabulary, search)
-        # As many more than needed as can be struck out.
-        count = most + 1 + int((barred > 0).sum(axis=1).max())
-        values, choices = ops.top_k(log_probabilities, min(count, logits.shape[-1]))
-        values, choices = np.array(values), np.array(choices)
-        values[(choices[:, :, None] == barred[:, None, :]).any(axis=2)] = -np.inf
-        stuck = ~np.isfinite(values).any(axis=1)
-        values[stuck, 0], choices[stuck, 0] = ending[stuck], vocabulary.end
+    barred = _barred(words.reshape(images * beams, -1), vocabulary, search)
+    # As many more than needed as can be struck out.
+    count = most + 1 + int((barred > 0).sum(axis=1).max())
+    values, choices = ops.top_k(log_probabilities, min(count, logits.shape[-1]))
+    values, choices = np.array(values), np.array(choices)
+    values[must_end | (choices[:, :, None] == barred[:, None, :]).any(axis=2)] = -np.inf
+    stuck = ~np.isfinite(values).any(axis=1)
+    values[stuck, 0], choices[stuck, 0] = ending[stuck], vocabulary.end
 
     per_beam = values.shape[1]
     totals = (totals[:, :, None] + values.reshape(images, beams, per_beam)).reshape(images, -1)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ LARGEST = 1e12  # of a moment, or of a statistic, in a run that has not diverged
 LARGEST_KERNEL = float(np.finfo(np.float16).max)  # which are shipped in half precision
 
 
+@dataclass(eq=False)
 class Run:
     """The progress of a model's training: steps, which make rows of a history, and a state.
 
@@ -37,30 +39,25 @@ class Run:
     so that a kill costs what came after it and never leaves the files at odds.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,  # compiled
-        output: Path,  # the folder; it takes `history.csv`
-        settings: dict[str, Any],  # what the state depends on (JSON); the same when resumed
-        *,
-        columns: Sequence[str] = COLUMNS,  # of the history
-        means: Sequence[str] = ("loss",),  # kept of a row; the first must stay a number
-        may_change: Collection[str] = (),  # settings that a resumed run may set anew
-        by: str = "val_loss",  # the column that the best row has the least of
-        unit: str = "image",  # what the bar counts
-        advice: str = "lower --learning-rate and go on with --resume",  # if the loss is no number
-        state: Path | None = None,  # the file to go on from; default: `output`/state.npz
-        save_minutes: float = math.inf,  # how often the state is saved within a row
-        stop_minutes: float | None = None,  # of training, after which it stops
-        writes: bool = True,  # False for the processes of a job that only compute
-    ) -> None:
-        self.model, self.output, self.settings = model, output, settings
-        self.columns, self.means, self.may_change = columns, means, may_change
-        self.by, self.unit, self.advice = by, unit, advice
-        self.writes = writes
-        self.state_path = state or output / "state.npz"
-        self.save_seconds = 60 * save_minutes
-        self.stop_seconds = 60 * (stop_minutes or math.inf)
+    model: keras.Model  # compiled
+    output: Path  # the folder; it takes `history.csv`
+    settings: dict[str, Any]  # what the state depends on (JSON); the same when resumed
+    _: KW_ONLY
+    columns: Sequence[str] = COLUMNS  # of the history
+    means: Sequence[str] = ("loss",)  # kept of a row; the first must stay a number
+    may_change: Collection[str] = ()  # settings that a resumed run may set anew
+    by: str = "val_loss"  # the column that the best row has the least of
+    unit: str = "image"  # what the bar counts
+    advice: str = "lower --learning-rate and go on with --resume"  # if the loss is no number
+    state: Path | None = None  # the file to go on from; default: `output`/state.npz
+    save_minutes: float = math.inf  # how often the state is saved within a row
+    stop_minutes: float | None = None  # of training, after which it stops
+    writes: bool = True  # False for the processes of a job that only compute
+
+    def __post_init__(self) -> None:
+        self.state_path = self.state or self.output / "state.npz"
+        self.save_seconds = 60 * self.save_minutes
+        self.stop_seconds = 60 * (self.stop_minutes or math.inf)
         self.stop_at = math.inf  # until the first row begins
         self.saved_at = time.monotonic()
         self.step = 0
@@ -68,7 +65,7 @@ class Run:
         self.history: list[Row] = []
         self.part = self._nothing()  # of the row in the making
         # Else Keras does it in the first step, whose graph TensorFlow then makes a second time.
-        model.optimizer.build(model.trainable_variables)
+        self.model.optimizer.build(self.model.trainable_variables)
 
     def _nothing(self) -> dict[str, float]:
         return {**dict.fromkeys(self.means, 0.0), "steps": 0, "seconds": 0.0}

@@ -14,29 +14,19 @@ from keras import layers
 LEAST_AREA = 0.35  # of a picture in a view: less than a decoder's, because no word needs its place
 
 
-class WordPrediction(keras.Model):
-    """`pixels` (B, H, W, 3) to logits (B, V) of the words that captions of a picture have.
+def word_predictor(network: keras.Model, words: int, dropout: float = 0.3) -> keras.Model:
+    """A model of `pixels` (B, H, W, 3) to logits (B, V) of the words that captions have.
 
     Other than in fine-tuning with a decoder, the network's batch normalisation learns: a batch
     here has images enough for that. `words` is V, index 0, which is no word, counted.
     """
-
-    def __init__(self, network: keras.Model, words: int, dropout: float = 0.3) -> None:
-        super().__init__()
-        self.network = network
-        # Features of encoders differ in scale by orders.
-        self.norm = layers.BatchNormalization(center=False, scale=False, dtype="float32")
-        self.dropout = layers.Dropout(dropout)
-        self.words = layers.Dense(words, dtype="float32")
-        width = network.output["pooled"].shape[-1]
-        self.norm.build((None, width))
-        self.words.build((None, width))
-        self.built = True
-
-    def call(self, inputs: dict[str, Any], training: bool = False):
-        vector = self.network(inputs["pixels"], training=training)["pooled"]
-        vector = self.norm(vector, training=training)
-        return self.words(self.dropout(vector, training=training))
+    pixels = keras.Input((None, None, 3), name="pixels")
+    vector = network(pixels)["pooled"]
+    # Features of encoders differ in scale by orders.
+    vector = layers.BatchNormalization(center=False, scale=False, dtype="float32")(vector)
+    vector = layers.Dropout(dropout)(vector)
+    logits = layers.Dense(words, dtype="float32")(vector)
+    return keras.Model({"pixels": pixels}, logits)
 
 
 def mix(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from captioning.encoders.table import build_network
-from captioning.training.word_prediction import WordPrediction, mix, word_shares, word_weights
+from captioning.training.word_prediction import mix, word_predictor, word_shares, word_weights
 
 
 def test_a_word_of_a_quarter_of_the_captions_counts_twice_one_of_all():
@@ -49,7 +49,7 @@ def test_mixed_pictures_have_targets_mixed_by_the_same_share():
 def test_steps_lower_the_loss_and_move_stem_and_statistics():
     network = build_network("resnet18", seed=1)
     keras.utils.set_random_seed(2)
-    model = WordPrediction(network, 6, dropout=0.0)
+    model = word_predictor(network, 6, dropout=0.0)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss=loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
