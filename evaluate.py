@@ -150,7 +150,7 @@ def main() -> None:
         values = list(candidate.confidences.values())
         ciders = [scores.cider[image_id] for image_id in candidate.confidences]
         print(f"\n{candidate.name}\n{calibration(values, ciders, GOOD)}")
-        curves[Path(candidate.name).name] = reliability(values, ciders, GOOD)
+        curves[candidate.name] = reliability(values, ciders, GOOD)
     if args.calibrate:
         plot_reliability(Path(args.calibrate), curves, GOOD)
         print(f"wrote {args.calibrate}")

@@ -93,12 +93,12 @@ def histories_differ(one: Path, other: Path) -> list[str]:
     if len(rows[0]) != len(rows[1]):
         return [f"{len(rows[0])} and {len(rows[1])} epochs"]
     found = []
-    for first, second in zip(*rows, strict=True):
+    for number, (first, second) in enumerate(zip(*rows, strict=True), start=1):
         for name in ("loss", "val_loss", "spread"):
             if first.get(name):
                 values = float(first[name]), float(second[name])
                 if not np.isclose(*values, rtol=1e-6, atol=0):
-                    found.append(f"{name} of epoch {first['epoch']}: {values[0]} and {values[1]}")
+                    found.append(f"{name} of row {number}: {values[0]} and {values[1]}")
     return found
 
 

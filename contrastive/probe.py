@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from captioning.cli import UserError
+from captioning.cli import UserError, check_most_read, report_skipped
 from captioning.datasets import find_images
 from captioning.encoders.encoder import Encoder
 from captioning.images.names import Excluded
@@ -114,7 +114,10 @@ def caption_probe(
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
     jobs = [(path, path) for path in rest + out]
-    [(read, pixels, _)] = decode_batches(jobs, size, len(jobs), square_of=lambda _: square)
+    [(read, pixels, errors)] = decode_batches(jobs, size, len(jobs), square_of=lambda _: square)
+    unreadable = [str(error) for error in errors]
+    check_most_read(unreadable, len(jobs))
+    report_skipped("unreadable images", unreadable)
     fitted = len(set(read) & set(rest))
     return CaptionProbe(pixels, [captions[id_of[path]] for path in read], fitted)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from captioning.arguments import shared
-from captioning.cli import ArgumentParser, import_keras, run
+from captioning.cli import ArgumentParser, import_keras, report_skipped, run
 from captioning.encoders.table import TABLE, build_network, preprocessing_of
 from captioning.files import check_writable
 
@@ -45,6 +45,7 @@ def main() -> None:
     preprocessing = preprocessing_of(args.encoder).resized(args.image_size)
     exclude = {name for file in args.exclude for name in read_split(file)}
     images = load_images(args.images, preprocessing.size, limit=args.limit, exclude=exclude)
+    report_skipped("unreadable images", images.unreadable)
     parts = np.array_split(images.pixels, max(1, len(images.pixels) // BATCH))
     network = build_network(args.encoder, seed=args.seed)
     estimate_statistics(network, parts)

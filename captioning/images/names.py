@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from captioning.cli import UserError
+from captioning.images import folders
 
 # What is a picture's suffix in a name, in any case, also of kinds that are not read.
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .apng .heic .avif .jp2".split()
-)
+SUFFIXES = folders.SUFFIXES | folders.HEIC_SUFFIXES | {".apng", ".avif", ".jp2"}
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})", re.ASCII)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from captioning.cli import UserError
-from captioning.images.folders import is_image, no_image, tell_heic, walk_images
+from captioning.images.folders import is_image, no_image, open_file, tell_heic, walk_images
 from captioning.images.names import Excluded
 from captioning.images.prefetch import GROUP, prefetch
 from captioning.images.reading import UnreadableImage, load_rgb, squash
@@ -121,7 +121,13 @@ def _count(path: Path, items_of: Callable, excluded: Excluded) -> int:
 def _in_folder(path: Path, excluded: Excluded) -> Iterator[Item]:
     for file in walk_images(path):
         if str(file) not in excluded:
-            yield Item(str(file), file.relative_to(path).as_posix(), file.read_bytes)
+            read = partial(_content, file)
+            yield Item(str(file), file.relative_to(path).as_posix(), read)
+
+
+def _content(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()
 
 
 def _in_zip(path: Path, excluded: Excluded) -> Iterator[Item]:
@@ -133,8 +139,19 @@ def _in_zip(path: Path, excluded: Excluded) -> Iterator[Item]:
         tell_heic(path, archive.namelist())
 
 
+class _Header(tarfile.TarInfo):
+    """A member's header. One that is damaged is an error, not the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
 def _in_tar(path: Path, excluded: Excluded) -> Iterator[Item]:
-    with tarfile.open(path) as archive:
+    with tarfile.open(path, tarinfo=_Header) as archive:
         for info in archive:
             if info.isfile():
                 opened = partial(archive.extractfile, info)

@@ -146,3 +146,12 @@ def test_word_shares():
     # "dog" comes twice among the first two pictures, the others once; "a" is one letter.
     assert shares[0].tolist() == [1.0, 0.5, 0.5, 0.5, 0.0]
     assert shares[2].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_what_cannot_be_read_is_named(folder, capsys):
+    (folder / "07.png").write_bytes(b"broken")
+
+    probe = caption_probe(folder, CAPTIONS, 8, NAMES[5:15])
+
+    assert "07" not in names_in(probe.pixels)
+    assert "skipped 1 unreadable images: " in capsys.readouterr().out

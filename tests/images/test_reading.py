@@ -1,5 +1,6 @@
 """One picture: every kind gives the right pixels or a reason; none takes much memory or time."""
 
+import gzip
 import os
 import resource
 import shutil
@@ -22,6 +23,7 @@ from captioning.images.reading import UnreadableImage, decode_batches, load_rgb,
 from captioning.images.sources import decode, open_sources
 from tests import corpus
 from tests.conftest import ROOT, make_zip, run_afresh, succeed
+from tests.pretext_tools import write_images
 
 GOOD, BAD = corpus.good_images(), corpus.bad_files()
 
@@ -324,3 +326,29 @@ def test_an_archive_that_is_damaged_inside_is_named(kind, tmp_path):
     path.write_bytes(content if kind == "zip" else content[:1000])
     with pytest.raises(UserError, match=rf"a\.{kind}: "):
         open_sources([path])
+
+
+@pytest.mark.parametrize("kind", ["tar", "gztar"])
+def test_a_tar_with_one_damaged_header_is_not_taken_for_a_shorter_one(kind, tmp_path):
+    """As `tarfile` takes it, which ends there without an error."""
+    write_images(tmp_path / "pictures", 5)
+    path = Path(shutil.make_archive(str(tmp_path / "a"), "tar", tmp_path / "pictures"))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"./002.png") + 148] ^= 1  # of its checksum
+    if kind == "gztar":
+        path.unlink()
+        content = gzip.compress(bytes(content))
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match=r"a\.tar: a damaged archive"):
+        open_sources([path])
+
+
+def test_a_pipe_in_a_folder_is_no_picture_and_keeps_nobody_waiting(tmp_path):
+    write_images(tmp_path, 2)
+    os.mkfifo(tmp_path / "pipe.jpg")
+
+    found = dict(decode(open_sources([tmp_path]).items, 8))
+
+    [message] = [str(one) for one in found.values() if isinstance(one, UnreadableImage)]
+    assert message.endswith("pipe.jpg: is no file")

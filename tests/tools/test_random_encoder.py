@@ -16,9 +16,12 @@ def folder(tmp_path):
 
 
 def test_the_features_of_its_images_are_normalised(folder):
+    (folder / "images" / "broken.png").write_bytes(b"broken")
     given = ("--encoder", "alexnet", "--images", "images", "--image-size", 64, "--seed", 3)
-    succeed(run_script("tools/random_encoder.py", *given, "--output", "r.weights.h5", cwd=folder))
+    given += ("--output", "r.weights.h5")
+    printed = succeed(run_script("tools/random_encoder.py", *given, cwd=folder))
 
+    assert "skipped 1 unreadable images: images/broken.png" in printed
     encoder = load_encoder("alexnet", folder / "r.weights.h5")
     norms = [layer for layer in encoder.network.layers if hasattr(layer, "moving_mean")]
     assert all(np.abs(layer.moving_mean.numpy()).max() > 0 for layer in norms)
