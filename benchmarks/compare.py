@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from comparison_table import write_results
 
 from captioning import cli
-from captioning.arguments import positive_int, seed
+from captioning.arguments import IMAGES, SPLITS, positive_int, seed
 from captioning.cli import UserError
 from captioning.datasets import read_split
 from captioning.encoders.table import TABLE, trained_by
@@ -35,7 +35,7 @@ from captioning.evaluation.coco_toolkit import CocoToolkit
 from captioning.files import existing_file, lock, sha256, write_json, write_text
 from captioning.images.sources import open_sources
 
-DEV = "data/flickr8k/Flickr8k_text/Flickr_8k.devImages.txt"  # as the scripts' defaults have it
+DEV = f"{SPLITS}.devImages.txt"
 SIDE = 112  # of pictures; those of supervised weights, puzzle solvers and files are as they say
 CONTRASTIVE = f"--image-size 48 --stored-size 96 --feature-size {SIDE}"
 # The best of three trials each (docs/lab-notes/contrastive.md): the paper's optimizer, AdamW, and
@@ -51,7 +51,7 @@ PIXELS = {**dict.fromkeys(METHODS, 2 * 48**2), "jigsaw": 9 * 32**2}
 PIXELS["simclr-small-crops"] += 4 * 24**2
 JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200"
 DECODER = "--decoder attention --normalize --patience 0"
-FINE_TUNING = "--stages all --captions 2 --learning-rate 5e-4"
+FINE_TUNING = "--stages all --learning-rate 5e-4"
 
 # The steps: a command, and the file that it leaves. {out} is the comparison's folder, {own} the
 # row's and seed's, {shared} the same, or the row's where features depend on no seed.
@@ -127,12 +127,7 @@ def parse_arguments():
     add("--encoder", choices=encoders, default="resnet18", help="encoder to train")
     add("--pictures-seen", type=positive_int, default=400_000, help="images per pretext stage")
     add("--seeds", nargs="+", type=seed, default=[0, 1], help="random seeds, one row each")
-    add(
-        "--images",
-        nargs="+",
-        default=["data/flickr8k/Flicker8k_Dataset"],
-        help="for pretext stages",
-    )
+    add("--images", nargs="+", default=[IMAGES], help="for pretext stages")
     add("--exclude", nargs="+", default=[DEV], help="split files of images to leave out")
     add("--decoder-epochs", type=positive_int, default=6, help="epochs on the frozen encoder")
     add("--fine-tuning-epochs", type=positive_int, default=10, help="epochs of encoder and decoder")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from captioning.files import atomic_path, write_json, write_text
+from captioning.files import write_json, write_text
+from captioning.training.plots import drawing
 
 ABOUT = ("pretext", "encoder", "pictures seen", "pixels seen (billions)", "training")
 AGAINST = "CIDEr-D against the row above, 95%"
@@ -96,30 +97,24 @@ def plot_bars(path: Path, bars: dict[str, dict[str, list[float]]], levels: dict)
 
     `levels` are dashed lines; one far above all bars is left out.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1.5 + 1.1 * len(bars), 3.6))
-    axes = figure.subplots()
-    for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):
-        places = [encoder + 0.4 * number for encoder in range(len(bars))]
-        found = [of.get(training, [math.nan]) for of in bars.values()]
-        heights = [statistics.mean(seeds) for seeds in found]
-        drawn = axes.bar(places, heights, 0.38, color=colour, label=training)
-        axes.bar_label(drawn, [f"{height:.3f}" for height in heights], fontsize=7, padding=3)
-        for place, seeds in zip(places, found, strict=True):
-            axes.plot([place] * len(seeds), seeds, ".", color="0.2", markersize=4)
-    for name, value in levels.items():
-        if value < axes.get_ylim()[1]:
-            axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
-            across = axes.get_yaxis_transform()  # x as a share of the axes
-            axes.text(
-                1.01, value, f"{name}\n{value:.3f}", transform=across, fontsize=8, va="center"
-            )
-    names = [textwrap.fill(name, 12) for name in bars]
-    axes.set_xticks([encoder + 0.2 for encoder in range(len(bars))], names)
-    axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder; a dot is a seed")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", frameon=False)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with drawing(path, (1.5 + 1.1 * len(bars), 3.6)) as axes:
+        for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):
+            places = [encoder + 0.4 * number for encoder in range(len(bars))]
+            found = [of.get(training, [math.nan]) for of in bars.values()]
+            heights = [statistics.mean(seeds) for seeds in found]
+            drawn = axes.bar(places, heights, 0.38, color=colour, label=training)
+            axes.bar_label(drawn, [f"{height:.3f}" for height in heights], fontsize=7, padding=3)
+            for place, seeds in zip(places, found, strict=True):
+                axes.plot([place] * len(seeds), seeds, ".", color="0.2", markersize=4)
+        for name, value in levels.items():
+            if value < axes.get_ylim()[1]:
+                axes.axhline(value, color="0.4", linestyle="--", linewidth=0.8)
+                across = axes.get_yaxis_transform()  # x as a share of the axes
+                axes.text(
+                    1.01, value, f"{name}\n{value:.3f}", transform=across, fontsize=8, va="center"
+                )
+        names = [textwrap.fill(name, 12) for name in bars]
+        axes.set_xticks([encoder + 0.2 for encoder in range(len(bars))], names)
+        axes.set(ylabel="CIDEr-D", title="Captions by pretext task of the encoder; a dot is a seed")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="upper right", frameon=False)

@@ -69,25 +69,19 @@ def make(folder: Path, captions: dict[str, list[str]], train: list[str], dev: li
         link(source, folder / "flickr8k" / "Images" / one)
         link(source, folder / "flickr30k" / "flickr30k_images" / digits[one])
         link(source, folder / "coco" / folders[one] / coco[one])
-    for name in ("flickr8k", "flickr30k", "coco/annotations", "karpathy"):
-        (folder / name).mkdir(exist_ok=True)
+    names = ("flickr8k", "flickr30k", "coco/annotations", "karpathy")
+    f8k, f30k, annotations, karpathy = places = [folder / name for name in names]
+    for place in places:
+        place.mkdir(exist_ok=True)
 
-    f8k, f30k, annotations, karpathy = (
-        folder / name for name in ("flickr8k", "flickr30k", "coco/annotations", "karpathy")
-    )
+    parts = {"train": train, "dev": dev}
     formats.write_flickr8k_token(f8k / "Flickr8k.token.txt", captions)
     formats.write_kaggle_csv(f8k / "captions.txt", captions)
-    splits = [
-        write_split(f8k / f"{name}Images.txt", own, chosen)
-        for name, chosen in (("train", train), ("dev", dev))
-    ]
+    splits = [write_split(f8k / f"{name}Images.txt", own, parts[name]) for name in parts]
     in_digits = renamed(captions, digits, every)
     formats.write_flickr30k_csv(f30k / "results.csv", in_digits)
     formats.write_flickr8k_token(f30k / "results_20130124.token", in_digits)
-    digit_splits = [
-        write_split(f30k / f"{name}.txt", digits, chosen)
-        for name, chosen in (("train", train), ("dev", dev))
-    ]
+    digit_splits = [write_split(f30k / f"{name}.txt", digits, parts[name]) for name in parts]
     by_coco_name = {coco[one]: ids[one] for one in every}
     for year, chosen in (("train2014", train), ("val2014", dev)):
         formats.write_coco(
@@ -107,8 +101,9 @@ def make(folder: Path, captions: dict[str, list[str]], train: list[str], dev: li
         folders={coco[one]: place for one, place in folders.items()},
     )
 
-    def ask(path: Path) -> tuple[str, str]:
-        return f"{path}:train", f"{path}:val"
+    def by_karpathy(images: Path, name: str, names: Mapping[str, str]) -> Layout:
+        path = karpathy / f"dataset_{name}.json"
+        return Layout(images, [path], f"{path}:train", f"{path}:val", names)
 
     both = [annotations / f"captions_{year}.json" for year in ("train2014", "val2014")]
     return {
@@ -117,18 +112,8 @@ def make(folder: Path, captions: dict[str, list[str]], train: list[str], dev: li
         "flickr30k-csv": Layout(f30k, [f30k / "results.csv"], *digit_splits, digits),
         "flickr30k-token": Layout(f30k, [f30k / "results_20130124.token"], *digit_splits, digits),
         "coco": Layout(folder / "coco", both, *map(str, both), coco),
-        "karpathy-flickr8k": Layout(
-            f8k / "Images",
-            [karpathy / "dataset_flickr8k.json"],
-            *ask(karpathy / "dataset_flickr8k.json"),
-            own,
-        ),
-        "karpathy-coco": Layout(
-            folder / "coco",
-            [karpathy / "dataset_coco.json"],
-            *ask(karpathy / "dataset_coco.json"),
-            coco,
-        ),
+        "karpathy-flickr8k": by_karpathy(f8k / "Images", "flickr8k", own),
+        "karpathy-coco": by_karpathy(folder / "coco", "coco", coco),
     }
 
 

@@ -12,7 +12,6 @@ Run it on an idle machine; each measurement has a process of its own.
 """
 
 import json
-import multiprocessing
 import os
 import sys
 import time
@@ -22,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
+from processes import apart
 
 from captioning.arguments import positive_int
 from captioning.cli import ArgumentParser, import_keras, run
@@ -130,15 +130,6 @@ def training(name: str, dtype: str, steps: int, batch_size: int) -> dict:
         "captions/s": round(count / seconds["s"], 1),
         "captions/processor s": round(count / seconds["processor s"], 1),
     }
-
-
-def apart(work, *arguments):
-    """Run in a process of its own, so that memory and threads are its alone."""
-    pool = multiprocessing.get_context("spawn").Pool(1)
-    result = pool.apply(work, arguments)
-    pool.close()  # not terminated, so that the process tidies up
-    pool.join()
-    return result
 
 
 def main() -> None:

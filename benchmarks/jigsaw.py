@@ -76,11 +76,6 @@ def plain_square(path: Path, size: int) -> None:
         image.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def plain_squares(paths: list[Path], size: int) -> None:
-    for path in paths:
-        plain_square(path, size)
-
-
 def conversion(args, paths: list[Path], output: Path) -> dict[str, float]:
     """Pictures a second of ours, to the HDF5 file `output`, and of Pillow alone."""
     from captioning.images.sources import open_sources
@@ -97,9 +92,9 @@ def conversion(args, paths: list[Path], output: Path) -> dict[str, float]:
             return len(paths) / (time.perf_counter() - began)
 
         def pillow(pool) -> float:
-            shares = [(paths[n :: 4 * cores], args.size) for n in range(4 * cores)]
+            jobs = [(path, args.size) for path in paths]
             began = time.perf_counter()
-            pool.starmap(plain_squares, shares)
+            pool.starmap(plain_square, jobs)
             return len(paths) / (time.perf_counter() - began)
 
         with multiprocessing.get_context("spawn").Pool(cores) as pool:

@@ -12,16 +12,15 @@ number of pictures; its grids are 49 vectors of 128 numbers, to spare the disk. 
 and 8 GB of disk in the folder for temporary files.
 """
 
-import multiprocessing
 import resource
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from processes import apart
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -68,14 +67,8 @@ def stage_1(rows: int, kind: str) -> int:
         for number in range(1, rows):
             (folder / f"{number:07d}.jpg").symlink_to(folder / "0000000.jpg")
         images, _ = find_images(folder, {})
-        extract(
-            encoder,
-            images,
-            Path(work) / "features.h5",
-            batch_size=32,
-            resume=False,
-            grid=kind == "grid",
-        )
+        output = Path(work) / "features.h5"
+        extract(encoder, images, output, batch_size=32, resume=False, grid=kind == "grid")
     return peak()
 
 
@@ -134,12 +127,6 @@ def write_hollow_features(path: Path, rows: int, kind: str) -> None:
         h5py.h5d.create(file.id, b"features", kind_of_number, space, dcpl=layout)
 
 
-def measure(work, rows: int, kind: str) -> int:
-    """`work` in a new process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, rows, kind).result()
-
-
 def main() -> None:
     parser = ArgumentParser(__doc__.split("\n")[0])
     parser.add_argument("--rows", nargs="+", type=positive_int, default=[10_000, 50_000, 200_000])
@@ -147,12 +134,12 @@ def main() -> None:
         "--kinds", nargs="+", choices=("pooled", "grid"), default=["pooled", "grid"]
     )
     args = parser.parse_args()
-    print(f"imports alone: {measure(only_imports, 0, '')} MB")
+    print(f"imports alone: {apart(only_imports, 0, '')} MB")
     print("pictures  features  stage 1, MB  stage 2, MB  seconds", flush=True)
     for kind in args.kinds:
         for rows in args.rows:
             began = time.perf_counter()
-            first, second = measure(stage_1, rows, kind), measure(stage_2, rows, kind)
+            first, second = apart(stage_1, rows, kind), apart(stage_2, rows, kind)
             seconds = time.perf_counter() - began
             print(f"{rows:8,}  {kind:8}  {first:11,}  {second:11,}  {seconds:7.0f}", flush=True)
 

@@ -7,7 +7,6 @@ Run by hand on an idle machine, on Flickr8k as data/README.md lays it out:
 """
 
 import json
-import multiprocessing
 import resource
 import subprocess
 import sys
@@ -18,15 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
+from processes import apart
 
 from captioning.arguments import positive_int
 from captioning.cli import ArgumentParser, import_keras, run
 from captioning.datasets import read_captions, read_split
 from captioning.features.reading import Features
 from captioning.images.folders import list_images
-from captioning.images.names import image_id
 from captioning.images.reading import decode_batches, load_rgb
-from captioning.text import build_vocabulary, clean
+from captioning.text import build_vocabulary, clean_all
 
 FOLDER = Path("data/flickr8k")
 TEXT = FOLDER / "Flickr8k_text"
@@ -49,6 +48,7 @@ def extraction(encoder_name: str, images: int, singles: int, batch_size: int) ->
 
     paths = list_images([FOLDER / "Flicker8k_Dataset"])[:images]
     pixels = np.stack([load_rgb(path, 224) for path in paths[:batch_size]])
+    whole = len(paths) // batch_size * batch_size  # in whole batches
     result, features = {}, {}
     for dtype in ("float32", "bfloat16"):
         encoder = load_encoder(encoder_name, dtype=dtype)
@@ -60,15 +60,12 @@ def extraction(encoder_name: str, images: int, singles: int, batch_size: int) ->
             features[dtype] = np.concatenate(rows)
 
         def bare(encoder=encoder):
-            for _ in range(len(paths) // batch_size):
+            for _ in range(whole // batch_size):
                 encoder.encode(pixels, batch_size)
 
         # Interleaved, because the machine's speed drifts: bare, ours, bare, ours.
-        rates = [(rate(len(paths), bare), rate(len(paths), ours)) for _ in range(2)]
-        result[dtype] = {
-            "bare": np.mean([b for b, _ in rates]),
-            "ours": np.mean([o for _, o in rates]),
-        }
+        rates = [(rate(whole, bare), rate(len(paths), ours)) for _ in range(2)]
+        result[dtype] = dict(zip(("bare", "ours"), np.mean(rates, axis=0), strict=True))
         if dtype == "float32":
 
             def one_at_a_time(encoder=encoder):
@@ -88,14 +85,12 @@ def extraction(encoder_name: str, images: int, singles: int, batch_size: int) ->
 def load_text(train_images: int):
     """Descriptions, ids and vocabulary of the original rules, and features that are made up."""
     raw = read_captions(TEXT / "Flickr8k.token.txt")
-    descriptions = {
-        one: [" ".join(clean(text, "original")) for text in texts] for one, texts in raw.items()
-    }
+    descriptions, _ = clean_all(raw, "original", TEXT)
     train_ids = read_split(TEXT / "Flickr_8k.trainImages.txt")
     vocabulary = build_vocabulary(descriptions, train_ids, "original")
-    ids = [image_id(one) for one in descriptions]
-    matrix = np.random.default_rng(0).random((len(ids), 2048), np.float32)
-    return descriptions, train_ids[:train_images], vocabulary, Features(ids, matrix, {})
+    matrix = np.random.default_rng(0).random((len(descriptions), 2048), np.float32)
+    features = Features(list(descriptions), matrix, {})
+    return descriptions, train_ids[:train_images], vocabulary, features
 
 
 def ours_training(dtype: str) -> dict:
@@ -223,12 +218,6 @@ def startup() -> dict:
 
 
 # ---- all together ----------------------------------------------------------------------------
-
-
-def apart(work, *arguments):
-    """Run in a process of its own, so that memory and threads are its alone."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
 
 
 def main() -> None:

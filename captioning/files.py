@@ -54,6 +54,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def read_record(path: str | os.PathLike) -> dict[str, Any]:
+    """The object that `write_json` wrote; empty if there is none, or it is damaged."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        record = json.loads(Path(path).read_bytes())
+        return record if isinstance(record, dict) else {}
+    return {}
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write JSON atomically, indented for a reader."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

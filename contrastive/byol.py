@@ -1,7 +1,6 @@
 """BYOL (Grill et al., arXiv 2006.07733): predict the target network's view; no negatives."""
 
 import math
-from typing import Any
 
 import keras
 from keras import ops
@@ -29,21 +28,15 @@ class BYOL(Pretext):
         self.target_encoder, self.target_head = ema_copy(encoder), ema_copy(self.head)
         self.step = keras.Variable(0, dtype="int32", trainable=False, name="step")
 
-    def embed(self, views, training: bool) -> dict[str, Any]:
-        """Predictions from both views, and the targets from the other view of each."""
-        if training:
-            progress = ops.minimum(ops.cast(self.step, "float32") / self.steps, 1.0)
-            momentum = 1 - (1 - self.momentum) * (ops.cos(math.pi * progress) + 1) / 2
-            update_ema(self.target_encoder, self.encoder, momentum)
-            update_ema(self.target_head, self.head, momentum)
-            self.step.assign(self.step + 1)
+    def loss_of(self, views):
+        """The BYOL loss, both ways round: from each view the other's target is predicted."""
+        progress = ops.minimum(ops.cast(self.step, "float32") / self.steps, 1.0)
+        momentum = 1 - (1 - self.momentum) * (ops.cos(math.pi * progress) + 1) / 2
+        update_ema(self.target_encoder, self.encoder, momentum)
+        update_ema(self.target_head, self.head, momentum)
+        self.step.assign(self.step + 1)
         both, swapped = ops.concatenate(views, axis=0), ops.concatenate(views[::-1], axis=0)
-        projected = project(self.encoder, self.head, both, training)
-        predictions = self.predictor(projected, training=training)
-        targets = project(self.target_encoder, self.target_head, swapped, training)
-        return {"predictions": predictions, "targets": ops.stop_gradient(targets)}
-
-    def loss_of(self, embedded: dict[str, Any]):
-        """The BYOL loss, both ways round."""
-        self.watch_spread(embedded["targets"])
-        return 2 * byol_loss(embedded["predictions"], embedded["targets"])
+        projected = project(self.encoder, self.head, both)
+        predictions = self.predictor(projected, training=True)
+        targets = ops.stop_gradient(project(self.target_encoder, self.target_head, swapped))
+        return 2 * byol_loss(predictions, targets), targets

@@ -1,13 +1,11 @@
 """MoCo v2 (He et al., arXiv 1911.05722; Chen et al., arXiv 2003.04297): a queue of keys."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
 from contrastive.losses import info_nce, l2_normalize
-from contrastive.pretext import PROJECTION, Pretext, ema_copy, mlp, project, update_ema
+from contrastive.pretext import PROJECTION, Pretext, ema_copy, mlp, update_ema
 
 MOST_GROUPS, LEAST_GROUP = 8, 16  # as many as the official run has GPUs, of so many pictures
 
@@ -45,35 +43,27 @@ class MoCo(Pretext):
         self.queue = keras.Variable(start, dtype="float32", trainable=False, name="queue")
         self.position = keras.Variable(0, dtype="int32", trainable=False, name="position")
 
-    def embed(self, views, training: bool) -> dict[str, Any]:
-        """Queries of the first views, keys of the second."""
+    def loss_of(self, views):
+        """InfoNCE of the first views against the queue as it was; the second ones then join it."""
         first, second = views
-        if training:
-            update_ema(self.momentum_encoder, self.encoder, self.momentum)
-            update_ema(self.momentum_head, self.head, self.momentum)
-        keys = self._project(self.momentum_encoder, self.momentum_head, second, training)
-        queries = self._project(self.encoder, self.head, first, training)
-        return {"queries": queries, "keys": ops.stop_gradient(l2_normalize(keys))}
+        update_ema(self.momentum_encoder, self.encoder, self.momentum)
+        update_ema(self.momentum_head, self.head, self.momentum)
+        keys = self._project(self.momentum_encoder, self.momentum_head, second)
+        keys = ops.stop_gradient(l2_normalize(keys))
+        queries = self._project(self.encoder, self.head, first)
+        queue = ops.stop_gradient(ops.convert_to_tensor(self.queue))
+        loss = info_nce(queries, keys, queue, self.temperature)
+        self.queue.assign(ops.slice_update(queue, (self.position.value, 0), keys))
+        self.position.assign((self.position + ops.shape(keys)[0]) % self.queue_size)
+        return loss, queries
 
-    def _project(self, encoder, head, views, training: bool):
-        """Projections of the views, in training a random group of them at a time."""
-        if not training:
-            return project(encoder, head, views, training)
+    def _project(self, encoder, head, views):
+        """Projections (B, D) of the views, a random group of them at a time."""
         order = keras.random.shuffle(ops.arange(ops.shape(views)[0]), seed=self.shuffler)
         groups = ops.reshape(ops.take(views, order, axis=0), (self.groups, -1, *views.shape[1:]))
         vectors = [encoder(groups[n], training=True)["pooled"] for n in range(self.groups)]
         projected = head(ops.concatenate(vectors), training=True)
         return ops.take(projected, ops.argsort(order), axis=0)
-
-    def loss_of(self, embedded: dict[str, Any]):
-        """InfoNCE against the queue as it was; then the keys join it."""
-        queries, keys = embedded["queries"], embedded["keys"]
-        self.watch_spread(queries)
-        queue = ops.stop_gradient(ops.convert_to_tensor(self.queue))
-        loss = info_nce(queries, keys, queue, self.temperature)
-        self.queue.assign(ops.slice_update(queue, (self.position.value, 0), keys))
-        self.position.assign((self.position + ops.shape(keys)[0]) % self.queue_size)
-        return loss
 
 
 def groups_of(batch_size: int) -> int:

@@ -15,9 +15,9 @@ PROJECTION = 128  # length of the vectors that SimCLR and MoCo compare
 class Pretext(keras.Model):
     """Base of the methods: uint8 pictures in, a loss out; `encoder` is what is saved of it.
 
-    A subclass turns the views (B, H, W, 3) of the same pictures into what its loss needs, a
-    dictionary (`embed`), and that into the loss, a scalar (`loss_of`). Whatever changes without a
-    gradient (target network, queue, counters) is a non-trainable variable that those two assign.
+    A subclass turns the views (B, H, W, 3) of the same pictures into the loss, a scalar, and the
+    vectors (B, D) whose spread is logged, which shows a collapse (`loss_of`). Whatever changes
+    without a gradient (target network, queue, counters) is a variable that it assigns.
 
     `encoder` takes pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D); for `views`
     see `presets.views_for`.
@@ -33,21 +33,19 @@ class Pretext(keras.Model):
         self.spread = keras.metrics.Mean(name="spread")
         self.built = True
 
-    def call(self, images, training: bool = False):
-        """What the loss needs of uint8 images (B, S, S, 3)."""
-        return self.embed([augment(images) for augment in self.augmentations], training)
+    def call(self, images):
+        """What `loss_of` gives for views of uint8 images (B, S, S, 3)."""
+        return self.loss_of([augment(images) for augment in self.augmentations])
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return self.loss_of(y_pred)
-
-    def watch_spread(self, vectors) -> None:
-        """Log how far apart `vectors` (B, D) lie, which shows a collapse."""
+        loss, vectors = y_pred
         self.spread.update_state(spread(ops.stop_gradient(vectors)))
+        return loss
 
 
-def project(encoder: keras.Model, head: keras.Model, images, training: bool):
-    """The head's vectors (B, D) of images (B, H, W, 3)."""
-    return head(encoder(images, training=training)["pooled"], training=training)
+def project(encoder: keras.Model, head: keras.Model, images):
+    """The head's vectors (B, D) of images (B, H, W, 3), in training."""
+    return head(encoder(images, training=True)["pooled"], training=True)
 
 
 def mlp(inputs: int, hidden: int, outputs: int, *, norms: int, name: str) -> keras.Sequential:

@@ -118,6 +118,9 @@ def main() -> None:
     this_run.start(resume=args.resume)
 
     # 3. Train; validate by the decoder's loss on the development images as they are now encoded.
+    def train_images(epoch: int) -> None:
+        train_epoch(this_run, batches, epoch, batches.epoch(epoch))
+
     def loss() -> float:
         return end_to_end.validation_loss(encoder, decoder, dev, data.descriptions, bool(unknown))
 
@@ -132,12 +135,7 @@ def main() -> None:
     print(f"{len(train)} images; {len(this_run.history)} epochs already trained")
     if not this_run.history:
         print(f"development loss {loss():.3f} before the first epoch")
-    this_run.train(
-        args.epochs,
-        lambda epoch: train_epoch(this_run, batches, epoch, batches.epoch(epoch)),
-        validate,
-        save,
-    )
+    this_run.train(args.epochs, train_images, validate, save)
     plot_history(output / "history.png", this_run.history)
     print(f"best epoch {this_run.best['epoch']}: {output / 'checkpoints'}")
 

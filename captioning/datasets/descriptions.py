@@ -1,12 +1,11 @@
 """The hand-off file of cleaned captions: `descriptions.txt`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from captioning.cli import UserError
 from captioning.datasets.captions import read_text
-from captioning.files import sha256, write_json, write_text
+from captioning.files import read_record, sha256, write_json, write_text
 from captioning.text import END, START, TEXT_RULES
 
 
@@ -37,9 +36,6 @@ def read_descriptions(path: str | Path) -> tuple[dict[str, list[str]], str]:
             descriptions.setdefault(image_id, []).append(" ".join(words))
     if not descriptions:
         raise UserError(f"{path}: holds no line of the form 'image_id word word ...'")
-    try:
-        record = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
-        rules = record["text_rules"] if record["sha256"] == sha256(path) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # none, or damaged
-        rules = None
+    record = read_record(f"{path}.json")
+    rules = record.get("text_rules") if record.get("sha256") == sha256(path) else None
     return descriptions, rules if rules in TEXT_RULES else "original"

@@ -57,7 +57,6 @@ def _rows(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row below the header; an unquoted caption in the last column may hold the delimiter."""
     captions = [number for number, column in enumerate(columns) if _CAPTION.fullmatch(column)]
-    others = {n: column for n, column in enumerate(columns) if n not in captions}
     quoting = csv.QUOTE_MINIMAL
     if columns == _FLICKR30K and delimiter == "|":
         text, quoting = _MISSING_BAR.sub(r"\1|", text), csv.QUOTE_NONE
@@ -79,9 +78,7 @@ def _rows(
                 )
             texts = [row[number] for number in captions]
             filled_texts = [text for text in texts if text.strip() or len(texts) == 1]
-            yield (
-                where,
-                {**{column: row[n] for n, column in others.items()}, "captions": filled_texts},
-            )
+            # Under the first of `CAPTION_KEYS`, which goes before what other columns are called.
+            yield where, {**dict(zip(columns, row, strict=True)), CAPTION_KEYS[0]: filled_texts}
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: {error}") from error

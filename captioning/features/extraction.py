@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from captioning.cli import check_most_read
 from captioning.encoders.encoder import Encoder
 from captioning.features.files import write_features
-from captioning.files import atomic_path, write_json
+from captioning.files import atomic_path, read_record, write_json
 from captioning.images.reading import decode_batches
 from captioning.images.views import view as square_of
 
@@ -92,10 +91,7 @@ def extract(
 
 def _begin(parts: Path, plan: dict[str, Any], resume: bool) -> None:
     """A folder for the parts: a killed run's, if it is to be resumed and had this plan, or anew."""
-    before = {}
-    if resume:
-        with contextlib.suppress(OSError, ValueError):
-            before = json.loads((parts / "plan.json").read_text(encoding="utf-8"))
+    before = read_record(parts / "plan.json") if resume else {}
     if before != plan:
         if before:
             changed = ", ".join(name for name in plan if before.get(name) != plan[name])

@@ -27,13 +27,11 @@ def prefetch(
     waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         try:
-            while True:
-                group = list(islice(jobs, GROUP))
-                if group:
-                    waiting.append(pool.submit(group_of, group))
-                if waiting and (not group or GROUP * len(waiting) > depth):
+            while group := list(islice(jobs, GROUP)):
+                waiting.append(pool.submit(group_of, group))
+                if GROUP * len(waiting) > depth:
                     yield from waiting.popleft().result()
-                elif not group:
-                    return
+            while waiting:
+                yield from waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,14 +1,13 @@
 """Stage 2's arguments whose defaults go by the decoder, and the decoder that is built from them."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from captioning.arguments import fraction, not_negative, positive_float, positive_int
 from captioning.cli import UserError
 from captioning.decoders.table import DECODERS, TABLE, decoder_class
-from captioning.files import artifact_path
+from captioning.files import artifact_path, read_record
 
 SAMPLE = 1000  # images whose features tell mean and std
 FLAG = {"action": argparse.BooleanOptionalAction}
@@ -66,10 +65,7 @@ def settings_path(folder: Path) -> Path:
 
 def trained_settings(folder: Path) -> dict[str, Any]:
     """What the model in `folder` was trained with; empty if there is no record."""
-    try:
-        return json.loads(settings_path(folder).read_bytes())
-    except (OSError, ValueError):
-        return {}
+    return read_record(settings_path(folder))
 
 
 def build(args: argparse.Namespace, data, steps: int):

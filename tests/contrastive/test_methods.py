@@ -111,37 +111,32 @@ def test_slow_network_normalises_by_the_batch_in_training(method):
 
 
 def test_byol_predicts_the_target_of_the_other_view():
+    """arXiv 2006.07733, equation 2, both ways round."""
     model = byol()
     views = [patterns(8, 16, seed=seed).astype("f4") for seed in (0, 1)]
-    projected = [model.head(model.encoder(view)["pooled"]) for view in views]
-    targets = [model.target_head(model.target_encoder(view)["pooled"]) for view in views]
+    both, swapped = np.concatenate(views), np.concatenate(views[::-1])
+    projected = model.head(model.encoder(both, training=True)["pooled"], training=True)
+    predictions = l2_normalize(model.predictor(projected, training=True))
+    pooled = model.target_encoder(swapped, training=True)["pooled"]
+    targets = model.target_head(pooled, training=True)
 
-    embedded = model.embed(views, training=False)
+    loss, vectors = model.loss_of(views)
 
-    predictions = [numpy(model.predictor(vectors)) for vectors in projected]
-    np.testing.assert_allclose(
-        numpy(embedded["predictions"]), np.concatenate(predictions), atol=1e-4
-    )
-    expected = np.concatenate([numpy(vectors) for vectors in targets[::-1]])
-    np.testing.assert_allclose(numpy(embedded["targets"]), expected, atol=1e-4)
-
-
-def test_byol_adds_up_both_ways_round():
-    """arXiv 2006.07733, section 3.1: opposite vectors have a loss of 4 each way."""
-    vectors = ops.ones((6, 256))
-    loss = byol().loss_of({"predictions": vectors, "targets": -vectors})
-    assert float(loss) == pytest.approx(8)
+    np.testing.assert_allclose(numpy(vectors), numpy(targets), atol=1e-4)
+    products = (numpy(predictions) * numpy(l2_normalize(targets))).sum(axis=1)
+    assert float(loss) == pytest.approx(2 * np.mean(2 - 2 * products), rel=1e-4)
 
 
-def test_queue_takes_the_keys_in_turn_after_the_loss_of_it():
+def test_queue_takes_the_keys_in_turn_after_the_loss_of_it(monkeypatch):
     """Three batches of 16 in a queue of 32: the third overwrites the first."""
+    monkeypatch.setattr(MoCo, "_project", lambda _model, _encoder, _head, vectors: vectors)
     model = moco(queue_size=32)
     queue = numpy(model.queue.value).copy()
     np.testing.assert_allclose(np.linalg.norm(queue, axis=1), 1, atol=1e-5)
     for step in range(3):
         keys = numpy(l2_normalize(np.random.default_rng(step).normal(size=(16, 128)).astype("f4")))
         logits = np.concatenate([np.ones((16, 1)), keys @ queue.T], axis=1) / 0.2
-        loss = model.loss_of({"queries": ops.convert_to_tensor(keys), "keys": keys})
+        loss, _ = model.loss_of([ops.convert_to_tensor(keys)] * 2)
         expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[:, 0])
         assert float(loss) == pytest.approx(expected, rel=1e-4)
         start = 16 * (step % 2)
@@ -169,9 +164,9 @@ def test_moco_normalises_shuffled_groups():
     keys = project(model.momentum_encoder, model.momentum_head, second, key_order)
     keys /= np.linalg.norm(keys, axis=1, keepdims=True)
     queries = project(model.encoder, model.head, first, query_order)
-    embedded = model.embed([first, second], training=True)
-    np.testing.assert_allclose(numpy(embedded["keys"]), keys, atol=1e-5)
-    np.testing.assert_allclose(numpy(embedded["queries"]), queries, atol=1e-4)
+    _, found = model.loss_of([first, second])
+    np.testing.assert_allclose(numpy(model.queue)[:64], keys, atol=1e-5)
+    np.testing.assert_allclose(numpy(found), queries, atol=1e-4)
 
 
 def test_moco_mixes_two_sources_in_every_group_and_otherwise_for_queries_than_for_keys():
@@ -185,7 +180,7 @@ def test_moco_mixes_two_sources_in_every_group_and_otherwise_for_queries_than_fo
         return model.encoder(pixels, training=training)
 
     for _ in range(2):
-        model._project(spy, model.head, views, training=True)
+        model._project(spy, model.head, views)
 
     assert all(0.2 < share < 0.8 for share in shares)
     assert shares[:4] != shares[4:]
@@ -197,10 +192,14 @@ def test_moco_groups(batch_size, groups):
 
 
 def test_multi_crop_projects_every_view_of_a_picture():
-    images = keras.KerasTensor((32, 24, 24, 3), "uint8")
-    embedded = simclr().compute_output_spec(images, training=True)
-    assert embedded["views"].shape == (2, 32, 128)
-    assert embedded["small"].shape == (3, 32, 128)
+    model = simclr()
+    views = [patterns(6, 8, seed=seed).astype("f4") for seed in range(3)]
+    together = model.encoder(np.concatenate(views), training=True)["pooled"]
+
+    found = model._project(views)
+
+    expected = np.split(numpy(model.head(together, training=True)), 3)
+    np.testing.assert_allclose([*map(numpy, found)], expected, atol=1e-4)
 
 
 def test_lars_step():
