@@ -51,7 +51,8 @@ PIXELS = {**dict.fromkeys(METHODS, 2 * 48**2), "jigsaw": 9 * 32**2}
 PIXELS["simclr-small-crops"] += 4 * 24**2
 JIGSAW = "--batch-size 64 --dropout 0.2 --warmup-steps 200"
 DECODER = "--decoder attention --normalize --patience 0"
-FINE_TUNING = "--stages all --learning-rate 5e-4"
+# It reads all five captions of an image, as a decoder's epoch does: the budgets are equal.
+FINE_TUNING = "--stages all --learning-rate 1e-3"
 
 # The steps: a command, and the file that it leaves. {out} is the comparison's folder, {own} the
 # row's and seed's, {shared} the same, or the row's where features depend on no seed.
@@ -129,8 +130,8 @@ def parse_arguments():
     add("--seeds", nargs="+", type=seed, default=[0, 1], help="random seeds, one row each")
     add("--images", nargs="+", default=[IMAGES], help="for pretext stages")
     add("--exclude", nargs="+", default=[DEV], help="split files of images to leave out")
-    add("--decoder-epochs", type=positive_int, default=6, help="epochs on the frozen encoder")
-    add("--fine-tuning-epochs", type=positive_int, default=10, help="epochs of encoder and decoder")
+    add("--decoder-epochs", type=positive_int, default=5, help="epochs on the frozen encoder")
+    add("--fine-tuning-epochs", type=positive_int, default=5, help="epochs of encoder and decoder")
     what = "precision of all steps; float32 is faster on processors without bfloat16"
     add("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help=what)
     add("--limit", type=positive_int, help="quick test: use only the first N images")

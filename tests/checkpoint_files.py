@@ -34,16 +34,8 @@ def _tensor(array: np.ndarray, key: str, legacy: bool) -> bytes:
     storage = b"(" + _text("storage") + f"ctorch\n{kind}\n".encode() + _text(key) + _text("cpu")
     storage += _number(array.size) + (b"N" if legacy else b"") + b"tQ"
     hooks = b"ccollections\nOrderedDict\n)R"
-    return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n("
-        + storage
-        + _number(0)
-        + _numbers(array.shape)
-        + _numbers(steps)
-        + b"\x89"
-        + hooks
-        + b"tR"
-    )
+    content = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _number(0)
+    return content + _numbers(array.shape) + _numbers(steps) + b"\x89" + hooks + b"tR"
 
 
 def _dictionary(tensors: Tensors, legacy: bool) -> tuple[bytes, dict[str, np.ndarray]]:

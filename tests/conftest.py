@@ -50,22 +50,17 @@ def pytest_configure() -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
-def skips_fail(report):
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
     """In CI, where all requirements are installed, a test that skips is one that is lost."""
+    report = yield
     skipped = report.skipped and not hasattr(report, "wasxfail")
     if skipped and os.environ.get("CI") and not MAY_BE_MISSING.search(str(report.longrepr)):
         report.outcome, report.longrepr = "failed", f"skipped in CI: {report.longrepr[-1]}"
     return report
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport():
-    return skips_fail((yield))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report():
-    return skips_fail((yield))
+pytest_make_collect_report = pytest_runtest_makereport  # so is a file that skips
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest itself goes by the marks
@@ -103,16 +98,11 @@ def make_dataset(folder: Path) -> SimpleNamespace:
     train, dev = folder / "train.txt", folder / "dev.txt"
     dev.write_text("\n".join(names[::4]) + "\n")
     train.write_text("\n".join(name for name in names if name not in names[::4]) + "\n")
-    return SimpleNamespace(
-        images=images,
-        captions=captions,
-        files=("--images", images, "--captions", captions),
-        train=train,
-        dev=dev,
-        splits=("--train-split", train, "--dev-split", dev),
-        names=names,
-        image=images / names[0],
-    )
+    paths = {"images": images, "captions": captions, "train": train, "dev": dev}
+    files = ("--images", images, "--captions", captions)
+    splits = ("--train-split", train, "--dev-split", dev)
+    more = {"names": names, "image": images / names[0]}
+    return SimpleNamespace(**paths, **more, files=files, splits=splits)
 
 
 @pytest.fixture
@@ -150,15 +140,9 @@ def run_script(script: str, *arguments, cwd: Path, **environment) -> subprocess.
 
 def run_afresh(*arguments, cwd: Path, **environment) -> subprocess.CompletedProcess:
     """Run `python ARGUMENTS` as a process of its own from the start."""
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    command, environment = [sys.executable, *map(str, arguments)], {**os.environ, **environment}
+    how = {"capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run(command, cwd=cwd, env=environment, **how)
 
 
 def options(**values) -> list:

@@ -6,6 +6,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,20 +163,19 @@ def good_images() -> dict[str, Good]:
     no_red[:16, :32] = 255
     frames = [Image.fromarray(rgb), Image.new("RGB", (64, 32), "black")]
     animated = {"save_all": True, "append_images": frames[1:]}
+    fine = {"quality": 95, "subsampling": 0}
+    called = ["plain.png", "png_inside.jpg", "with  spaces.png", "with.two.dots.png"]
+    called += ["colon: and, comma.png", "Ünïcödé 図 👩‍🚀.png"]
+    called += ["line\nbreak.png", "\x1b[31mescape.png"]
 
     images = {
-        "baseline.jpg": Good(save(rgb, "JPEG", quality=95, subsampling=0), rgb, 6),
-        "progressive.jpg": Good(
-            save(rgb, "JPEG", quality=95, subsampling=0, progressive=True), rgb, 6
-        ),
-        "restarts.jpg": Good(
-            save(rgb, "JPEG", quality=95, subsampling=0, restart_marker_blocks=2), rgb, 6
-        ),
+        "baseline.jpg": Good(save(rgb, "JPEG", **fine), rgb, 6),
+        "progressive.jpg": Good(save(rgb, "JPEG", **fine, progressive=True), rgb, 6),
+        "restarts.jpg": Good(save(rgb, "JPEG", **fine, restart_marker_blocks=2), rgb, 6),
         "grey.jpg": Good(save(grey8[..., 0], "JPEG", quality=95), grey8, 6),
         "cmyk.jpg": Good(save(cmyk(), "JPEG", quality=95), rgb, 6),
         "ycck.jpg": Good(ycck_jpeg(), rgb, 12),
         "cmyk_without_adobe.jpg": Good(cmyk_jpeg_without_adobe(), rgb, 6),
-        "plain.png": Good(save(rgb, "PNG"), rgb),
         "one_bit.png": Good(save(Image.fromarray(black_white).convert("1"), "PNG"), black_white),
         "palette.png": Good(save(palette, "PNG"), rgb),
         "palette_clear.png": Good(save(palette, "PNG", transparency=red), no_red),
@@ -199,14 +199,8 @@ def good_images() -> dict[str, Good]:
         "inks.tif": Good(save(cmyk(), "TIFF"), rgb),
         "one_pixel.png": Good(save(rgb[:1, :1], "PNG"), rgb[:1, :1]),
         "thin.png": Good(save(np.zeros((5000, 1, 3), np.uint8), "PNG"), np.zeros((5000, 1, 3))),
-        "png_inside.jpg": Good(save(rgb, "PNG"), rgb),
-        "UPPER.JPG": Good(save(rgb, "JPEG", quality=95, subsampling=0), rgb, 6),
-        "with  spaces.png": Good(save(rgb, "PNG"), rgb),
-        "with.two.dots.png": Good(save(rgb, "PNG"), rgb),
-        "colon: and, comma.png": Good(save(rgb, "PNG"), rgb),
-        "Ünïcödé 図 👩‍🚀.png": Good(save(rgb, "PNG"), rgb),
-        "line\nbreak.png": Good(save(rgb, "PNG"), rgb),
-        "\x1b[31mescape.png": Good(save(rgb, "PNG"), rgb),
+        "UPPER.JPG": Good(save(rgb, "JPEG", **fine), rgb, 6),
+        **dict.fromkeys(called, Good(save(rgb, "PNG"), rgb)),
     }
     megabytes = zlib.compress(bytes(3 << 20))
     for name, kind, head, position in (
@@ -239,33 +233,17 @@ def damaged_jpegs() -> Iterator[tuple[str, bytes]]:
 
 def bad_files() -> dict[str, tuple[Callable[[Path], object], str]]:
     """By name: how to make what must be refused, and a part of the reason."""
-    bad: dict[str, tuple[Callable[[Path], object], str]] = {}
-    for name, content in damaged_jpegs():
-        bad[name] = (lambda path, content=content: path.write_bytes(content), "")
-    bomb = blank_png(30_000, 1, 0, 3750)
-    claim = blank_png(30_000, 8, 2, 90_000, rows=30)
-    bad |= {
-        "bomb.png": (lambda path: path.write_bytes(bomb), "too many pixels"),
-        "bomb_of_few_bytes.png": (lambda path: path.write_bytes(claim), "too many pixels"),
-        "empty.jpg": (lambda path: path.write_bytes(b""), "empty"),
-        "text.jpg": (lambda path: path.write_bytes(b"hello, world"), "not a picture"),
-        "program.jpg": (
-            lambda path: path.write_bytes(
-                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
-            ),
-            "not a picture",
-        ),
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    written = {name: (content, "") for name, content in damaged_jpegs()} | {
+        "bomb.png": (blank_png(30_000, 1, 0, 3750), "too many pixels"),
+        "bomb_of_few_bytes.png": (blank_png(30_000, 8, 2, 90_000, rows=30), "too many pixels"),
+        "empty.jpg": (b"", "empty"),
+        "text.jpg": (b"hello, world", "not a picture"),
+        "program.jpg": (program, "not a picture"),
+    }
+    bad = {name: (partial(Path.write_bytes, data=of), why) for name, (of, why) in written.items()}
+    return bad | {
         "folder.jpg": (Path.mkdir, "directory"),
         "dangling.jpg": (lambda path: path.symlink_to("nowhere.jpg"), "No such file"),
         "pipe.jpg": (os.mkfifo, "is no file"),
     }
-    return bad
-
-
-def make_corpus(folder: Path) -> None:
-    """Write all of the above into a new folder."""
-    folder.mkdir()
-    for name, image in good_images().items():
-        (folder / name).write_bytes(image.content)
-    for name, (make, _) in bad_files().items():
-        make(folder / name)

@@ -46,11 +46,8 @@ def test_captions_in_batches_are_those_of_each_image_alone(folder, monkeypatch):
 
     assert [result.path for result in together] == [result.path for result in alone]
     assert [result.caption for result in together] == [result.caption for result in alone]
-    np.testing.assert_allclose(
-        [result.log_probability for result in together],
-        [result.log_probability for result in alone],
-        rtol=1e-3,
-    )
+    scores = [[result.log_probability for result in results] for results in (together, alone)]
+    np.testing.assert_allclose(*scores, rtol=1e-3)
     assert len({result.caption for result in together}) > 1  # else the order would not show
 
 

@@ -159,8 +159,7 @@ def test_commands_of_make_are_targets():
 
 
 def test_the_page_on_adding_parts_names_the_tables():
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-    for name, path in re.findall(r"`(\w+)` in `([\w/]+\.py)`", text):
+    for name, path in re.findall(r"`(\w+)` in `([\w/]+\.py)`", EXTENDING):
         assert re.search(rf"^{name}\b", (ROOT / path).read_text(), re.MULTILINE), path
 
 
@@ -172,17 +171,6 @@ EXAMPLES = {
 }
 
 
-@pytest.fixture
-def tables():
-    """What an example adds to a table is gone after it."""
-    before = [(table, dict(table)) for table in (ENCODERS, DECODERS, READERS, METRICS, METHODS)]
-    yield
-    for table, entries in before:
-        table.clear()
-        table.update(entries)
-
-
-@pytest.mark.usefixtures("tables")
 @pytest.mark.parametrize("part", EXAMPLES)
 def test_examples_run_and_print_what_they_say(part, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))  # without Java, whose start takes seconds
@@ -190,11 +178,15 @@ def test_examples_run_and_print_what_they_say(part, tmp_path, monkeypatch, capsy
     code = "\n".join(EXAMPLES[part])
     name = "example_of_" + part.lower().replace(" ", "_")
     (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    before = [(table, dict(table)) for table in (ENCODERS, DECODERS, READERS, METRICS, METHODS)]
 
     try:
         importlib.import_module(name)
-    finally:
+    finally:  # what an example adds to a table is gone after it
         sys.modules.pop(name, None)
+        for table, entries in before:
+            table.clear()
+            table.update(entries)
 
     promised = re.findall(r"^ *print\(.*\)  # (.+)$", code, re.MULTILINE)
     assert promised

@@ -19,6 +19,7 @@ from tests.conftest import Hostile
 
 ROW = np.ones((1, 4), np.float32)
 ONE_ROW = [(["a"], ROW.astype(np.float16))]
+GRIDS = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".h5"])
@@ -58,19 +59,13 @@ def test_features_pickle_is_the_original_pipelines_format(tmp_path):
     """Which reads the first pickle, and has a dictionary of float32 (1, D)."""
     path = tmp_path / "features.pkl"
     write_features(path, ONE_ROW, {"encoder": "x"}, rows=1)
-    with open(path, "rb") as file:
-        [(image_id, vector)] = pickle.load(file).items()
+    [(image_id, vector)] = pickle.loads(path.read_bytes()).items()
     assert (image_id, vector.shape, vector.dtype) == ("a", (1, 4), np.float32)
 
 
-@pytest.fixture
-def grids() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
-
-
-def test_grids_are_read_from_the_file_they_lie_in(tmp_path, grids):
+def test_grids_are_read_from_the_file_they_lie_in(tmp_path):
     path = tmp_path / "features.h5"
-    write_features(path, [(list("ab"), grids[:2]), (list("cde"), grids[2:])], {}, rows=5)
+    write_features(path, [(list("ab"), GRIDS[:2]), (list("cde"), GRIDS[2:])], {}, rows=5)
 
     features = read_features(path)
 
@@ -78,7 +73,7 @@ def test_grids_are_read_from_the_file_they_lie_in(tmp_path, grids):
     assert isinstance(features.matrix, StoredRows)
     chosen = features.of(["d", "a", "b"])
     assert len(chosen) == 3
-    assert np.array_equal(chosen[:2], grids[[3, 0]])
+    assert np.array_equal(chosen[:2], GRIDS[[3, 0]])
 
 
 def test_ids_of_more_bytes_than_the_file_are_refused(tmp_path):
@@ -90,10 +85,10 @@ def test_ids_of_more_bytes_than_the_file_are_refused(tmp_path):
         read_features(tmp_path / "features.h5")
 
 
-def test_grids_that_cannot_be_mapped_are_refused(tmp_path, grids):
+def test_grids_that_cannot_be_mapped_are_refused(tmp_path):
     with h5py.File(tmp_path / "features.h5", "w") as file:
         file["image_id"] = list("abcde")
-        file.create_dataset("features", data=grids, compression="gzip")
+        file.create_dataset("features", data=GRIDS, compression="gzip")
     with pytest.raises(UserError, match=r"features\.h5: .*compressed.*--grid"):
         read_features(tmp_path / "features.h5")
 

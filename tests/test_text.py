@@ -34,11 +34,10 @@ def test_captions_that_cleaning_empties_are_named():
 
 @pytest.mark.parametrize(
     "texts",
-    [["...", "1"], ["犬が草の上を走る。"] * 3, ["一只狗在草地上奔跑"] * 2, ["เด็กชายกำลังวิ่ง"]],
+    [["...", "?"], ["犬が草の上を走る。"] * 3, ["一只狗在草地上奔跑"] * 2, ["เด็กชายกำลังวิ่ง"]],
 )
 @pytest.mark.parametrize("rules", ["original", "ptb"])
 def test_captions_without_words_or_spaces_are_refused(texts, rules):
-    texts = ["...", "?"] if texts[0] == "..." else texts
     with pytest.raises(UserError, match=r"my\.csv: .*space between two words"):
         clean_all({"1": texts}, rules, "my.csv")
 

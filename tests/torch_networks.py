@@ -123,9 +123,8 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.ModuleDict(
-            {"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)}
-        )
+        fc1, fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.ModuleDict({"fc1": fc1, "fc2": fc2})
 
     def forward(self, x):
         x = x + self.attn(self.norm1(x))
@@ -181,6 +180,11 @@ def other() -> ResNet:
     return randomise(ResNet(), 1)
 
 
+def vissl(network: nn.Module) -> dict:
+    trunk, heads = prefixed(network, "_feature_blocks."), {"0.clf.0.weight": torch.ones(4, 4)}
+    return {"classy_state_dict": {"base_model": {"model": {"trunk": trunk, "heads": heads}}}}
+
+
 RESNET_LAYOUTS = {
     "torchvision": lambda n: n.state_dict(),
     "moco": lambda n: {
@@ -200,16 +204,7 @@ RESNET_LAYOUTS = {
         | prefixed(n, "module.base_encoder.")
     },
     "simsiam": lambda n: {"state_dict": prefixed(n, "module.encoder.")},
-    "vissl": lambda n: {
-        "classy_state_dict": {
-            "base_model": {
-                "model": {
-                    "trunk": prefixed(n, "_feature_blocks."),
-                    "heads": {"0.clf.0.weight": torch.ones(4, 4)},
-                }
-            }
-        }
-    },
+    "vissl": vissl,
     "lightly": lambda n: {"state_dict": numbered(n, "backbone.")},
     "solo-learn": lambda n: {"state_dict": prefixed(n, "backbone.")},
     "dino": lambda n: {

@@ -26,30 +26,22 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT = 300.0  # seconds of a script
 # What scripts import besides TensorFlow.
-IMPORTED = (
-    "PIL.Image",
-    "h5py",
-    "html",
-    "matplotlib.pyplot",
-    "multiprocessing.pool",
-    "nltk.translate.bleu_score",
-    "tqdm",
-)
+IMPORTED = "PIL.Image h5py html matplotlib.pyplot multiprocessing.pool tqdm"
+IMPORTED += " nltk.translate.bleu_score"
 
 
-def run(
-    arguments: Sequence[str], cwd: str | Path, timeout: float = 300
-) -> subprocess.CompletedProcess:
-    """Run `python ARGUMENTS` (a script's path, or -m and a module) in a folder.
+def run(arguments: Sequence[str], cwd: str | Path) -> subprocess.CompletedProcess:
+    """Run `python ARGUMENTS`, of which the first is a script's path, in a folder.
 
     Raises:
         RuntimeError: the process that forks has ended, or hangs.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
-        task = {"arguments": [*arguments], "cwd": str(cwd), "timeout": timeout, "streams": streams}
-        status = _answer(task, timeout + 120)  # which begins with the import of TensorFlow
+        task = {"arguments": [*arguments], "cwd": str(cwd), "streams": streams}
+        status = _answer(task, TIMEOUT + 120)  # which begins with the import of TensorFlow
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -90,7 +82,7 @@ def serve() -> None:
     from captioning.cli import import_keras
 
     import_keras()
-    for module in IMPORTED:
+    for module in IMPORTED.split():
         import_module(module)
     gc.freeze()  # the collector of a process that is forked need not walk over all that
 
@@ -99,12 +91,12 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             become(task)
-        print(json.dumps(wait(child, task["timeout"])), flush=True)
+        print(json.dumps(wait(child)), flush=True)
 
 
-def wait(child: int, timeout: float) -> int:
+def wait(child: int) -> int:
     """The exit status of a process, which is killed when time is up."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + TIMEOUT
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -122,17 +114,12 @@ def become(task: dict) -> None:
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.chdir(task["cwd"])
-    first, *rest = task["arguments"]
-    status = 0
+    script, status = task["arguments"][0], 0
     try:
-        if first == "-m":
-            sys.path[0], sys.argv = os.getcwd(), rest
-            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
-        else:
-            # Without the root, which a script has to find itself.
-            sys.path[:] = [position for position in sys.path if position != str(ROOT)]
-            sys.path[0], sys.argv = str(Path(first).parent), [first, *rest]
-            runpy.run_path(first, run_name="__main__")
+        # Without the root, which a script has to find itself.
+        sys.path[:] = [position for position in sys.path if position != str(ROOT)]
+        sys.path[0], sys.argv = str(Path(script).parent), task["arguments"]
+        runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:

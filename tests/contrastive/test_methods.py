@@ -18,6 +18,7 @@ from tests.pretext_tools import patterns, tiny_encoder, weights_of
 pytestmark = pytest.mark.slow
 
 JIT = keras.backend.backend() != "tensorflow"
+numpy = ops.convert_to_numpy
 
 
 def simclr() -> SimCLR:
@@ -47,10 +48,6 @@ def fit(model, images, steps: int, epochs: int = 1) -> dict[str, list[float]]:
     """Train a compiled model on the same batch; the means of every epoch."""
     stream = ((images,) for _ in range(steps * epochs + 4))
     return model.fit(stream, steps_per_epoch=steps, epochs=epochs, verbose=0).history
-
-
-def numpy(tensor) -> np.ndarray:
-    return ops.convert_to_numpy(tensor)
 
 
 @pytest.mark.parametrize("method", ["simclr", "byol"])
@@ -150,9 +147,8 @@ def test_moco_normalises_shuffled_groups():
     model = moco(momentum=1.0, batch_size=64)  # four groups
     first, second = (patterns(64, 16, seed=seed).astype("f4") for seed in (1, 2))
     drawn = keras.random.SeedGenerator(1)  # the views' are 0 and 1000
-    key_order, query_order = (
-        numpy(keras.random.shuffle(ops.arange(64), seed=drawn)) for _ in range(2)
-    )
+    orders = (keras.random.shuffle(ops.arange(64), seed=drawn) for _ in range(2))
+    key_order, query_order = map(numpy, orders)
 
     def project(encoder, head, pixels, order):
         vectors = np.zeros((64, 128), np.float32)

@@ -46,10 +46,9 @@ def test_notes_beside_a_caption_are_no_captions(tmp_path):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        *(
-            (record, "names no picture")
-            for record in ({"id": 5}, {"image": " "}, {"image_id": 1.5})
-        ),
+        ({"id": 5}, "names no picture"),
+        ({"image": " "}, "names no picture"),
+        ({"image_id": 1.5}, "names no picture"),
         ({"image": "1.jpg", "caption": 5}, "has captions that are not text"),
         ({"image": "1.jpg", "caption": {"raw": "x"}}, "has captions that are not text"),
         ({"image": "1.jpg", "caption": [DOG, ["x"]]}, "has captions that are not text"),

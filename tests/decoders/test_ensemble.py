@@ -79,20 +79,13 @@ def test_training_goes_on_from_the_first_member(tmp_path):
 def test_an_ensemble_that_claims_more_than_it_holds_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     join(members("transformer", "transformer")).save(path)
+    deep, less, foreign = {"depth": 10**9}, {"depth": -(10**9)}, {"kind": "Lambda"}
 
-    def deep(config):
-        config["config"]["members"][1]["depth"] = 10**9
+    for first, second, times in (({}, deep, 1), (less, deep, 1), ({}, {}, 1000), (foreign, {}, 1)):
 
-    def deep_and_less_than_nothing(config):
-        config["config"]["members"][0]["depth"] = -(10**9)
-        config["config"]["members"][1]["depth"] = 10**9
+        def change(config, first=first, second=second, times=times):
+            one, other = config["config"]["members"]
+            config["config"]["members"] = [one | first, other | second] * times
 
-    def many(config):
-        config["config"]["members"] *= 1000
-
-    def foreign(config):
-        config["config"]["members"][0]["kind"] = "Lambda"
-
-    for number, change in enumerate((deep, deep_and_less_than_nothing, many, foreign)):
         with pytest.raises(UserError):
-            load_captioner(tampered(path, tmp_path / f"{number}.keras", config=change))
+            load_captioner(tampered(path, tmp_path / "evil.keras", config=change))

@@ -8,13 +8,7 @@ from keras import ops
 
 from captioning.cli import UserError
 from captioning.decoders import minimum_bayes_risk
-from captioning.decoders.minimum_bayes_risk import (
-    LIKENESS,
-    SMOOTHED_TEMPERATURE,
-    _words_at,
-    draw,
-    likeness,
-)
+from captioning.decoders.minimum_bayes_risk import LIKENESS, _words_at, draw, likeness
 from captioning.decoders.search import MOST_ROWS, Hypothesis, generate, generate_n_best, ranked
 from captioning.decoders.search_settings import Search
 from captioning.text import Vocabulary
@@ -33,7 +27,7 @@ def tempered(model, image, tokens: np.ndarray) -> np.ndarray:
     """Probabilities (N, T, V) of the words after `tokens`; never the start word or none."""
     images = np.repeat(image[None], len(tokens), axis=0)
     logits = np.array(model.next_words({"features": images, "tokens": tokens}))
-    logits /= SMOOTHED_TEMPERATURE if model.label_smoothing else 1.0
+    logits /= minimum_bayes_risk.SMOOTHED_TEMPERATURE if model.label_smoothing else 1.0
     logits[:, :, [0, model.vocabulary.start]] = -np.inf
     return np.array(ops.softmax(logits))
 
@@ -164,13 +158,10 @@ def test_the_search_ranks_the_beams_captions_anew(model):
         assert [one.caption for one in chosen] == [one.caption for one in expected]
 
 
-def test_features_that_are_not_numbers_are_refused(model):
-    features = np.full_like(features_for(model, 2), np.nan)
+def test_features_and_weights_that_are_not_numbers_are_refused(model):
+    features, search = features_for(model, 2), Search(beam_width=3, mbr_samples=5)
     with pytest.raises(UserError, match="features are not finite"):
-        generate(model, features, Search(beam_width=3, mbr_samples=5))
-
-
-def test_weights_that_are_not_numbers_are_refused(model):
+        generate(model, np.full_like(features, np.nan), search)
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(UserError, match="weights are not finite"):
-        generate(model, features_for(model, 2), Search(beam_width=3, mbr_samples=5))
+        generate(model, features, search)

@@ -38,9 +38,8 @@ def log_probabilities(model, image, captions) -> np.ndarray:
         targets = np.array([captions[number] for number in chosen])
         tokens = np.insert(targets[:, :-1], 0, model.vocabulary.start, axis=1)
         features = np.repeat(image[None], len(chosen), axis=0)
-        scores = np.array(
-            ops.log_softmax(model.next_words({"features": features, "tokens": tokens}))
-        )
+        inputs = {"features": features, "tokens": tokens}
+        scores = np.array(ops.log_softmax(model.next_words(inputs)))
         found[chosen] = np.take_along_axis(scores, targets[:, :, None], 2).sum((1, 2))
     return found
 
@@ -60,12 +59,6 @@ def greedy_by_hand(model, image) -> list[int]:
         tokens.append(END if last else int(np.argmax(logits)))
         if tokens[-1] == END:
             return tokens[1:]
-
-
-def every_caption(model) -> list[list[int]]:
-    """Of the model of TWO_WORDS."""
-    lengths = range(model.vocabulary.max_length - 1)
-    return [[*words, END] for n in lengths for words in itertools.product([3, 4], repeat=n)]
 
 
 @pytest.mark.parametrize("name, length_penalty", [*((name, 1.0) for name in NAMES), ("merge", 0.0)])
@@ -106,7 +99,8 @@ def test_score_is_the_models_own_log_probability(name, width):
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 def test_wide_beam_ranks_as_exhaustive_search_does(length_penalty):
     model = make_model(words=TWO_WORDS, max_length=5)
-    features, captions = features_for(model, 3), every_caption(model)
+    captions = [[*words, END] for n in range(4) for words in itertools.product([3, 4], repeat=n)]
+    features = features_for(model, 3)
     lengths = np.array(list(map(len, captions)))
     found = generate_n_best(model, features, Search(beam_width=64, length_penalty=length_penalty))
     for image, ranked in zip(features, found, strict=True):
@@ -137,10 +131,15 @@ def test_no_word_three_times_and_no_pair_twice():
         assert len(pairs) == len(set(pairs))
 
 
-def test_words_of_one_letter_may_repeat():
-    model = make_model(words=["startseq", "endseq", "a"])
+@pytest.mark.parametrize(
+    ("word", "options", "caption"),
+    [("a", {}, "a a a a"), ("aa", {}, "aa aa"), ("aa", {"no_repeat_ngram": 0}, "aa aa aa aa")],
+)
+def test_words_of_one_letter_may_repeat_and_others_where_the_user_says_so(word, options, caption):
+    model = make_model(words=["startseq", "endseq", word])
     never_end(model)
-    assert generate(model, features_for(model, 1))[0].caption == "a a a a"
+    [found] = generate(model, features_for(model, 1), Search(**options))
+    assert found.caption == caption
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -155,14 +154,6 @@ def test_no_sequence_of_the_given_length_comes_twice(size):
         assert len(sequences) == len(set(sequences))
         longest = max(longest, len(words))
     assert longest == (8 if size == 1 else 28)  # 8 words: without repeats there are no more
-
-
-def test_everything_may_repeat_where_the_user_says_so():
-    model = make_model(words=["startseq", "endseq", "aa"])
-    never_end(model)
-    features = features_for(model, 1)
-    assert generate(model, features)[0].caption == "aa aa"
-    assert generate(model, features, Search(no_repeat_ngram=0))[0].caption == "aa aa aa aa"
 
 
 @pytest.mark.parametrize("width", [1, 3])

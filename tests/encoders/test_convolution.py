@@ -20,6 +20,17 @@ SHAPES = [
 ]  # fmt: skip
 
 
+def problem(side: int, kernel: int, dtype: str = "float32", **options):
+    """Pixels, our layer, and Keras' own of the same weights in float32."""
+    pixels = np.random.default_rng(0).normal(size=(5, side, side, 6)).astype(np.float32)
+    ours = Conv2D(7, kernel, use_bias=False, dtype=dtype, **options)
+    theirs = layers.Conv2D(7, kernel, use_bias=False, dtype="float32", **options)
+    for layer in (ours, theirs):
+        layer.build(pixels.shape)
+    theirs.set_weights(ours.get_weights())
+    return pixels, ours, theirs
+
+
 def gradients(layer: layers.Layer, pixels: np.ndarray) -> list[np.ndarray]:
     """Of the sum of squares of what comes out, by the pixels and by the kernel."""
     import tensorflow as tf
@@ -35,13 +46,7 @@ def gradients(layer: layers.Layer, pixels: np.ndarray) -> list[np.ndarray]:
 @pytest.mark.parametrize(("side", "kernel", "stride", "padding"), SHAPES)
 def test_gradients_equal_those_of_keras(monkeypatch, side, kernel, stride, padding, words):
     monkeypatch.setattr(convolution, "processor", lambda: words)
-    pixels = np.random.default_rng(0).normal(size=(5, side, side, 6)).astype(np.float32)
-    ours, theirs = (
-        kind(7, kernel, stride, padding=padding, use_bias=False) for kind in (Conv2D, layers.Conv2D)
-    )
-    for layer in (ours, theirs):
-        layer.build(pixels.shape)
-    theirs.set_weights(ours.get_weights())
+    pixels, ours, theirs = problem(side, kernel, strides=stride, padding=padding)
     np.testing.assert_array_equal(ours(pixels), theirs(pixels))
     for got, expected in zip(gradients(ours, pixels), gradients(theirs, pixels), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
@@ -60,14 +65,7 @@ def test_bfloat16_gradients_are_those_of_float32_rounded(
 ):
     monkeypatch.setattr(convolution, "processor", lambda: words)
     keras.utils.set_random_seed(0)
-    pixels = np.random.default_rng(0).normal(size=(5, side, side, 6)).astype(np.float32)
-    ours, exact = (
-        kind(7, 3, stride, padding=padding, use_bias=False, dtype=dtype)
-        for kind, dtype in ((Conv2D, "mixed_bfloat16"), (layers.Conv2D, "float32"))
-    )
-    for layer in (ours, exact):
-        layer.build(pixels.shape)
-    exact.set_weights(ours.get_weights())
+    pixels, ours, exact = problem(side, 3, "mixed_bfloat16", strides=stride, padding=padding)
     for got, expected in zip(gradients(ours, pixels), gradients(exact, pixels), strict=True):
         assert np.linalg.norm(got - expected) < bound * np.linalg.norm(expected)
 

@@ -55,16 +55,14 @@ def test_resnet_layouts_have_the_weights_of_torchvisions(
     networks.torch.save(networks.RESNET_LAYOUTS[layout](resnet18), tmp_path / "checkpoint.pth")
     arrays, problems, _ = fit(ours, read_checkpoint(tmp_path / "checkpoint.pth"), "resnet")
     assert problems == []
-    keras.tree.map_structure(
-        np.testing.assert_array_equal, arrays, fit(ours, plain, "resnet").arrays
-    )
+    expected = fit(ours, plain, "resnet").arrays
+    keras.tree.map_structure(np.testing.assert_array_equal, arrays, expected)
 
 
 def test_resnet50(networks, tmp_path):
     network = networks.randomise(networks.ResNet(networks.Bottleneck, (3, 4, 6, 3)))
-    networks.torch.save(
-        {"state_dict": networks.prefixed(network, "module.encoder_q.")}, tmp_path / "moco.pth.tar"
-    )
+    state = {"state_dict": networks.prefixed(network, "module.encoder_q.")}
+    networks.torch.save(state, tmp_path / "moco.pth.tar")
     encoder = load_encoder("resnet50", tmp_path / "moco.pth.tar")
     assert_same_features(networks, network, encoder, 64)
 

@@ -66,10 +66,9 @@ def test_a_recipe_for_pictures_that_cannot_be_is_refused(saved, text):
 
 def test_weights_that_point_out_of_the_file_are_refused(saved):
     with h5py.File(saved, "r+") as file:
-        del file["layers/conv2d/vars/0"]
-        file.create_dataset(
-            "layers/conv2d/vars/0", (64,), "f4", external=[("/etc/hostname", 0, 256)]
-        )
+        name = "layers/conv2d/vars/0"
+        del file[name]
+        file.create_dataset(name, (64,), "f4", external=[("/etc/hostname", 0, 256)])
     with pytest.raises(UserError, match=r"a\.weights\.h5: refused, because .*other files"):
         load_encoder("alexnet", saved)
 

@@ -40,10 +40,7 @@ def test_bleu_equals_its_definition(protocol, weights):
         "1": ["a brown dog runs over the grass".split(), "the dog runs fast on grass".split()],
         "2": ["two men sit on a bench in the park".split(), "men on a bench".split()],
     }
-    hypotheses = {
-        "1": "a dog runs over the grass".split(),
-        "2": "two men sit on a bench".split(),
-    }
+    hypotheses = {"1": "a dog runs over the grass".split(), "2": "two men sit on a bench".split()}
     expected = [naive_bleu(references, hypotheses, one) for one in weights]
     assert bleu(references, hypotheses, protocol) == pytest.approx(expected, abs=1e-12)
 

@@ -11,15 +11,9 @@ import pytest
 
 from captioning.captioners.loading import check_features
 from captioning.cli import UserError
+from captioning.features import reading
 from captioning.features.files import write_features
-from captioning.features.reading import (
-    Features,
-    check_kind,
-    extraction_command,
-    find_features,
-    read_features,
-    shard_path,
-)
+from captioning.features.reading import Features, extraction_command, read_features, shard_path
 from captioning.features.stored_rows import JoinedRows, StoredRows
 from tests.conftest import assert_refused, run_script, succeed
 
@@ -33,23 +27,18 @@ def stored(tmp_path) -> StoredRows:
     return StoredRows(path, 5, ROWS.shape, ROWS.dtype)
 
 
-@pytest.fixture
-def joined(tmp_path) -> JoinedRows:
-    parts = []
-    for name, rows in (("a", ROWS[:2]), ("b", ROWS[2:3]), ("c", ROWS[3:])):
-        (tmp_path / name).write_bytes(rows.tobytes())
-        parts.append(StoredRows(tmp_path / name, 0, rows.shape, rows.dtype))
-    return JoinedRows(parts)
-
-
 SLICES = [slice(None), slice(2, 7), slice(0, 0)]
 INDICES = [3, -1, *SLICES, np.array([8, 0, 3, 3]), np.array([[1], [5]])]
 
 
 @pytest.mark.parametrize("which", INDICES, ids=str)
-def test_rows_are_indexed_as_an_array_is(stored, joined, which):
+def test_rows_are_indexed_as_an_array_is(stored, which, tmp_path):
+    parts = []
+    for name, rows in (("a", ROWS[:2]), ("b", ROWS[2:3]), ("c", ROWS[3:])):
+        (tmp_path / name).write_bytes(rows.tobytes())
+        parts.append(StoredRows(tmp_path / name, 0, rows.shape, rows.dtype))
     assert np.array_equal(stored[which], ROWS[which])
-    assert np.array_equal(joined[which], ROWS[which])
+    assert np.array_equal(JoinedRows(parts)[which], ROWS[which])
     as_single = StoredRows(stored.path, 5, ROWS.shape, ROWS.dtype, np.float32)
     assert as_single[which].dtype == np.float32
 
@@ -153,7 +142,7 @@ def test_of_two_files_here_the_kind_that_a_model_takes_is_found(
     monkeypatch.chdir(tmp_path)
     for name in ("features.pkl", "features.h5"):
         (tmp_path / name).touch()
-    assert find_features(grid) == Path(wanted)
+    assert reading.find_features(grid) == Path(wanted)
 
 
 # ---- the command that makes the right ones ------------------------------------------------------
@@ -187,7 +176,7 @@ def test_features_of_the_other_kind_tell_the_command_by_the_model_s_encoder(grid
     features = Features(["a"], ROWS[:1, 0] if grid else ROWS[:1], {"encoder": "x"})
     wanted = extraction_command({"encoder": "m"}, grid=grid)
     with pytest.raises(UserError, match=f"make that with: {re.escape(wanted)}$"):
-        check_kind(features, "f", grid=grid, reader="the model", encoder={"encoder": "m"})
+        reading.check_kind(features, "f", grid=grid, reader="the model", encoder={"encoder": "m"})
 
 
 MODEL = SimpleNamespace(grid=False, feature_shape=(4,), encoder={"encoder": "m", "weights": "w.h5"})

@@ -13,9 +13,8 @@ from captioning.images.preprocessing import Preprocessing
 from captioning.output.heatmaps import attend
 from captioning.training.end_to_end import validation_loss
 from captioning.training.image_batches import ImageBatches
-from tests.decoder_tools import features_for, tiny
+from tests.decoder_tools import LETTERS, features_for, tiny
 
-WORDS = ["startseq", "endseq", *"abcdefgh"]
 WANTED = Preprocessing(8, 10)
 
 
@@ -73,7 +72,7 @@ def test_a_stage_sees_the_square_that_the_weights_want(stage, tmp_path):
     path = tmp_path / "a.png"
     noise = np.random.default_rng(0).integers(0, 256, (20, 50, 3)).astype(np.uint8)
     Image.fromarray(noise).save(path)
-    encoder = Seeing(tiny("attention", WORDS, 7))
+    encoder = Seeing(tiny("attention", LETTERS, 7))
 
     STAGES[stage](encoder, path)
 

@@ -17,10 +17,7 @@ from tests.keras_files import tampered
 from tests.pretext_tools import patterns
 
 SIZES = {"image_size": 48, "crop_size": 42, "cell_size": 14, "tile_size": 12}
-
-
-def numpy(tensor) -> np.ndarray:
-    return keras.ops.convert_to_numpy(tensor)
+numpy = keras.ops.convert_to_numpy
 
 
 def make_solver(**changes) -> JigsawSolver:

@@ -12,15 +12,7 @@ from PIL import Image
 
 from captioning.datasets import read_captions, read_split
 from captioning.decoders.merge import MergeDecoder
-from tests.conftest import (
-    COLOURS,
-    PLACES,
-    assert_refused,
-    make_dataset,
-    options,
-    run_script,
-    succeed,
-)
+from tests.conftest import assert_refused, make_dataset, options, run_script, succeed
 from tests.dataset_formats import write_coco
 
 MODELS = ("--model-path", "narrow.keras", "wide.keras", "--features", "narrow.pkl", "wide.pkl")
@@ -30,13 +22,13 @@ SEARCH |= {"mbr_samples": 4}
 WORDS = ["startseq", "endseq", *"a the red green blue square at left top holds painted".split()]
 
 
-def make_model(folder, name: str, width: int) -> None:
+def make_model(work, name: str, width: int) -> None:
     """A small model that has learnt nothing, and features of 12 images that fit it."""
     keras.utils.set_random_seed(width)
-    MergeDecoder(width, WORDS, 8, "ptb", units=8).save(folder / f"{name}.keras")
+    MergeDecoder(width, WORDS, 8, "ptb", units=8).save(work.folder / f"{name}.keras")
     features = np.random.default_rng(width).normal(size=(1, width)).astype("f4")
-    ids = [f"{colour}_{position}" for colour in COLOURS for position in PLACES]
-    (folder / f"{name}.pkl").write_bytes(pickle.dumps(dict.fromkeys(ids, features)))
+    ids = [image.removesuffix(".jpg") for image in work.data.names]
+    (work.folder / f"{name}.pkl").write_bytes(pickle.dumps(dict.fromkeys(ids, features)))
 
 
 def evaluate(work, *arguments, **changes):
@@ -51,8 +43,8 @@ def work(tmp_path_factory):
     pytest.importorskip("pycocoevalcap.bleu.bleu", reason="pycocoevalcap, the toolkit, is missing")
     folder = tmp_path_factory.mktemp("evaluate")
     work = SimpleNamespace(folder=folder, data=make_dataset(folder / "data"))
-    make_model(folder, "narrow", 5)
-    make_model(folder, "wide", 7)
+    make_model(work, "narrow", 5)
+    make_model(work, "wide", 7)
     predict(work, {name: name for name in work.data.names}, "elsewhere.json")
     outputs = {"output": "results.json", "report": "report.html", "images": work.data.images}
     given = {"predictions": "elsewhere.json", "calibrate": "drawn.png", **outputs}

@@ -19,8 +19,7 @@ from tests.jax_processes import JAX, PLAIN, needs_jax
 
 
 def test_stage_1_writes_features_and_descriptions(pipeline):
-    with open(pipeline.work / "features.pkl", "rb") as file:
-        features = pickle.load(file)
+    features = pickle.loads((pipeline.work / "features.pkl").read_bytes())
     assert len(features) == 12
     assert features["red_left"].shape == (1, 1280)
     lines = (pipeline.work / "descriptions.txt").read_text().splitlines()
@@ -40,8 +39,7 @@ def test_stage_2_keeps_model_history_and_plot(pipeline):
 
 def test_stage_2_fits_which_words_an_image_has(pipeline):
     model = load_captioner(pipeline.work / "checkpoints" / "best_model.keras")
-    with open(pipeline.work / "features.pkl", "rb") as file:
-        features = pickle.load(file)
+    features = pickle.loads((pipeline.work / "features.pkl").read_bytes())
     colours = {"red", "green", "blue"} & model.vocabulary.word_index.keys()
     assert len(colours) > 1
     for name in pipeline.data.train.read_text().split():

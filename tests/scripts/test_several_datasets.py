@@ -1,7 +1,6 @@
 """Two data sets, one of them small and with names that the other has, too, through the scripts."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from tests.conftest import make_dataset, run_script, succeed
 from tests.dataset_formats import write_kaggle_csv
 
 
-@pytest.fixture
-def sets(tmp_path) -> SimpleNamespace:
+def test_a_decoder_learns_from_both_and_is_scored_on_both(tmp_path):
     """The made data set, and another of its own format, of other pictures of two of its names."""
     large, small = make_dataset(tmp_path / "large"), tmp_path / "small"
     (small / "images").mkdir(parents=True)
@@ -29,11 +27,8 @@ def sets(tmp_path) -> SimpleNamespace:
         split.write_text("".join(f"large/images/{name}\n" for name in split.read_text().split()))
     folders, files = (large.images, small / "images"), (large.captions, captions)
     data = ("--images", *folders, "--captions", *files)
-    return SimpleNamespace(captions=files, large=large, small=small, data=data)
 
-
-def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
-    clean = ("1_data_preprocessor.py", *sets.data, "--only", "captions")
+    clean = ("1_data_preprocessor.py", *data, "--only", "captions")
     succeed(run_script(*clean, cwd=tmp_path))
     lines = (tmp_path / "descriptions.txt").read_text().splitlines()
     assert len(lines) == 30
@@ -42,8 +37,8 @@ def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
     features = np.random.default_rng(0).normal(size=(len(ids), 4)).astype(np.float32)
     write_features(tmp_path / "features.pkl", [(ids, features)], {}, rows=len(ids))
 
-    train = ("--train-split", sets.large.train, sets.small / "train.txt")
-    dev = ("--dev-split", sets.large.dev, sets.small / "dev.txt")
+    train = ("--train-split", large.train, small / "train.txt")
+    dev = ("--dev-split", large.dev, small / "dev.txt")
     combined = (*train, *dev, "--repeat", 1, 3, "--epochs", 1)
     trained = run_script("2_train_IC_model.py", *combined, cwd=tmp_path)
     assert "merge: 11 images" in succeed(trained)
@@ -51,15 +46,15 @@ def test_a_decoder_learns_from_both_and_is_scored_on_both(sets, tmp_path):
     assert "/30 [" in trained.stderr  # captions an epoch: 9 x 2, and three times 2 x 2
     settings = json.loads((tmp_path / "checkpoints" / "training_settings.json").read_text())
     assert settings["features"] == "features.pkl"
-    assert settings["train_split"] == f"{sets.large.train}, {sets.small / 'train.txt'} x 3"
+    assert settings["train_split"] == f"{large.train}, {small / 'train.txt'} x 3"
 
     pytest.importorskip("pycocoevalcap.bleu.bleu", reason="pycocoevalcap, the toolkit, is missing")
-    splits = ("--split", sets.large.dev, sets.small / "dev.txt")
-    evaluate = ("evaluate.py", *sets.data, *splits, "--java-patience", 0.1)
+    splits = ("--split", large.dev, small / "dev.txt")
+    evaluate = ("evaluate.py", *data, *splits, "--java-patience", 0.1)
     scored = succeed(run_script(*evaluate, cwd=tmp_path))
     assert ", 4 images, captions token file (captions.token.txt), csv (captions.csv)" in scored
     # The captions of one data set alone have no folder in front, and find the features still.
     (tmp_path / "circle.txt").write_text("circle.jpg\n")
-    alone = ("--captions", sets.captions[1], "--java-patience", 0.1)
+    alone = ("--captions", captions, "--java-patience", 0.1)
     scored = succeed(run_script("evaluate.py", *alone, "--split", "circle.txt", cwd=tmp_path))
     assert ", 1 images, captions csv (captions.csv)" in scored

@@ -40,9 +40,8 @@ def test_the_end_to_end_model_is_the_encoder_and_then_the_decoder(grid):
 
     hidden = model(inputs)[0]
 
-    features = Encoder(model.network, {"encoder": "resnet18"}).encode_few(
-        inputs["pixels"], grid=grid
-    )
+    encoder = Encoder(model.network, {"encoder": "resnet18"})
+    features = encoder.encode_few(inputs["pixels"], grid=grid)
     features = np.repeat(features.astype(np.float32), 2, axis=0)
     expected = model.decoder({"features": features, "tokens": inputs["tokens"]})[0]
     np.testing.assert_allclose(hidden, expected, atol=2e-3)  # a grid is stored in half precision

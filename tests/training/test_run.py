@@ -81,8 +81,7 @@ def test_a_loss_that_is_no_number_ends_the_run(loss, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("part", "value"),
-    [("kernel", 65_600), ("kernel", np.nan), ("bias", 1e13), ("moment", np.inf)],
+    ("part", "value"), [("kernel", 65_600), ("kernel", np.nan), ("bias", 1e13), ("moment", np.inf)]
 )
 def test_weights_that_half_precision_cannot_hold_are_not_saved(tmp_path, part, value):
     run = make_run(tmp_path)
@@ -157,12 +156,8 @@ def test_training_saves_the_best_epochs_and_ends_by_its_patience(tmp_path, patie
 def test_a_validation_that_is_no_number_ends_the_run_before_anything_is_saved(tmp_path):
     run = make_run(tmp_path)
     with pytest.raises(UserError, match="the val_loss is nan after 1 steps"):
-        run.train(
-            2,
-            lambda epoch: one_step(run),
-            lambda: {"val_loss": float("nan")},
-            lambda row: pytest.fail("saved all the same"),
-        )
+        steps = (lambda epoch: one_step(run), lambda: {"val_loss": float("nan")})
+        run.train(2, *steps, lambda row: pytest.fail("saved all the same"))
     assert not run.state_path.exists()
 
 

@@ -46,7 +46,11 @@ def run_measured(script: str, *arguments, cwd: Path) -> subprocess.CompletedProc
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "pictures"
-    corpus.make_corpus(folder)
+    folder.mkdir()
+    for name, image in GOOD.items():
+        (folder / name).write_bytes(image.content)
+    for name, (make, _) in BAD.items():
+        make(folder / name)
     with open(os.fsencode(folder) + b"/\xff.jpg", "wb") as file:
         file.write(GOOD["baseline.jpg"].content)
     with open(folder.parent / "captions.csv", "w", newline="", encoding="utf-8") as file:
