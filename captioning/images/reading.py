@@ -102,11 +102,11 @@ def _decode(path: str | os.PathLike, content: bytes | None, least: int | None) -
         with open_file(path) if content is None else io.BytesIO(content) as file:
             start = file.read(12)
             if not start:
-                raise UnreadableImage(f"{name}: is empty")
+                raise OSError("is empty")
             if start.startswith(b"\xff\xd8"):
                 wrong = jpeg.damage(start + file.read(_LARGEST_JPEG))
                 if wrong:
-                    raise UnreadableImage(f"{name}: is damaged ({wrong})")
+                    raise OSError(f"is damaged ({wrong})")
             file.seek(0)
             with Image.open(file, formats=_FORMATS) as image:
                 pixels = image.width * image.height
@@ -117,8 +117,6 @@ def _decode(path: str | os.PathLike, content: bytes | None, least: int | None) -
                     image.draft("RGB", (least, least))
                 with _one_large if pixels > _LARGE else contextlib.nullcontext():
                     return _upright_rgb(image, least)
-    except UnreadableImage:
-        raise
     except UnidentifiedImageError as error:
         heic = f"; if it is HEIC, {HEIC_ADVICE}" if start[4:8] == b"ftyp" else ""
         raise UnreadableImage(f"{name}: is not a picture that can be read{heic}") from error

@@ -25,15 +25,18 @@ class Conv2D(layers.Conv2D):
     - what is left to oneDNN is float32 where the processor has no bfloat16.
 
     They are the same sums, in another order. The forward pass is Keras' own, to the bit, and so is
-    everything under other backends and on other devices.
+    everything under other backends and on other devices. Strides are alike in both directions;
+    there are no dilation and no groups, and channels come last.
     """
 
     def convolution_op(self, inputs, kernel):
         """The convolution without bias and activation."""
-        if not self._is_plain():
+        if keras.backend.backend() != "tensorflow":
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
 
+        if tf.config.list_logical_devices("GPU"):
+            return super().convolution_op(inputs, kernel)
         padding, stride = self.padding.upper(), self.strides[0]
         turns = stride == 1 and padding == "SAME" and all(side % 2 for side in self.kernel_size)
         sides = inputs.shape[1:3]
@@ -65,19 +68,6 @@ class Conv2D(layers.Conv2D):
 
         # A tensor, not the variable: TensorFlow wants gradients of those given to it by itself.
         return convolve(inputs, tf.identity(ops.convert_to_tensor(kernel)))
-
-    def _is_plain(self) -> bool:
-        if keras.backend.backend() != "tensorflow":
-            return False
-        import tensorflow as tf
-
-        return (
-            self.strides[0] == self.strides[1]
-            and self.dilation_rate == (1, 1)
-            and self.groups == 1
-            and self.data_format == "channels_last"
-            and not tf.config.list_logical_devices("GPU")
-        )
 
 
 def input_gradient(upstream, kernel, sides, stride: int, padding: str):
