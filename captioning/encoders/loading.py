@@ -111,7 +111,7 @@ def _load_solver(path: str | Path | None, dtype: str) -> Encoder:
 def _load_own(network: keras.Model, path: Path, recipe: dict[str, Any]) -> None:
     with in_file(path, f"does not fit the encoder {network.name}; is it of another one?"):
         if recipe.get("encoder", network.name) != network.name:
-            raise UserError(f"holds a {recipe['encoder']}, not a {network.name}; give --encoder")
+            raise UserError(f"is of {recipe['encoder']}, not of {network.name}; give --encoder")
         network.load_weights(path)
     if "heads" in recipe:
         _set_heads(network, recipe["heads"], path)

@@ -44,7 +44,7 @@ def test_weights_come_back_from_half_precision(saved, network):
 
 def test_the_recipe_is_in_the_file(saved):
     assert read_recipe(saved) == RECIPE
-    with pytest.raises(UserError, match="holds a alexnet, not a resnet18"):
+    with pytest.raises(UserError, match="is of alexnet, not of resnet18"):
         load_encoder("resnet18", saved)
 
 
