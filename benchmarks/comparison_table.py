@@ -36,12 +36,11 @@ def write_results(
         found.setdefault((*encoder, path.stem), {})[seed] = figures
         beside = {(one["name"], "", None, None, ""): {"": one} for one in others}
     found = dict(sorted(found.items(), key=rank))
-    text = "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}; mean and "
-    text += (
-        "standard deviation of the seeds. Odd lines of the split chose the epochs. The interval "
-    )
-    text += "is of a paired bootstrap of the pictures, this row's mean less that above.\n\n"
-    text = text.format(**about, dtype=dtype)
+    text = (
+        "{protocol} protocol, split {split}, {images} pictures, beam width 3, {dtype}; mean and "
+        "standard deviation of the seeds. Odd lines of the split chose the epochs. The interval is "
+        "of a paired bootstrap of the pictures, this row's mean less that above.\n\n"
+    ).format(**about, dtype=dtype)
     headings = [*ABOUT, "seeds", *COLUMNS, AGAINST]
     text += f"| {' | '.join(headings)} |\n{len(headings) * '|---'}|\n"
     for key, seeds in {**found, **beside}.items():
@@ -95,7 +94,7 @@ def interval(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, f
 def plot_bars(path: Path, bars: dict[str, dict[str, list[float]]], levels: dict) -> None:
     """CIDEr-D of each encoder as two bars, frozen and fine-tuned, with a dot for each seed.
 
-    `levels` are dashed lines; one far above all bars is left out.
+    `levels` are dashed lines; those above the axes are left out.
     """
     with drawing(path, (1.5 + 1.1 * len(bars), 3.6)) as axes:
         for number, (training, colour) in enumerate({"frozen": "0.7", "fine-tuned": "C0"}.items()):

@@ -17,7 +17,8 @@ class Pretext(keras.Model):
 
     A subclass turns the views (B, H, W, 3) of the same pictures into the loss, a scalar, and the
     vectors (B, D) whose spread is logged, which shows a collapse (`loss_of`). Whatever changes
-    without a gradient (target network, queue, counters) is a variable that it assigns.
+    without a gradient (target network, queue, counters) is a non-trainable variable, which
+    `loss_of` assigns.
 
     `encoder` takes pixels (B, H, W, 3), 0 to 255, to a dictionary with `pooled` (B, D); for `views`
     see `presets.views_for`.

@@ -49,7 +49,7 @@ def plan(folder: Path, roots: Sequence[str | Path], images: Sequence[Path]) -> d
         if sources.setdefault(copy, image) != image:
             raise UserError(f"{sources[copy]} and {image}: both copies would be {copy}")
     folder.mkdir(parents=True, exist_ok=True)
-    check_writable(folder / images[0].name)  # no copy lies there, and files can be made
+    check_writable(folder / ".captioned")  # a name that no folder of pictures has
     return {image: copy for copy, image in sources.items()}
 
 

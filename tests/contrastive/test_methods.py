@@ -8,7 +8,7 @@ from keras import ops
 from captioning.encoders.networks.resnet import zero_last_scales
 from captioning.encoders.table import build_network
 from contrastive.byol import BYOL
-from contrastive.losses import l2_normalize
+from contrastive.losses import l2_normalize, nt_xent
 from contrastive.moco import MoCo, groups_of
 from contrastive.optimizers import LARS, SGD
 from contrastive.presets import views_for
@@ -187,15 +187,22 @@ def test_moco_groups(batch_size, groups):
     assert groups_of(batch_size) == groups
 
 
-def test_multi_crop_projects_every_view_of_a_picture():
+def test_multi_crop_contrasts_the_two_views_and_the_small_crops():
     model = simclr()
-    views = [patterns(6, 8, seed=seed).astype("f4") for seed in range(3)]
-    together = model.encoder(np.concatenate(views), training=True)["pooled"]
+    sides = (16, 16, 8, 8, 8)
+    views = [patterns(6, side, seed=n).astype("f4") for n, side in enumerate(sides)]
 
-    found = model._project(views)
+    def projected(some):
+        """Of views that share a pass."""
+        pooled = model.encoder(np.concatenate(some), training=True)["pooled"]
+        return np.split(numpy(model.head(pooled, training=True)), len(some))
 
-    expected = np.split(numpy(model.head(together, training=True)), 3)
-    np.testing.assert_allclose([*map(numpy, found)], expected, atol=1e-4)
+    (first, second), small = projected(views[:2]), projected(views[2:])
+    loss, vectors = model.loss_of(views)
+
+    np.testing.assert_allclose(numpy(vectors), first, atol=1e-4)
+    expected = nt_xent(first, second, model.temperature, small)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_lars_step():
