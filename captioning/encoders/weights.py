@@ -25,7 +25,7 @@ def save_encoder(network: keras.Model, path: str | Path, recipe: dict[str, Any])
     if heads:
         recipe = {**recipe, "heads": heads[0]}  # some public checkpoints have others than our own
     with atomic_path(path) as temporary:
-        full = temporary.with_name(f".full{SUFFIX}")  # Keras goes by the suffix
+        full = temporary.with_name(f"{temporary.stem}{SUFFIX}")  # Keras goes by the suffix
         try:
             network.save_weights(full)
             with h5py.File(full, "r") as source, h5py.File(temporary, "w") as target:

@@ -42,6 +42,20 @@ def test_weights_come_back_from_half_precision(saved, network):
     assert saved.stat().st_size < full / 2 + 2 * np.prod(in_float32) + 1e5
 
 
+def test_two_that_write_into_one_folder_share_no_file(network, tmp_path, monkeypatch):
+    written = []
+    save_weights = keras.Model.save_weights
+    monkeypatch.setattr(
+        keras.Model,
+        "save_weights",
+        lambda self, path: save_weights(self, written.append(path) or path),
+    )
+    save_encoder(network, tmp_path / "a.weights.h5", RECIPE)
+    save_encoder(network, tmp_path / "b.weights.h5", RECIPE)
+    assert len(set(written)) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.weights.h5", "b.weights.h5"]
+
+
 def test_the_recipe_is_in_the_file(saved):
     assert read_recipe(saved) == RECIPE
     with pytest.raises(UserError, match="is of alexnet, not of resnet18"):
