@@ -198,7 +198,7 @@ def main() -> None:
     if this_run.step >= steps:
         spill.unlink(missing_ok=True)
         record_of(spill).unlink(missing_ok=True)
-    if this_run.history:
+    if this_run.history and this_run.writes:
         print(f"{output / 'history.png'}: loss by images seen")
         usage = f"1_data_preprocessor.py --encoder {args.encoder} --weights"
         print(f"{this_run.weights_path}: for {usage}")

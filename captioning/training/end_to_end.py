@@ -145,6 +145,7 @@ def save_both(folder: Path, encoder: Encoder, decoder: Decoder) -> None:
 
     Both are complete before either takes the place of an older one: they go by a digest.
     """
+    folder.mkdir(exist_ok=True)
     weights = folder / f"{encoder.info['encoder']}-captions.weights.h5"
     record = {**encoder.info, "dtype": "float32", "weights": weights.name}
     for name in ("weights_name", "weights_address"):  # of the weights that it began from

@@ -64,6 +64,5 @@ def set_up(args: Namespace, locks: bool = True) -> TrainingData:
         vocabulary = build_vocabulary(descriptions, repeats, rules, args.min_count)
     output = Path(args.output_dir)
     open_run(output, resume=args.resume, restart=args.restart, locks=locks)
-    (output / "checkpoints").mkdir(exist_ok=True)
     print(f"descriptions {args.descriptions}")
     return TrainingData(descriptions, rules, source, repeats, dev_ids, vocabulary, settings)

@@ -24,6 +24,8 @@ def caption_run(
     model: keras.Model, output: Path, settings: dict[str, Any], writes: bool = True
 ) -> Run:
     """A run of stage 2 for a compiled decoder; `settings` and `writes` are those of a `Run`."""
+    state = output / "checkpoints" / "state.npz"
+    state.parent.mkdir(parents=True, exist_ok=True)
     return Run(
         model,
         output,
@@ -31,7 +33,7 @@ def caption_run(
         means=("token_loss",),
         unit="caption",
         advice="lower --learning-rate and start again, or --resume from the epoch before",
-        state=output / "checkpoints" / "state.npz",
+        state=state,
         writes=writes,
     )
 

@@ -36,6 +36,7 @@ def test_a_run_resumes_and_stage_1_takes_its_weights(pipeline, tmp_path, call_ma
     assert settings.keys() >= {"epochs", "captions_of_splits_sha256", "weights_sha256"}
     encoder = load_encoder("alexnet", tmp_path / "alexnet-words.weights.h5")
     assert encoder.info["preprocessing"] == "squash(64)|imagenet"
+    assert not (tmp_path / "checkpoints").exists()  # those are a captioner's
 
 
 @pytest.mark.slow

@@ -56,7 +56,6 @@ def make_model(task, learning_rate=0.02, name="merge", **options) -> Decoder:
 
 def run(task, model, folder, epochs, resume=False, settings=None, **options) -> Run:
     """Train in a folder of its own, or go on with the run in it."""
-    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     this_run = caption_run(model, folder, settings or {"seed": 5})
     this_run.start(resume=resume)
     train(this_run, make_batches(task, seed=5), make_batches(task), epochs=epochs, **options)
