@@ -27,13 +27,13 @@ def main() -> None:
     from captioning.datasets import all_ids, read_splits, select_each
     from captioning.datasets.descriptions import read_descriptions
     from captioning.features.reading import read_features
-    from captioning.files import check_writable
+    from captioning.files import check_writable, read_record
     from captioning.text import build_vocabulary
-    from captioning.training.recipes import trained_settings
+    from captioning.training.recipes import settings_path
 
     # 1. The images that the model was trained on.
     check_writable(args.output)
-    settings = trained_settings(Path(args.output).parent)
+    settings = read_record(settings_path(Path(args.output).parent))
     settings |= {name: value for name, value in vars(args).items() if value is not None}
     descriptions, text_rules = read_descriptions(args.descriptions)
     sources = {"descriptions": descriptions}

@@ -13,6 +13,7 @@ from typing import Any
 from captioning.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
+_held = []  # open files, by which this process has its locks
 
 
 def _shortest(folder: Path) -> Path:
@@ -106,9 +107,6 @@ def check_writable(path: str | os.PathLike, *endings: str) -> None:
             f"{path}: cannot write there ({error.strerror}); choose a folder that exists "
             "and that you may write to"
         ) from error
-
-
-_held = []
 
 
 def lock(path: str | os.PathLike) -> None:

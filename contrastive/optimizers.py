@@ -27,14 +27,9 @@ class LARS(SGD):
     """SGD whose steps are proportional to the norm of the layer's weights, for large batches.
 
     Biases and normalisation (vectors) take plain steps without decay, as in SimCLR and BYOL.
-    `trust` is a step's length as a share of the weights' norm, before the learning rate.
     """
 
-    def __init__(
-        self, learning_rate, decay: float, momentum: float = 0.9, trust: float = 1e-3
-    ) -> None:
-        super().__init__(learning_rate, decay, momentum)
-        self.trust = trust
+    trust = 1e-3  # a step's length as a share of the weights' norm, before the learning rate
 
     def decayed(self, gradient, variable):
         """The gradient with that of the regularisation, scaled to the weights' norm."""

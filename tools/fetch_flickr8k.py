@@ -95,8 +95,7 @@ def main() -> None:
         left.unlink()
     for name, inside in ZIPS.items():
         if not (work / name).is_file():
-            # There is no digest to check: where this was written the files could not be reached.
-            # A zip has a checksum of each member, which unpacking checks.
+            # No digest is known; unpacking checks the checksums of a zip's members.
             retrieve(f"{args.base_url.rstrip('/')}/{name}", work / name)
         unpack(work / name, whole / inside)
     if lacking := missing(whole):

@@ -88,13 +88,10 @@ def join(models: list[Decoder]) -> Ensemble:
 
     Its expected words are those of the first that has any.
     """
-    settings = [
-        {
-            "kind": type(model).__name__,
-            **{k: v for k, v in model.get_config().items() if k not in _NOT_KEPT},
-        }
-        for model in models
-    ]
+    settings = []
+    for model in models:
+        own = {k: v for k, v in model.get_config().items() if k not in _NOT_KEPT}
+        settings.append({"kind": type(model).__name__, **own})
     first = next((model for model in models if model.expected_words), models[0])
     config = first.get_config()
     shared = {name: config[name] for name in (*_SHARED, "expected_sizes")}

@@ -13,16 +13,15 @@ from captioning.decoders.ensemble import Ensemble
 from captioning.decoders.minimum_bayes_risk import LIKENESS, draw, likeness
 from captioning.decoders.search_settings import GREEDY, Search
 
+# Pictures, and beginnings of captions, that are searched at once: they bound the memory.
+MOST_IMAGES, MOST_ROWS = 500, 3000
+
 
 class Hypothesis(NamedTuple):
     """A caption and its log-probability under the model (natural log, end word included)."""
 
     caption: str
     log_probability: float
-
-
-# Pictures, and beginnings of captions, that are searched at once: they bound the memory.
-MOST_IMAGES, MOST_ROWS = 500, 3000
 
 
 def generate(

@@ -89,7 +89,6 @@ def load_rgb(
 
 def load_thumbnail(path: str | os.PathLike, longest: int) -> Image.Image:
     """A picture as `load_rgb` reads it, shrunk so that its longer side is at most `longest`."""
-
     image = _decode(path, None, least=2 * longest)
     image.thumbnail((longest, longest))
     return image

@@ -90,9 +90,6 @@ def decode(
     return prefetch(square, map(read, items), depth=depth, workers=workers)
 
 
-# ---- the kinds of source ---------------------------------------------------------------------
-
-
 def _kind(path: Path) -> Callable[[Path, Excluded], Iterator[Item]]:
     """What gives the items of a path."""
     if not path.exists():

@@ -2,12 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from captioning.arguments import fraction, not_negative, positive_float, positive_int
 from captioning.cli import UserError
 from captioning.decoders.table import DECODERS, TABLE, decoder_class
-from captioning.files import artifact_path, read_record
+from captioning.files import artifact_path
 
 SAMPLE = 1000  # images whose features tell mean and std
 FLAG = {"action": argparse.BooleanOptionalAction}
@@ -61,11 +60,6 @@ def complete(args: argparse.Namespace) -> None:
 def settings_path(folder: Path) -> Path:
     """The record of what the model in `folder` is trained with."""
     return folder / "checkpoints" / "training_settings.json"
-
-
-def trained_settings(folder: Path) -> dict[str, Any]:
-    """What the model in `folder` was trained with; empty if there is no record."""
-    return read_record(settings_path(folder))
 
 
 def build(args: argparse.Namespace, data, steps: int):

@@ -92,8 +92,6 @@ class SafeUnpickler(pickle._Unpickler):
     }
 
 
-# ---- the names that a pickle may use ---------------------------------------------------------
-
 _NDARRAY = "numpy.ndarray"  # only ever handed on to `_reconstruct`
 
 

@@ -209,7 +209,8 @@ def test_lars_step():
     """Matrices move by trust times their norm; vectors as in SGD, without decay."""
     matrix = keras.Variable(np.full((2, 2), 3.0, np.float32))
     vector = keras.Variable(np.full((2,), 3.0, np.float32))
-    optimizer = LARS(2.0, decay=0.5, trust=0.01, momentum=0.0)
+    optimizer = LARS(2.0, decay=0.5, momentum=0.0)
+    optimizer.trust = 0.01
     optimizer.build([matrix, vector])
     optimizer.apply([ops.ones((2, 2)), ops.ones((2,))])
     full = 1 + 0.5 * 3  # gradient and decay
