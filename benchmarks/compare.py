@@ -99,7 +99,8 @@ PRETEXT = {
     **dict.fromkeys(METHODS, BY_VIEWS),
     "jigsaw": BY_PUZZLES,
 }
-NAMES = tuple(PRETEXT)
+NAMES = tuple(PRETEXT)  # of encoders that are trained here
+EVERY = (*NAMES, "supervised")
 # They take a minute at most.
 NOT_RESUMED = (
     "evaluate.py",
@@ -122,8 +123,8 @@ class Row(NamedTuple):
 def parse_arguments():
     parser = cli.ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
     add = parser.add_argument
-    what = f"{', '.join(NAMES)}, or weight files; a supervised encoder is always included"
-    add("--pretext", nargs="+", default=NAMES, metavar="NAME", help=what)
+    what = f"{', '.join(EVERY)}, or weight files"
+    add("--pretext", nargs="+", default=EVERY, metavar="NAME", help=what)
     encoders = [name for name in trained_by("contrastive") if not TABLE[name].supervised]
     add("--encoder", choices=encoders, default="resnet18", help="encoder to train")
     add("--pictures-seen", type=positive_int, default=400_000, help="images per pretext stage")
@@ -149,7 +150,7 @@ def row_of(name: str, seed: int, args) -> Row:
         encoder = puzzlers[0] if name == "jigsaw" and encoder not in puzzlers else encoder
         return Row(name, encoder, seed, 0 if name == "random" else args.pictures_seen)
     if not (path.is_file() or path.suffix or len(path.parts) > 1):
-        raise UserError(f"--pretext {name}: is none of {', '.join(NAMES)}, nor a file of weights")
+        raise UserError(f"--pretext {name}: is none of {', '.join(EVERY)}, nor a file of weights")
     digest = sha256(existing_file(path, "weights file"))
     cli.import_keras()
     from captioning.encoders.weights import read_recipe
@@ -272,8 +273,7 @@ def results_of(plan: list[tuple[Row, dict[str, list[str]]]], record: Record) -> 
 
 def main() -> None:
     args = parse_arguments()
-    names = (*args.pretext, "supervised")
-    named = [row_of(name, seed, args) for seed in args.seeds for name in names]
+    named = [row_of(name, seed, args) for seed in args.seeds for name in args.pretext]
     rows = {(row.name, row.seed): row for row in named}.values()  # a file may be named twice
     plan = [(row, steps_of(row, args)) for row in rows]
     if not args.dry_run:
