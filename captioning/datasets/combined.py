@@ -56,12 +56,13 @@ def find_all_images(folders: Sequence[str | Path], ids: Collection[str]) -> dict
     """The pictures of ids that `read_images_and_captions` gave to those in these folders.
 
     Raises:
-        UserError: as `find_images`; none of the pictures is there.
+        UserError: as `find_images` without `namesakes`; none of the pictures is there.
     """
     images: dict[str, Path] = {}
     for folder, prefix in _prefixes(map(Path, folders)).items():
         names = [image_id.removeprefix(prefix) for image_id in ids if image_id.startswith(prefix)]
-        paths, _ = find_images(folder, {name: name for name in names})
+        # Which one of two the captions file had named is not known here.
+        paths, _ = find_images(folder, {name: name for name in names}, namesakes=False)
         images |= {prefix + name: paths[name] for name in names if name in paths}
     if not images:
         raise UserError(

@@ -1,5 +1,6 @@
 """Captions files, one or several as one data set, and the pictures that they are of."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,28 +79,43 @@ def read_captions(path: str | Path) -> dict[str, list[str]]:
     return read_datasets([path]).captions
 
 
-def find_images(folder: str | Path, files: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
+def find_images(
+    folder: str | Path, files: Mapping[str, str], namesakes: bool = True
+) -> tuple[dict[str, Path], list[str]]:
     """Pictures in a folder and its sub-folders by `image_id`, and those that were left out.
 
     `files` says how the data set spells each id. Of two pictures with one id, such as `a.jpg` and
     `a.png`, the one that the data set names is taken, else the first, and the other left out. What
-    the data set does not know is called by its whole path.
+    the data set does not know is called by its whole path, as is what lies elsewhere than in the
+    folder that the data set names, if that is there.
 
     Raises:
-        UserError: no such folder; pictures in different folders, and `files` does not say which.
+        UserError: no such folder; pictures in different folders, and `files` does not say which;
+            or without `namesakes`, two pictures with one id.
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: not a folder of pictures; see data/README.md")
+    found = {path: path.relative_to(folder) for path in walk_images(folder)}
+    folders = {place.as_posix() for inside in found.values() for place in inside.parents}
     images: dict[str, list[Path]] = {}
-    for path in walk_images(folder):
-        inside = path_id(path.relative_to(folder).as_posix())
-        images.setdefault(resolve_id(inside, files) or inside, []).append(path)
+    for path, inside in found.items():
+        name = path_id(inside.as_posix())
+        known = resolve_id(name, files)
+        if known:  # a namesake of a picture that is missing is another picture
+            place = os.path.dirname(files[known])
+            known = None if place in folders and Path(place) not in inside.parents else known
+        images.setdefault(known or name, []).append(path)
     chosen: dict[str, Path] = {}
     left_out: list[str] = []
     for image_id, paths in images.items():
         file = files.get(image_id, "")
         first, *others = sorted(paths, key=lambda path: -_named(path, file))
         for other in others:
+            if file and not namesakes:
+                raise UserError(
+                    f"{first} and {other}: both may be the picture '{image_id}'; give --images the "
+                    "folder of the captioned ones, or move the others away"
+                )
             if other.name == first.name and _named(other, file) == _named(first, file):
                 raise UserError(
                     f"{first} and {other}: both may be the picture '{image_id}' of the captions; "

@@ -17,7 +17,7 @@ from captioning.datasets.records import CAPTION_KEYS, FILE_KEYS, of_records
 
 # Without a column of files, what else may call pictures.
 _NAMES = ("name", "image_id", "id")
-_CAPTION = re.compile(rf"(?:{'|'.join(CAPTION_KEYS)}|descriptions)(?:[ _#-]?\d+)?")
+_CAPTION = re.compile(rf"({'|'.join(CAPTION_KEYS)}|descriptions)(?:[ _#-]?\d+)?")
 _TOKEN_LINE = re.compile(r"(?P<name>[^\t]+)#\d+\t(?P<caption>.*)")
 _FLICKR30K = ["image_name", "comment_number", "comment"]
 # The second bar is missing in one row: "2199200615.jpg| 4   A dog runs across the grass ."
@@ -56,7 +56,10 @@ def _rows(
     path: Path, text: str, delimiter: str, columns: list[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row below the header; an unquoted caption in the last column may hold the delimiter."""
-    captions = [number for number, column in enumerate(columns) if _CAPTION.fullmatch(column)]
+    # Of `caption, caption 2, comment` the first kind counts: a comment may be a note.
+    kinds = [match and match[1].rstrip("s") for match in map(_CAPTION.fullmatch, columns)]
+    kind = next((key for key in CAPTION_KEYS if key.rstrip("s") in kinds), "").rstrip("s")
+    captions = [number for number, found in enumerate(kinds) if found and found == kind]
     quoting = csv.QUOTE_MINIMAL
     if columns == _FLICKR30K and delimiter == "|":
         text, quoting = _MISSING_BAR.sub(r"\1|", text), csv.QUOTE_NONE

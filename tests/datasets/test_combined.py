@@ -56,6 +56,16 @@ def test_ids_of_a_single_data_set_have_no_folder(make):
         assert find_all_images(folders, ids[0]) == images
 
 
+def test_where_the_captions_file_is_not_known_a_mask_is_not_taken_for_the_picture(make):
+    folder, file = make("a", "images/1.jpg", "annotations/1.png", captioned=["images/1.jpg"])
+
+    _, images, *_ = read_images_and_captions([folder], [file])
+
+    with pytest.raises(UserError, match="both may be the picture '1'; give --images the folder"):
+        find_all_images([folder], ["1"])
+    assert find_all_images([folder / "images"], ["1"]) == {"1": images["1"]}
+
+
 def test_folders_of_one_name_are_told_apart_by_the_folders_above(make):
     dataset, images, *_ = read(make("a/images", "1.jpg"), make("b/images", "s/1.jpg"))
     assert set(dataset.captions) == set(images) == {"a/images/1", "b/images/1"}

@@ -74,6 +74,14 @@ def test_pictures_in_class_folders_are_told_apart_as_far_as_is_needed(tmp_path):
     assert find_images(tmp_path / "p", dataset.files) == (dict(zip(ids, found, strict=True)), [])
 
 
+def test_a_namesake_in_another_folder_is_not_a_missing_picture(tmp_path):
+    touch(tmp_path, "train/1.jpg", "val/1.jpg", "val/2.jpg", "train/s/3.jpg")
+    found, left_out = find_images(tmp_path, {n: f"train/{n}.jpg" for n in "123"})
+    names = {"1": "train/1", "val/1": "val/1", "val/2": "val/2", "3": "train/s/3"}
+    assert found == {image_id: tmp_path / f"{name}.jpg" for image_id, name in names.items()}
+    assert left_out == []
+
+
 def test_a_name_that_may_be_either_of_two_pictures_is_refused(tmp_path):
     touch(tmp_path, "cats/1.jpg", "dogs/1.jpg")
     with pytest.raises(UserError, match=r"cats/1\.jpg and .*dogs/1\.jpg: both may be"):

@@ -43,6 +43,12 @@ def test_notes_beside_a_caption_are_no_captions(tmp_path):
     assert read_captions(path) == {"1": [DOG]}
 
 
+def test_notes_beside_the_captions_of_a_table_are_no_captions(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(f"image,comment,caption 1,caption 2\n1.jpg,checked,{DOG},{CAT}\n")
+    assert read_captions(path) == {"1": [DOG, CAT]}
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
