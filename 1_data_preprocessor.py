@@ -124,8 +124,9 @@ def features_path(args) -> Path:
 
     name = f"features-view{args.view}" if args.view else "features"
     if args.shard:
-        return shard_path(args.features or name, *args.shard)
-    path = Path(args.features or name + (".h5" if args.grid else ".pkl"))
+        path = shard_path(args.features or name, *args.shard)
+    else:
+        path = Path(args.features or name + (".h5" if args.grid else ".pkl"))
     if args.grid and not is_hdf5(path):
         raise UserError(f"{path}: grids are kept in HDF5; give a name that ends in .h5")
     if args.view and path.is_file() and not read_features(path).info.get("view"):

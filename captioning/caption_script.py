@@ -136,9 +136,12 @@ def caption_images(description: str) -> None:
     given = [*args.images, *args.image_path]
     if args.only_confident and args.embed is None:
         raise UserError("--only-confident: is of the copies of --embed, which is missing")
+    if args.new_only and args.watch is None:
+        raise UserError("--new-only: is of --watch, which is missing")
     if args.watch is not None or args.stdin:
         once = {"--output": args.output, "--embed": args.embed, "--attention": args.attention}
-        for what, value in {"pictures": given, "--beside": args.beside, **once}.items():
+        once |= {"--captions": args.captions > 1, "--beside": args.beside}
+        for what, value in {"pictures": given, **once}.items():
             if value:
                 raise UserError(f"{what}: not with --watch or --stdin, which print lines of JSON")
         return stay(args)

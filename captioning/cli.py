@@ -1,6 +1,7 @@
 """How every script talks to its user: arguments, one-line errors, quiet start of the backend."""
 
 import argparse
+import contextlib
 import errno
 import gc
 import io
@@ -86,12 +87,16 @@ def run(main: Callable[[], None]) -> NoReturn:
     Everything else is a bug of ours and keeps its traceback.
     """
     name = os.path.basename(sys.argv[0])
+    for stream, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, stream) is None:  # `2>&-` has closed it
+            setattr(sys, stream, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no 'é' gets '\xe9', not an error after all the work.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
+        print(end="", flush=True)  # a full disk would show only when the interpreter ends
     except UserError as error:
         message = printable(" ".join(str(error).split()))
     except OSError as error:
@@ -104,6 +109,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         if details := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
             message = ": ".join(details.groups())
         message = printable(message)
+        with contextlib.suppress(OSError):  # what standard output still holds is lost
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         sys.exit(130)

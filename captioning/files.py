@@ -90,7 +90,7 @@ def check_writable(path: str | os.PathLike, *endings: str) -> None:
     """Refuse an output path now rather than after the work: its folder must exist and take files.
 
     Raises:
-        UserError: the folder is missing or no file can be made in it, `path` is a folder, or its
+        UserError: the folder is missing or no file can be made in it, `path` is no file, or its
             name has none of the `endings`, if any are given.
     """
     path = Path(path)
@@ -98,6 +98,8 @@ def check_writable(path: str | os.PathLike, *endings: str) -> None:
         raise UserError(f"{path}: end the name in {' or '.join(endings)}")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of the file to write")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is a device or a pipe, whose place a file would take")
     probe = path.with_name(f".{path.name}.probe")
     try:
         probe.touch()

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def extract(
         parts / f"{first:09d}.npz": jobs[first : first + batch_size]
         for first in range(0, len(jobs), batch_size)
     }
-    todo = {file: batch for file, batch in batches.items() if not file.exists()}
+    # A machine that stops at once may leave a file empty.
+    todo = {file: batch for file, batch in batches.items() if not zipfile.is_zipfile(file)}
     waiting = [job for batch in todo.values() for job in batch]
     # One stream of pictures over all batches: those that decode them never wait for one.
     stream = decode_batches(

@@ -61,6 +61,14 @@ def test_what_a_killed_run_has_done_is_kept(killed):
     assert encoder.shown == 0
 
 
+def test_a_part_that_a_crash_of_the_machine_left_empty_is_made_again(killed):
+    encoder, (_, output) = Encoder(), killed
+    sorted(output.with_name(f"{output.name}.parts").glob("*.npz"))[2].write_bytes(b"")
+    found = resumed(killed, encoder)
+    np.testing.assert_array_equal(found[:, 0], [0, 10, 20, 30, 40, 50])
+    assert encoder.shown == 1
+
+
 @pytest.mark.parametrize("changed", ["encoder", "weights_sha256", "preprocessing"])
 def test_nothing_of_another_encoder_is_kept(killed, changed, capsys):
     found = resumed(killed, Encoder(7, **{changed: "other"}))

@@ -1,6 +1,7 @@
 """The scripts, given what is wrong: a line on stderr, exit status 2."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,34 @@ def test_full_disk_at_the_tokenizer(pipeline, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        (">/dev/full", 2, "4_tokenizer.py: No space left on device\n"),
+        ("2>&1 | true; exit ${PIPESTATUS[0]}", 0, ""),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+def test_standard_output_that_takes_nothing(pipeline, tmp_path, redirected, status, said):
+    given = ["--descriptions", pipeline.work / "descriptions.txt"]
+    given += ["--train-split", pipeline.data.train]
+    command = shlex.join(map(str, [sys.executable, ROOT / "4_tokenizer.py", *given]))
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    words = ["bash", "-c", f"{command} {redirected}"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=buffered)
+    assert (result.returncode, result.stderr) == (status, said)
+    assert os.listdir(tmp_path) == ["tokenizer.pkl"]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(pipeline, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    given = ("--train-split", pipeline.data.train, "--output", tmp_path / "pipe")
+    result = run_script("4_tokenizer.py", *given, cwd=pipeline.work)
+    assert_refused(result, "pipe: is a device or a pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_damaged_model_is_refused(pipeline, tmp_path):
     whole = (pipeline.work / "checkpoints/best_model.keras").read_bytes()
     (tmp_path / "broken.keras").write_bytes(whole[: len(whole) // 2])
@@ -81,6 +110,8 @@ def test_where_a_model_looked_that_does_not_look(pipeline):
         ("infer.py", ["nowhere.jpg"], "nowhere.jpg"),
         ("infer.py", ["--attention", "looks.pdf"], "end the name in .png"),
         ("infer.py", ["--stdin", "--attention", "a.png"], "--attention: not with --watch or --st"),
+        ("infer.py", ["--stdin", "--captions", "2"], "--captions: not with --watch or --stdin"),
+        ("infer.py", ["--stdin", "--new-only"], "--new-only: is of --watch"),
         ("infer.py", ["--stdin", "--watch", "."], "not allowed with argument"),
         ("evaluate.py", ["--java-patience", "0"], "--java-patience"),
         ("evaluate.py", ["--captions", "nowhere.txt"], "nowhere.txt"),
