@@ -180,7 +180,8 @@ def _grey_scale(image: Image.Image) -> float | None:
         return 1 / 257
     if image.mode not in ("I", "F"):
         return None
-    largest = image.getextrema()[1]
+    values = np.asarray(image)
+    largest = values.max(initial=0, where=np.isfinite(values))
     if image.mode == "F" and largest <= 1:
         return 255.0
     return 1 / 257 if largest > 255 else 1.0

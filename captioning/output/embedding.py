@@ -119,11 +119,19 @@ def with_caption(path: str | os.PathLike, caption: str) -> bytes:
     return copy.getvalue()
 
 
+class Latin1(str):
+    """Text of EXIF, which Pillow reads as Latin-1 and would write as ASCII."""
+
+    def encode(self, *_) -> bytes:
+        return super().encode("latin-1", "replace")
+
+
 def _exif(image: Image.Image, caption: str) -> Image.Exif:
     exif = image.getexif()
-    for tag, text in list(exif.items()):
-        if isinstance(text, str) and not text.isascii():  # Pillow reads Latin-1 and writes ASCII
-            exif[tag] = text.encode("latin-1", "replace")
+    inner = [exif.get_ifd(tag) for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if tag in exif]
+    for directory in (exif, *inner):
+        texts = {tag: text for tag, text in directory.items() if isinstance(text, str)}
+        directory.update((tag, Latin1(text)) for tag, text in texts.items())
     exif[ExifTags.Base.ImageDescription] = caption.encode()
     return exif
 

@@ -127,6 +127,7 @@ def test_what_follows_the_end_of_a_jpeg_is_not_looked_at():
 @pytest.mark.parametrize("value, expected", [(0.5, 128), (128.0, 128)])
 def test_float_grey_is_taken_as_shares_or_as_0_to_255(tmp_path, value, expected):
     pixels = np.full((4, 4), value, np.float32)
+    pixels[3, 3] = np.nan
     Image.fromarray(pixels).save(tmp_path / "grey.tif")
     assert load_rgb(tmp_path / "grey.tif")[0, 0].tolist() == [expected] * 3
 

@@ -8,12 +8,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from captioning.cli import UserError
-from captioning.output.embedding import plan, with_caption
+from captioning.output.embedding import Latin1, plan, with_caption
 from tests.conftest import ROOT
 
 CAPTION = "a dog & a café مرد می\u200cرود"  # with a joiner within a word
 ORIENTATION, DESCRIPTION, MAKER, ARTIST = 274, 270, 271, 315
-EXIF_DIRECTORY, MAKER_NOTE = 0x8769, 0x927C
+EXIF_DIRECTORY, MAKER_NOTE, OWNER = 0x8769, 0x927C, 0xA430
 IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\x08\x1c\x02\x19\0\x03key"
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
@@ -69,6 +69,7 @@ def test_orientation_profile_makers_note_and_other_xmp_stay(copied, kind):
     exif[ORIENTATION], exif[DESCRIPTION], exif[MAKER] = 6, "old", "Maker"
     exif[ARTIST] = "Renée".encode("latin-1")
     exif.get_ifd(EXIF_DIRECTORY)[MAKER_NOTE] = bytes(range(40))
+    exif.get_ifd(EXIF_DIRECTORY)[OWNER] = Latin1("Renée")
     texts = PngInfo()
     texts.add_itxt("XML:com.adobe.xmp", XMP.decode(), zip=True)
     texts.add_text("Software", "a camera")
@@ -79,6 +80,7 @@ def test_orientation_profile_makers_note_and_other_xmp_stay(copied, kind):
     found = copy.getexif()
     assert (found[ORIENTATION], found[MAKER], found[ARTIST]) == (6, "Maker", "Renée")
     assert found.get_ifd(EXIF_DIRECTORY)[MAKER_NOTE] == bytes(range(40))
+    assert found.get_ifd(EXIF_DIRECTORY)[OWNER] == "Renée"
     assert copy.info["icc_profile"] == b"profile" * 20
     assert description(copy) == CAPTION
     assert b'xmp:Rating="4"' in copy.info["xmp"] and b"old" not in copy.info["xmp"]
