@@ -1,7 +1,6 @@
 """How every script talks to its user: arguments, one-line errors, quiet start of the backend."""
 
 import argparse
-import contextlib
 import errno
 import gc
 import io
@@ -109,7 +108,9 @@ def run(main: Callable[[], None]) -> NoReturn:
         if details := re.search(r"name = '(.+?)', .*error message = '(.+?)'", reason):
             message = ": ".join(details.groups())
         message = printable(message)
-        with contextlib.suppress(OSError):  # what standard output still holds is lost
+        try:
+            sys.stdout.flush()
+        except OSError:  # what it still holds is lost; the interpreter shall not try again
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
