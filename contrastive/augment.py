@@ -87,7 +87,8 @@ class Augmentation(keras.layers.Layer):
         jittered = self._happens(count, self.view.jitter)
 
         def draw(centre: float, most: float):
-            drawn = self._uniform(count, centre - most, centre + most)
+            least = max(0.0, centre - most) if centre else -most  # no negative of the picture
+            drawn = self._uniform(count, least, centre + most)
             return ops.where(jittered, drawn, centre)
 
         brightness, contrast = draw(1.0, self.view.brightness), draw(1.0, self.view.contrast)

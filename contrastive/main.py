@@ -155,16 +155,20 @@ def main() -> None:
     views = presets.views_for(
         args.method, size, strength=args.jitter_strength, small_crops=args.small_crops
     )
+    smallest = min(view.size for view in views)
+    if args.encoder == "vit_small" and smallest < 16:  # its patches
+        raise UserError(f"--image-size {size}: vit_small takes views of 16 pixels, not {smallest}")
     probe = None
     if args.probe_images:
         captions = read_captions(args.probe_captions)
-        probe = caption_probe(args.probe_images, captions, args.feature_size, exclude)
+        square = preprocessing.resized(args.feature_size).square
+        probe = caption_probe(args.probe_images, captions, args.feature_size, exclude, square)
 
     # 3. Train, from the start or from where a run was stopped.
-    names = "encoder stored_size image_size source_weights small_crops jitter_strength dtype seed"
+    names = "encoder stored_size feature_size image_size source_weights small_crops dtype seed"
     settings = {
         **chosen,
-        **{name: getattr(args, name) for name in names.split()},
+        **{name: getattr(args, name) for name in (*names.split(), "jitter_strength")},
         "weights_sha256": weights_sha256,
         "pictures": count,
         "pictures_sha256": pictures.digest,

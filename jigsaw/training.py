@@ -46,13 +46,14 @@ class WarmUpAdam(keras.optimizers.Adam):
 
 
 def make_optimizer(schedule: str, peak: float, warmup_steps: int, steps: int) -> keras.Optimizer:
-    """Adam whose rate rises over `warmup_steps`.
+    """Adam whose rate rises over `warmup_steps`, under "cosine" over half of `steps` at most.
 
     Then it falls to 0 at the end of `steps` ("cosine"), or stays until it is lowered ("plateau").
     """
     if schedule == "plateau":
         return WarmUpAdam(peak, warmup_steps)
-    return keras.optimizers.Adam(learning_rate_schedule(peak, steps, warmup_steps / steps))
+    warmup = min(0.5, warmup_steps / steps)
+    return keras.optimizers.Adam(learning_rate_schedule(peak, steps, warmup))
 
 
 def compile_solver(solver: JigsawSolver, optimizer: keras.Optimizer | str = "sgd") -> None:

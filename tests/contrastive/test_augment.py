@@ -29,6 +29,14 @@ def test_range_type_and_shape():
     assert 200 < views.max() <= 255
 
 
+def test_the_strongest_jitter_makes_no_negative():
+    """A negative brightness would make it black, a negative contrast a negative."""
+    grey = np.full((256, 24, 24, 3), 128, np.uint8)
+    grey[:, :, 12:] = 200
+    views = views_of(grey, 24, jitter=1.0, brightness=1.6, contrast=1.6)
+    assert (views[:, :, -1] >= views[:, :, 0] - 1e-3).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -75,6 +75,7 @@ def test_a_run_may_begin_from_weights(finished, pictures, tmp_path):
     [
         ((), ["--resume continues it, --restart begins anew"]),
         (("--resume", "--decoupled"), ["decoupled was False, not True", "it had other pictures"]),
+        (("--resume", "--feature-size", "96"), ["feature_size was", "not 96"]),
     ],
 )
 def test_another_run_is_not_resumed_and_leaves_it_as_it_is(arguments, parts, finished, tmp_path):
@@ -99,6 +100,7 @@ def test_another_run_is_not_resumed_and_leaves_it_as_it_is(arguments, parts, fin
         (("--images", "text.txt"), ("text.txt", "neither a folder")),
         (("--method", "moco", "--queue-size", "9"), ("--queue-size 9", "multiple")),
         (("--probe-images", "empty"), ("--probe-captions",)),
+        (("--encoder", "vit_small", "--image-size", "12"), ("takes views of 16 pixels, not 12",)),
     ],
 )
 def test_mistakes_end_in_one_line(arguments, parts, pictures, tmp_path):

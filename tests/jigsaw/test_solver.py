@@ -157,7 +157,8 @@ def test_adam_warms_up_linearly():
     np.testing.assert_allclose(-np.diff(values), steps, rtol=1e-3)
 
 
-def test_cosine_rises_over_the_warm_up_and_falls_to_zero():
-    rate = make_optimizer("cosine", 0.1, 4, 14)._learning_rate
-    found = [float(rate(step)) for step in (0, 2, 4, 9, 14)]
+@pytest.mark.parametrize(("warmup", "steps"), [(4, (0, 2, 4, 9, 14)), (500, (0, 3.5, 7, 10.5, 14))])
+def test_cosine_rises_over_the_warm_up_or_half_of_the_run_and_falls_to_zero(warmup, steps):
+    rate = make_optimizer("cosine", 0.1, warmup, 14)._learning_rate
+    found = [float(rate(step)) for step in steps]
     np.testing.assert_allclose(found, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)

@@ -210,6 +210,12 @@ def test_each_seed_has_its_own_and_what_judges_is_never_learned_from(work):
     assert not (work / "out").exists()
 
 
+def test_a_pretext_stage_that_was_killed_is_not_made_shorter(work):
+    (work / "kill").write_text("contrastive/main.py")
+    compare(work, "--pictures-seen", 1000)
+    assert_refused(compare(work, "--pictures-seen", 500), "was made with 1000, not 500")
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "no steps.json"), ("{", "steps.json: is damaged")]
 )
