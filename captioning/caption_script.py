@@ -171,12 +171,9 @@ def caption_images(description: str) -> None:
     if second is not None:
         print(f"second model {args.beside}")
         others, also_failed = caption_and_print(second, [result.path for result in results])
-        captions_of_second = {other.path: other.caption for other in others}
+        theirs = {other.path: other.caption for other in others}
         name, failed = Path(args.beside).stem, failed + also_failed
-        results = [
-            result._replace(beside={name: captions_of_second.get(result.path, "")})
-            for result in results
-        ]
+        results = [one._replace(beside={name: theirs.get(one.path, "")}) for one in results]
 
     # 3. What they are written to.
     for output in outputs:

@@ -171,8 +171,7 @@ def find_artifact(name: str) -> Path | None:
 
     `name` is a path relative to either, e.g. `tokenizer.pkl`.
     """
-    paths = (Path(name), PRETRAINED / name)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in (Path(name), PRETRAINED / name) if path.is_file()), None)
 
 
 def artifact_path(name: str) -> str:

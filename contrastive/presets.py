@@ -113,11 +113,8 @@ def settings_for(
         "decoupled": False,
     }
     names = {"learning_rate", "weight_decay", *TABLE[method].arguments}
-    chosen = {
-        name: default if given.get(name) is None else given[name]
-        for name, default in defaults.items()
-        if name in names
-    }
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: given.get(name, default) for name, default in defaults.items() if name in names}
     if (queue_size := chosen.get("queue_size", 0)) % batch_size:
         raise UserError(f"--queue-size {queue_size} is not a multiple of --batch-size {batch_size}")
     return {"method": method, "optimizer": optimizer, **chosen}

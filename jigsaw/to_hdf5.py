@@ -50,8 +50,7 @@ def main() -> None:
     check_writable(output, ".hdf5", ".h5")
     lock(output)
     exclude = {name for file in args.exclude for name in read_split(file)}
-    names = ("size", "splits", "seed", "limit", "workers")
-    options = {name: getattr(args, name) for name in names}
+    options = {name: getattr(args, name) for name in ("size", "splits", "seed", "limit", "workers")}
     rows, unreadable = convert(open_sources(args.images, exclude), output, **options)
     report_skipped("unreadable images", unreadable)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())

@@ -39,8 +39,7 @@ def main() -> None:
     encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
     encoder.resize(args.image_size)
     size, square = encoder.preprocessing.size, encoder.preprocessing.square
-    captions = read_captions(args.captions)
-    probe = caption_probe(args.images, captions, size, held_out, square)
+    probe = caption_probe(args.images, read_captions(args.captions), size, held_out, square)
     fitted, judged = probe.fitted, len(probe.pixels) - probe.fitted
     print(f"variance of caption words explained, {judged} images of {size} px, fitted on {fitted}:")
     shares = probe.by_stage(encoder.network, TABLE[args.encoder].stages)

@@ -58,8 +58,7 @@ def load_captioner(path: str | Path, tokenizer: str | Path | None = None) -> ker
         if tokenizer is None:
             raise UserError(f"{path}: an .h5 model has no vocabulary of its own; give --tokenizer")
         return load_original(path, tokenizer)
-    classes = (Ensemble, *map(decoder_class, DECODERS))
-    known = {f"captioning>{each.__name__}" for each in classes}
+    known = {f"captioning>{each.__name__}" for each in (Ensemble, *map(decoder_class, DECODERS))}
     return load_keras_file(path, known=known, kind="caption decoder")
 
 

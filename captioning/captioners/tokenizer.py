@@ -11,8 +11,7 @@ from captioning.untrusted.pickles import load_pickle
 
 def write_tokenizer(path: str | Path, vocabulary: Vocabulary) -> None:
     """Pickle the vocabulary as plain data: `word_index`, `max_length`, `text_rules`."""
-    names = ("word_index", "max_length", "text_rules")
-    plain = {name: getattr(vocabulary, name) for name in names}
+    plain = {name: getattr(vocabulary, name) for name in ("word_index", "max_length", "text_rules")}
     with atomic_path(path) as temporary:
         temporary.write_bytes(pickle.dumps(plain, protocol=4))
 

@@ -50,16 +50,12 @@ def parse_json(path: str | Path, text: str) -> Any:
 
 
 def _used(entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _whole(value) if isinstance(value, str) else value
-        for key, value in entry.items()
-        if key in JSON_KEYS
-    }
+    return {key: _whole(value) for key, value in entry.items() if key in JSON_KEYS}
 
 
-def _whole(text: str) -> str:
+def _whole(value: Any) -> Any:
     """Text without halves of characters, which JSON can spell and no text file can hold."""
-    return text.encode("utf-8", "replace").decode()
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def image_of(record: Mapping[str, Any], other_keys: Sequence[str] = ()) -> str:
@@ -104,10 +100,7 @@ def _listed(text: str, where: str) -> list[str]:
 
 
 def of_records(
-    path: Path,
-    name: str,
-    records: Iterable[tuple[str, Mapping[str, Any]]],
-    other_keys: Sequence[str],
+    path: Path, name: str, records: Iterable[tuple[str, dict[str, Any]]], other_keys: Sequence[str]
 ) -> Captions:
     """`Captions` from records, with their splits, if there is a key `split`.
 

@@ -87,8 +87,7 @@ class Decoder(keras.Model):
     def adapt(self, features: np.ndarray) -> None:
         """Take the mean and std of each of D numbers from features (..., D) of training."""
         if self.normalize:
-            rows = features.reshape(-1, self.feature_size).astype(np.float32)
-            mean, std = mean_and_std(rows)
+            mean, std = mean_and_std(features.reshape(-1, self.feature_size).astype(np.float32))
             self.feature_mean.assign(mean)
             self.feature_std.assign(std)
 

@@ -90,7 +90,8 @@ class ExpectedWords(layers.Layer):
         image_ids = image_ids[:: -(-len(image_ids) // MOST)]
         rows = features.of(image_ids)
         blocks = [slice(first, first + IMAGES) for first in range(0, len(rows), IMAGES)]
-        pooled = np.concatenate([_pooled(rows[block]) for block in blocks])
+        parts = (rows[block].astype(np.float32) for block in blocks)
+        pooled = np.concatenate([part.mean(axis=1) if part.ndim == 3 else part for part in parts])
         mean, std = mean_and_std(pooled)
         pooled = (pooled - mean) / std
 
@@ -150,9 +151,3 @@ class ExpectedWords(layers.Layer):
     ) -> np.ndarray:
         """How like captions are to an image's `expected` words (V,): (C,), from 0 to 1."""
         return caption_vectors(captions, vocabulary, ops.convert_to_numpy(self.rarity)) @ expected
-
-
-def _pooled(features: np.ndarray) -> np.ndarray:
-    """The mean vectors (N, D), float32, of grids (N, L, D)."""
-    features = features.astype(np.float32)
-    return features.mean(axis=1) if features.ndim == 3 else features

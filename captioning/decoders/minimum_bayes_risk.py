@@ -112,9 +112,7 @@ def _words_at(positions: np.ndarray, logits: np.ndarray, vocabulary: Vocabulary)
     Args:
         logits: (N * S, V), or (N, V) before the first word.
     """
-    rows = np.broadcast_to(
-        np.arange(len(logits)).reshape(len(positions), -1), positions.shape
-    ).ravel()
+    rows = np.arange(len(logits)).repeat(positions.size // len(logits))
     tokens = np.empty(positions.shape, np.int64)
     for first in range(0, positions.size, BLOCK):  # a vocabulary may be large
         block = slice(first, first + BLOCK)

@@ -97,11 +97,8 @@ def _like_drawn(model: Decoder, features, beams: list, samples: int) -> Iterator
     # Of an ensemble each member draws its part: two draw 30 in the time in which both draw 15.
     drawers = model.members if isinstance(model, Ensemble) else [model]
     counts = [len(part) for part in np.array_split(np.arange(samples), len(drawers))]
-    parts = [
-        draw(drawer, features, count)
-        for drawer, count in zip(drawers, counts, strict=True)
-        if count
-    ]
+    pairs = zip(drawers, counts, strict=True)
+    parts = [draw(drawer, features, count) for drawer, count in pairs if count]
     for beam, *several in zip(beams, *parts, strict=True):
         captions = [caption for caption, _ in beam]
         yield likeness(captions, sum(several, Counter()), model.vocabulary)
@@ -159,10 +156,7 @@ def _beam_search(model: Decoder, features: np.ndarray, search: Search) -> list[l
         if len(rows) < len(images):
             context = tree.map_structure(lambda part: ops.take(part, rows, axis=0), context)  # noqa: B023
         images, words, totals = images[rows], words[rows], totals[rows]
-    return [
-        [hypothesis for _, hypothesis in sorted(scored, reverse=True)[:width]]
-        for scored in finished
-    ]
+    return [[found for _, found in sorted(scored, reverse=True)[:width]] for scored in finished]
 
 
 def _extend(logits, totals, words, vocabulary, search: Search, must_end: bool):
@@ -203,10 +197,7 @@ def _barred(words: np.ndarray, vocabulary, search: Search) -> np.ndarray:
         short = np.array([True, *(len(word) == 1 for word in vocabulary.words)])[words]
         twice = (words[:, :, None] == words[:, None, :]).sum(axis=2) >= 2
         before = (words[:, :-1] == words[:, -1:]) & ~short[:, -1:]
-        repeats = [
-            np.where(twice & ~short, words, 0),
-            np.where(before & ~short[:, 1:], words[:, 1:], 0),
-        ]
+        repeats = [words * (twice & ~short), words[:, 1:] * (before & ~short[:, 1:])]
     elif 0 < search.no_repeat_ngram <= length:
         size = search.no_repeat_ngram
         positions = length - size + 1  # where such a sequence begins that is complete
@@ -214,5 +205,5 @@ def _barred(words: np.ndarray, vocabulary, search: Search) -> np.ndarray:
         same = np.ones((rows, positions), bool)
         for n in range(size - 1):
             same &= words[:, n : n + positions] == last[:, n, None]
-        repeats = [np.where(same, words[:, size - 1 :], 0)]
+        repeats = [words[:, size - 1 :] * same]
     return np.concatenate([np.tile(always, (rows, 1)), *repeats], axis=1)

@@ -59,13 +59,11 @@ class JigsawSolver(keras.Model):
         # starts away from uniform, the loss with 100 permutations stayed at ln(100).
         first, second = _dense(2048, "dense1"), _dense(1024, "dense2")
         between = layers.Dropout(dropout, seed=seed)
-        tiles = keras.Input((width,))
-        self.head = keras.Sequential([tiles, *first, between, *second], name="head")
+        self.head = keras.Sequential([keras.Input((width,)), *first, between, *second], name="head")
         before = layers.Dropout(dropout, seed=seed + 1)
         count = len(self.permutations)
         last = layers.Dense(count, "softmax", kernel_initializer="zeros", name="permutation")
-        features = keras.Input((1024,))
-        self.classifier = keras.Sequential([features, before, last], name="classifier")
+        self.classifier = keras.Sequential([keras.Input((1024,)), before, last], name="classifier")
         self.built = True
 
     def features(self, tiles, training: bool = False):

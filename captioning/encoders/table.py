@@ -103,13 +103,9 @@ def build_network(
         if std is None:  # of each image's channels
             scaling = layers.GroupNormalization(-1, center=False, scale=False, dtype="float32")
         else:
-            scaling = layers.Rescaling(
-                scale=[1 / d for d in std],
-                offset=[-m / d for m, d in zip(mean, std, strict=True)],
-                dtype="float32",
-            )
-        scaled = scaling(pixels)
-        output = pkgutil.resolve_name(TABLE[name].network)(scaled)
+            offset = [-m / d for m, d in zip(mean, std, strict=True)]
+            scaling = layers.Rescaling([1 / d for d in std], offset, dtype="float32")
+        output = pkgutil.resolve_name(TABLE[name].network)(scaling(pixels))
         vector, grid = output if isinstance(output, tuple) else (None, output)
         # Averaged in float32: a mean of 49 numbers loses bits in bfloat16 for nothing.
         grid = layers.Activation("linear", dtype="float32", name="grid")(grid)

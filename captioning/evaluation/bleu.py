@@ -50,10 +50,7 @@ def tokenize_all(
     captions: Mapping[str, Sequence[str]], protocol: str
 ) -> dict[str, list[list[str]]]:
     """`tokenize` for every caption of every image."""
-    return {
-        image_id: [tokenize(text, protocol) for text in texts]
-        for image_id, texts in captions.items()
-    }
+    return {name: [tokenize(text, protocol) for text in texts] for name, texts in captions.items()}
 
 
 def constant_caption(references: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
@@ -65,13 +62,9 @@ def constant_caption(references: Mapping[str, Sequence[Sequence[str]]]) -> list[
     """
     images_with: Counter = Counter()
     for texts in references.values():
-        images_with.update({gram for words in texts for gram in _grams(words)})
+        images_with.update({gram for words in texts for gram in (*words, *pairwise(words))})
 
     lengths = sorted(len(words) for texts in references.values() for words in texts)
     usual = lengths[len(lengths) // 2]  # a shorter caption would pay BLEU's brevity penalty
     candidates = (words for texts in references.values() for words in texts if len(words) == usual)
-    return max(candidates, key=lambda words: sum(images_with[gram] for gram in set(_grams(words))))
-
-
-def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
-    return [(word,) for word in words] + list(pairwise(words))
+    return max(candidates, key=lambda text: sum(images_with[g] for g in {*text, *pairwise(text)}))

@@ -68,9 +68,7 @@ class CocoToolkit:
         self.without_java: str | None = None
         self.without_meteor: str | None = None
 
-    def score(
-        self, rows: Sequence[tuple[Mapping[str, Sequence[str]], Mapping[str, str]]]
-    ) -> list[Scores]:
+    def score(self, rows: Sequence[tuple[Texts, Mapping[str, str]]]) -> list[Scores]:
         """Score rows of raw references and raw captions, both by `image_id`.
 
         Only the references of the images that have a caption count, for CIDEr-D's document
@@ -94,10 +92,7 @@ class CocoToolkit:
         pairs = list(zip(tokens[::2], tokens[1::2], strict=True))
         if not all(any(map(any, references.values())) for references, _ in pairs):
             raise UserError("none of the references of these images holds a word")
-        return [
-            self._score(*pair, meteor)
-            for pair, meteor in zip(pairs, self._meteor(pairs), strict=True)
-        ]
+        return list(map(self._score, tokens[::2], tokens[1::2], self._meteor(pairs)))
 
     def _score(self, references: Texts, captions: Texts, meteor: float | None) -> Scores:
         from pycocoevalcap.bleu.bleu import Bleu

@@ -68,8 +68,7 @@ def spread(several: Sequence[Scores]) -> dict[str, list[str]]:
         figures = {key: None if None in c else summary(c) for key, c in columns.items()}
         return cells(figures, count_form=".1f")
 
-    count = len(several)
-    return {f"mean of {count}": row(statistics.mean), "deviation": row(statistics.stdev)}
+    return {f"mean of {len(several)}": row(statistics.mean), "deviation": row(statistics.stdev)}
 
 
 def table(

@@ -54,8 +54,7 @@ class Features(Mapping[str, np.ndarray]):
 
     def of(self, image_ids: Iterable[str]) -> "Rows":
         """The features of these images, in this order."""
-        rows = [self.row[image_id] for image_id in image_ids]
-        return Rows(self.matrix, np.array(rows, np.int32))
+        return Rows(self.matrix, np.array([self.row[image_id] for image_id in image_ids], np.int32))
 
 
 class Rows:

@@ -100,11 +100,8 @@ def _tell(message: str) -> None:
 
 def tell_heic(path: str | os.PathLike, names: Iterable[str]) -> None:
     """Say, once, how many HEIC pictures are among the names in a path, unless they are read."""
-    heic = [
-        name
-        for name in names
-        if PurePosixPath(name).suffix.lower() in HEIC_SUFFIXES - SUFFIXES and not is_hidden(name)
-    ]
+    unread = HEIC_SUFFIXES - SUFFIXES
+    heic = [n for n in names if PurePosixPath(n).suffix.lower() in unread and not is_hidden(n)]
     if heic:
         _tell(
             f"{printable(path)}: {len(heic)} HEIC pictures are not read, such as "

@@ -20,15 +20,12 @@ def prefetch(
     interpreter's lock. The jobs themselves are taken here, one after the other.
     """
 
-    def group_of(group: list[Job]) -> list[Result]:
-        return [work(job) for job in group]
-
     jobs = iter(jobs)
     waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         try:
             while group := list(islice(jobs, GROUP)):
-                waiting.append(pool.submit(group_of, group))
+                waiting.append(pool.submit(list, map(work, group)))
                 if GROUP * len(waiting) > depth:
                     yield from waiting.popleft().result()
             while waiting:

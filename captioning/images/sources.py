@@ -118,8 +118,7 @@ def _count(path: Path, items_of: Callable, excluded: Excluded) -> int:
 def _in_folder(path: Path, excluded: Excluded) -> Iterator[Item]:
     for file in walk_images(path):
         if str(file) not in excluded:
-            read = partial(_content, file)
-            yield Item(str(file), file.relative_to(path).as_posix(), read)
+            yield Item(str(file), file.relative_to(path).as_posix(), partial(_content, file))
 
 
 def _content(path: Path) -> bytes:

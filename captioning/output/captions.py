@@ -132,7 +132,7 @@ def _card(captioned: Captioned) -> str:
     return card(captioned.path, captioned.caption, body, THUMBNAIL)
 
 
-def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
+def _write_png(path: Path, results: Sequence[Captioned]) -> None:
     """Thumbnails in rows, each with its caption beneath, as one PNG."""
     cells = []
     for captioned in results:
@@ -147,9 +147,4 @@ def _write_contact_sheet(path: Path, results: Sequence[Captioned]) -> None:
     save_sheet(rows, path)
 
 
-_WRITERS = {
-    ".json": _write_json,
-    ".csv": _write_csv,
-    ".html": _write_html,
-    ".png": _write_contact_sheet,
-}
+_WRITERS = {".json": _write_json, ".csv": _write_csv, ".html": _write_html, ".png": _write_png}

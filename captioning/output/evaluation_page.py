@@ -36,8 +36,7 @@ def write_page(
         _card(image_id, images.get(image_id), shown)
         for image_id in tqdm(ids, "report", unit=" pictures", leave=False)
     )
-    title = f"Captions of {len(ids)} images"
-    page.write_page(path, title, _intro(settings, rows, shown), cards)
+    page.write_page(path, f"Captions of {len(ids)} images", _intro(settings, rows, shown), cards)
 
 
 def _grade(score: float | None) -> str:

@@ -38,10 +38,9 @@ class ImageBatches:
     colour_jitter: bool = False
 
     def __post_init__(self) -> None:
-        repeats = self.repeats or {}
         self.shown = []
         for image_id, path in self.images.items():
-            self.shown += [(image_id, path)] * repeats.get(image_id, 1)
+            self.shown += [(image_id, path)] * (self.repeats or {}).get(image_id, 1)
 
     def __len__(self) -> int:
         return -(-len(self.shown) // self.batch_size)

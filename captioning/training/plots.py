@@ -62,8 +62,7 @@ def plot_curves(
         for label, name in curves.items():
             axes.plot(at, [row[name] for row in history], "o-", label=label)
         if mark:
-            best = min(history, key=lambda row: row[mark])
-            axes.axvline(best[x], color="0.8", zorder=0)
+            axes.axvline(min(history, key=lambda row: row[mark])[x], color="0.8", zorder=0)
         axes.set(xlabel=x_label, ylabel=y_label, title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         for label, name in (right or {}).items():

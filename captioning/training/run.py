@@ -57,7 +57,6 @@ class Run:
     def __post_init__(self) -> None:
         self.state_path = self.state or self.output / "state.npz"
         self.save_seconds = 60 * self.save_minutes
-        self.stop_seconds = 60 * (self.stop_minutes or math.inf)
         self.stop_at = math.inf  # until the first row begins
         self.saved_at = time.monotonic()
         self.step = 0
@@ -121,7 +120,7 @@ class Run:
         """A row of so many steps, or what is left of it; its bar counts from `done` to `total`."""
         self.before = dict(self.part)  # what an interrupted run had done of this row
         self.row_length, self.began = steps, time.monotonic()
-        self.stop_at = min(self.stop_at, self.began + self.stop_seconds)
+        self.stop_at = min(self.stop_at, self.began + 60 * (self.stop_minutes or math.inf))
         options = {"total": total, "initial": done, "unit": self.unit, "desc": name}
         self.bar = tqdm(**options, disable=not self.writes)
         try:

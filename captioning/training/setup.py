@@ -62,7 +62,6 @@ def set_up(args: Namespace, locks: bool = True) -> TrainingData:
     vocabulary = None
     if "min_count" in args:
         vocabulary = build_vocabulary(descriptions, repeats, rules, args.min_count)
-    output = Path(args.output_dir)
-    open_run(output, resume=args.resume, restart=args.restart, locks=locks)
+    open_run(Path(args.output_dir), resume=args.resume, restart=args.restart, locks=locks)
     print(f"descriptions {args.descriptions}")
     return TrainingData(descriptions, rules, source, repeats, dev_ids, vocabulary, settings)

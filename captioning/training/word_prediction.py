@@ -25,8 +25,7 @@ def word_predictor(network: keras.Model, words: int, dropout: float = 0.3) -> ke
     # Features of encoders differ in scale by orders.
     vector = layers.BatchNormalization(center=False, scale=False, dtype="float32")(vector)
     vector = layers.Dropout(dropout)(vector)
-    logits = layers.Dense(words, dtype="float32")(vector)
-    return keras.Model({"pixels": pixels}, logits)
+    return keras.Model({"pixels": pixels}, layers.Dense(words, dtype="float32")(vector))
 
 
 def mix(
