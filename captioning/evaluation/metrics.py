@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-Texts = Mapping[str, Sequence[str]]  # tokenised captions of each image, by `image_id`
+Texts = Mapping[str, Sequence[str]]  # captions of each image, by `image_id`
 
 
 class Metric(NamedTuple):
