@@ -4,6 +4,8 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --disable-pip-version-check
 PYTEST := $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# what a step that failed had begun is not taken for done
+.DELETE_ON_ERROR:
 .PHONY: demo flickr8k test test-fast lint clean
 
 demo: $(VENV)/.installed

@@ -19,7 +19,7 @@ from captioning.arguments import (
 )
 from captioning.cli import ArgumentParser, UserError, import_keras, report_skipped, run
 from captioning.encoders.table import trained_by
-from contrastive.presets import METHODS, OPTIMIZERS
+from contrastive.presets import METHODS, OPTIMIZERS, TABLE
 
 
 def parse_arguments():
@@ -31,13 +31,13 @@ def parse_arguments():
     add("--method", "pretraining method", choices=METHODS, default="simclr")
     what = "folders, zips or tars of images, or HDF5 files of uint8 (N, H, W, 3)"
     shared(parser, "--images", required=True, default=None, metavar="PATH", help=what)
-    shared(parser, "--exclude")
+    shared(parser, "--exclude", "--split-seed")
     what = "use images of NAME, the last part of a path of --images, W times as often as others"
     add("--source-weights", what, nargs="+", type=source_weight, default=[], metavar="NAME=W")
     add("--encoder", "network to train", choices=trained_by("contrastive"), default="resnet18")
     what = "initial weights, a file or a public checkpoint's name; default: random weights"
     shared(parser, "--weights", metavar="FILE_OR_NAME", help=what)
-    size = {"type": positive_int, "metavar": "PIXELS"}
+    size = {"type": number(int, least=8, below=2049), "metavar": "PIXELS"}
     add("--image-size", "side of the views; may be raised with --resume", **size, default=64)
     add("--stored-size", "side of the images before cropping; default: 1.5 x --image-size", **size)
     add("--feature-size", "side in feature extraction; default: about 1.75 x --image-size", **size)
@@ -69,8 +69,10 @@ def parse_arguments():
     args = parser.parse_args()
     if bool(args.probe_images) != bool(args.probe_captions):
         parser.error("--probe-images and --probe-captions go together")
-    if args.method != "simclr" and (args.small_crops or args.decoupled):
-        parser.error(f"--small-crops and --decoupled are for simclr, not for {args.method}")
+    taken = (*TABLE[args.method].arguments, "small_crops" if args.method == "simclr" else "")
+    for name in ("small_crops", "decoupled", "temperature", "momentum", "queue_size"):
+        if getattr(args, name) and name not in taken:
+            parser.error(f"--{name.replace('_', '-')} is not for --method {args.method}")
     names = [Path(path).name for path in args.images]
     args.source_weights = dict(args.source_weights)
     if unknown := sorted(args.source_weights.keys() - names):
@@ -114,33 +116,8 @@ def main() -> None:
         raise UserError("--stop-minutes and --probe-images are for one process; leave them out")
     open_run(output, resume=args.resume, restart=args.restart, locks=world.rank == 0)
 
-    # 1. Pictures as uint8 squares.
-    exclude = {name for file in args.exclude for name in read_split(file)}
-    spill = output / f"pictures{world.rank or ''}.raw"
-    storing = {"memory_limit": args.memory_limit, "spill": spill, "reuse": args.resume}
-    pictures = load_images(
-        args.images, args.stored_size, limit=args.limit, exclude=exclude, **storing
-    )
-    report_skipped("unreadable images", pictures.unreadable)
-    count = len(pictures.pixels)
-    print(f"{count} images")
-    weights = None
-    if args.source_weights:
-        by_path = [args.source_weights.get(Path(path).name, 1.0) for path in args.images]
-        weights = np.array(by_path)[pictures.sources]
-    batch_size = args.batch_size or (256 if count >= 256 else max(8, count // 16 * 8))
-    if batch_size > count:
-        raise UserError(f"--batch-size {batch_size} is larger than the {count} pictures; lower it")
-    if batch_size % world.devices:
-        raise UserError(f"--batch-size {batch_size}: give a multiple of {world.devices} devices")
-
-    # 2. The method around the encoder.
-    steps = args.epochs * (count // batch_size)
-    if args.pictures_seen:
-        steps = max(1, args.pictures_seen // batch_size)
-    length = {"batch_size": batch_size, "images": count, "epochs": steps * batch_size / count}
-    chosen = presets.settings_for(vars(args), **length)
-    print(", ".join(f"{name} {value}" for name, value in chosen.items()))
+    # 1. The encoder, its views and the probe: what is wrong with them is said in seconds.
+    exclude = {name for file in args.exclude for name in read_split(file, seed=args.split_seed)}
     recipe = {}
     if args.weights:
         initial = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
@@ -164,7 +141,32 @@ def main() -> None:
         square = preprocessing.resized(args.feature_size).square
         probe = caption_probe(args.probe_images, captions, args.feature_size, exclude, square)
 
-    # 3. Train, from the start or from where a run was stopped.
+    # 2. Pictures as uint8 squares.
+    spill = output / f"pictures{world.rank or ''}.raw"
+    storing = {"memory_limit": args.memory_limit, "spill": spill, "reuse": args.resume}
+    pictures = load_images(
+        args.images, args.stored_size, limit=args.limit, exclude=exclude, **storing
+    )
+    report_skipped("unreadable images", pictures.unreadable)
+    count = len(pictures.pixels)
+    print(f"{count} images")
+    weights = None
+    if args.source_weights:
+        by_path = [args.source_weights.get(Path(path).name, 1.0) for path in args.images]
+        weights = np.array(by_path)[pictures.sources]
+    batch_size = args.batch_size or (256 if count >= 256 else max(8, count // 16 * 8))
+    if batch_size > count:
+        raise UserError(f"--batch-size {batch_size} is larger than the {count} pictures; lower it")
+    if batch_size % world.devices:
+        raise UserError(f"--batch-size {batch_size}: give a multiple of {world.devices} devices")
+
+    # 3. The method around the encoder; train, from the start or from where a run was stopped.
+    steps = args.epochs * (count // batch_size)
+    if args.pictures_seen:
+        steps = max(1, args.pictures_seen // batch_size)
+    length = {"batch_size": batch_size, "images": count, "epochs": steps * batch_size / count}
+    chosen = presets.settings_for(vars(args), **length)
+    print(", ".join(f"{name} {value}" for name, value in chosen.items()))
     names = "encoder stored_size feature_size image_size source_weights small_crops dtype seed"
     settings = {
         **chosen,

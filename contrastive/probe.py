@@ -17,7 +17,7 @@ from captioning.text import clean
 
 BATCH = 64
 WORDS = 300
-LARGEST = 3500  # pictures to fit a probe on: seconds, not minutes, on a CPU
+LARGEST = 3500  # pictures to fit a probe on, or to judge it: seconds, not minutes, on a CPU
 
 
 class CaptionProbe:
@@ -95,8 +95,8 @@ def caption_probe(
 ) -> CaptionProbe:
     """A `CaptionProbe` of the captioned pictures in a folder, made squares by `square`.
 
-    The pictures that `held_out` names (see `names.Excluded`) are, else every fourth one. At most
-    `LARGEST` others are fitted.
+    The pictures that `held_out` names (see `names.Excluded`) are, else every fourth one. Of either
+    kind at most `LARGEST` are taken.
 
     Raises:
         UserError: fewer than 40 pictures of the folder have captions, or none are held out.
@@ -113,6 +113,7 @@ def caption_probe(
             "held out (by --exclude or --split); a probe needs at least 40, of both kinds"
         )
     rest = [rest[row] for row in np.random.default_rng(0).permutation(len(rest))[:LARGEST]]
+    out = [out[row] for row in np.random.default_rng(0).permutation(len(out))[:LARGEST]]
     jobs = [(path, path) for path in rest + out]
     [(read, pixels, errors)] = decode_batches(jobs, size, len(jobs), square_of=lambda _: square)
     unreadable = [str(error) for error in errors]

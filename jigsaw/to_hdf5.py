@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.arguments import positive_int, shared
+from captioning.arguments import number, shared
 from captioning.cli import ArgumentParser, report_skipped, run
 
 
@@ -29,9 +29,9 @@ def parse_arguments():
     add = parser.add_argument
     what = "folders, zips or tars of images, or HDF5 files of uint8 (N, H, W, 3)"
     shared(parser, "--images", required=True, metavar="PATH", default=None, help=what)
-    shared(parser, "--exclude")
+    shared(parser, "--exclude", "--split-seed")
     shared(parser, "--output", required=True, metavar="FILE.hdf5")
-    add("--size", type=positive_int, default=256, help="side of the squares in pixels")
+    add("--size", type=number(int, 8, below=4097), default=256, help="side of a square in pixels")
     add("--splits", type=shares, default="0.85,0.10,0.05", help="training, validation and test")
     shared(parser, "--seed", help="random seed of the splits and of each image's crop")
     shared(parser, "--workers")
@@ -49,7 +49,7 @@ def main() -> None:
     output = Path(args.output)
     check_writable(output, ".hdf5", ".h5")
     lock(output)
-    exclude = {name for file in args.exclude for name in read_split(file)}
+    exclude = {name for file in args.exclude for name in read_split(file, seed=args.split_seed)}
     options = {name: getattr(args, name) for name in ("size", "splits", "seed", "limit", "workers")}
     rows, unreadable = convert(open_sources(args.images, exclude), output, **options)
     report_skipped("unreadable images", unreadable)

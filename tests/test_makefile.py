@@ -32,3 +32,17 @@ exec {sys.executable} -c "import sys; sys.version_info = {(*version, 0)}; $2"
     assert result.returncode == 2
     assert f"Python 3.10 to 3.13 is needed, and this is 3.{version[1]}" in result.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_an_environment_that_could_not_be_made_is_made_again(tmp_path):
+    """As on a Debian without python3-venv, which leaves a Python that has no pip."""
+    python = tmp_path / "python"
+    python.write_text("""#!/bin/sh
+if [ "$2" = venv ]; then mkdir -p "$3/bin"; touch "$3/bin/python"; exit 1; fi
+""")
+    python.chmod(0o755)
+
+    result = make(f"VENV={tmp_path}/venv", f"PYTHON={python}", f"{tmp_path}/venv/bin/python")
+
+    assert result.returncode == 2
+    assert not (tmp_path / "venv" / "bin" / "python").exists()

@@ -211,6 +211,9 @@ RESNET_LAYOUTS = {
         "student": prefixed(other(), "module."),
         "teacher": prefixed(n, "backbone."),
     },
+    "lightly dino": lambda n: {
+        "state_dict": numbered(other(), "student_backbone.") | numbered(n, "teacher_backbone.")
+    },
 }
 VIT_LAYOUTS = {
     "moco v3": lambda n: {"state_dict": prefixed(n, "module.base_encoder.")},

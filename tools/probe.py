@@ -24,7 +24,7 @@ def parse_arguments():
     parser.add_argument("--images", default=IMAGES, metavar="FOLDER", help="folder of images")
     parser.add_argument("--captions", default=CAPTIONS, metavar="FILE", help="their captions")
     shared(parser, "--split", help="images that judge; the regression is fitted on others")
-    shared(parser, "--image-size", "--dtype", "--seed")
+    shared(parser, "--split-seed", "--image-size", "--dtype", "--seed")
     return parser.parse_args()
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     from captioning.encoders.loading import load_encoder
     from contrastive.probe import caption_probe
 
-    held_out = {name for file in args.split for name in read_split(file)}
+    held_out = {name for file in args.split for name in read_split(file, seed=args.split_seed)}
     encoder = load_encoder(args.encoder, args.weights, dtype=args.dtype, seed=args.seed)
     encoder.resize(args.image_size)
     size, square = encoder.preprocessing.size, encoder.preprocessing.square

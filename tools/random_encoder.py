@@ -25,7 +25,7 @@ def parse_arguments():
     shared(parser, "--encoder", choices=TABLE, default="resnet18", help="network")
     what = "folders, zips or tars of images, or HDF5 files of uint8 (N, H, W, 3)"
     shared(parser, "--images", metavar="PATH", help=what)
-    shared(parser, "--exclude", "--image-size", "--seed")
+    shared(parser, "--exclude", "--split-seed", "--image-size", "--seed")
     shared(parser, "--limit", default=2000, help="use only the first N images")
     shared(parser, "--output", required=True, help="where to write the weights, .weights.h5")
     return parser.parse_args()
@@ -43,7 +43,7 @@ def main() -> None:
     from contrastive.data import load_images
 
     preprocessing = preprocessing_of(args.encoder).resized(args.image_size)
-    exclude = {name for file in args.exclude for name in read_split(file)}
+    exclude = {name for file in args.exclude for name in read_split(file, seed=args.split_seed)}
     images = load_images(args.images, preprocessing.size, limit=args.limit, exclude=exclude)
     report_skipped("unreadable images", images.unreadable)
     parts = np.array_split(images.pixels, max(1, len(images.pixels) // BATCH))

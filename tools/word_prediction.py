@@ -24,7 +24,7 @@ def parse_arguments():
     parser = ArgumentParser(__doc__.split("\n")[0], epilog="example:" + __doc__.split("\n")[2])
     add = parser.add_argument
     shared(parser, "--encoder", choices=TABLE, default="resnet18", help="network to train")
-    shared(parser, "--weights", help="initial weights; default: random")
+    shared(parser, "--weights", help="initial weights; default: the supervised, or random ones")
     shared(parser, "--images", "--descriptions", "--train-split", "--dev-split", "--repeat")
     shared(parser, "--split-seed", "--seed", "--limit", "--dtype", "--resume", "--restart")
     shared(parser, "--epochs", default=20)

@@ -151,7 +151,9 @@ def encoder_of(
         )
     file = str(record.get("weights") or "")
     seeded = re.fullmatch(r"random, seed (\d+)", file)
-    seed = int(seeded[1]) if seeded else 0
+    seed, partial = int(seeded[1]) if seeded else 0, "partial_seed" in record
+    if partial and not isinstance(seed := record["partial_seed"], int):  # a stranger's record
+        raise UserError(f"{model_path}: its 'partial_seed' is no number")
     if weights is None and record.get("weights_sha256") and file != "supervised" and not seeded:
         beside = model_path.with_name(Path(file).name or "no name")  # a stranger's record
         weights = beside if beside.is_file() else find_artifact(beside.name)
@@ -163,7 +165,8 @@ def encoder_of(
             )
     wanted = record.get("preprocessing")
     wanted = None if wanted is None else str(wanted)
-    encoder = load_encoder(name, weights, seed=seed, dtype=dtype, preprocessing=wanted)
+    options = {"seed": seed, "partial": partial, "dtype": dtype, "preprocessing": wanted}
+    encoder = load_encoder(name, weights, **options)
     check_encoder(record, model_path, encoder.info, weights or name)
     if encoder.width != model.feature_size:
         raise UserError(

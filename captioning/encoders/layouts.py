@@ -43,8 +43,8 @@ _STEMS = {
 }
 _NUMBERED = {"0": "conv1", "1": "bn1", **{str(n + 3): f"layer{n}" for n in (1, 2, 3, 4)}}
 # Of several copies of the network in a file, the one that papers evaluate comes first.
-_PREFERRED = ("teacher.", "encoder_q.", "base_encoder.", "online", "")
-_SECOND = ("encoder_k.", "momentum", "target", "student.", "ema")
+_PREFERRED = ("teacher", "encoder_q.", "base_encoder.", "online", "")
+_SECOND = ("encoder_k.", "momentum", "target", "student", "ema")
 # Heads and counters: no part of an encoder.
 _TOLERATED = re.compile(
     r"(_?fc|head|heads|head_dist|classifier|mlp_head|project\w*|predict\w*|proto\w*|last_layer|\d+)\."

@@ -71,6 +71,7 @@ def load_encoder(
         wanted = parse(preprocessing, wanted)
     info: dict[str, Any] = {"encoder": name, "dtype": dtype}
     info |= {"image_size": wanted.size, "preprocessing": str(wanted)}
+    info |= {"partial_seed": seed} if partial else {}  # of the weights that the checkpoint lacks
 
     def build() -> keras.Model:
         return build_network(name, dtype=dtype, seed=seed, scale=(wanted.mean, wanted.std))

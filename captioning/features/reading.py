@@ -109,6 +109,8 @@ def extraction_command(encoder: Mapping[str, Any], *, grid: bool) -> str:
     elif weights and weights != "supervised":
         name = Path(weights).name
         options += ["--weights", encoder.get("weights_name") or find_artifact(name) or name]
+    if "partial_seed" in encoder:
+        options += ["--partial-weights", "--seed", encoder["partial_seed"]]
     if encoder.get("preprocessing"):
         options += ["--preprocessing", encoder["preprocessing"]]
     return f"python 1_data_preprocessor.py --only features {shlex.join(map(str, options))}".strip()

@@ -3,6 +3,7 @@
 import gzip
 import lzma
 import os
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -44,17 +45,21 @@ class Source(NamedTuple):
 def open_sources(paths: Iterable[str | Path], exclude: Iterable[str] = ()) -> Source:
     """The pictures of all `paths`: folders, zips, tars, and HDF5 files of uint8 (N, H, W, 3).
 
-    Folders are searched with all that is in them. Pictures that `exclude` names are left out; see
-    `names.Excluded`. An archive is open while it is counted, and again while its items are asked
-    for: of however many, never more than one.
+    Folders are searched with all that is in them. Pictures that `exclude` names are left out, and
+    how many is said on stderr; see `names.Excluded`. An archive is open while it is counted, and
+    again while its items are asked for: of however many, never more than one.
 
     Raises:
         UserError: a path is missing, is none of these, is damaged or holds no picture.
     """
     excluded = Excluded(exclude)
     kinds = [(path, _kind(path)) for path in map(Path, paths)]
-    count = sum(_count(path, items_of, excluded) for path, items_of in kinds)
-    return Source(count, (item for path, items_of in kinds for item in items_of(path, excluded)))
+    counts = [_count(path, items_of, excluded) for path, items_of in kinds]
+    for (path, items_of), count in zip(kinds, counts, strict=True) if excluded else ():
+        every = _count(path, items_of, Excluded())
+        print(f"{path}: {every - count} of {every} pictures left out (--exclude)", file=sys.stderr)
+    items = (item for path, items_of in kinds for item in items_of(path, excluded))
+    return Source(sum(counts), items)
 
 
 def decode(

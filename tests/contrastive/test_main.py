@@ -93,6 +93,10 @@ def test_another_run_is_not_resumed_and_leaves_it_as_it_is(arguments, parts, fin
         (("--batch-size", "1"), ("--batch-size", "'1' is not a whole number at least 2")),
         (("--method", "byol", "--small-crops", "2"), ("--small-crops", "byol")),
         (("--method", "moco", "--decoupled"), ("--decoupled", "moco")),
+        (("--method", "byol", "--temperature", "0.1"), ("--temperature", "byol")),
+        (("--image-size", "7"), ("--image-size", "'7' is not a whole number at least 8")),
+        # before pictures are read, which may take an hour
+        (("--images", "text.txt", "--weights", "none.h5"), ("none.h5: the weights file",)),
         (("--source-weights", "more.zip=2"), ("'more.zip' is none of --images: pictures0",)),
         (("--source-weights", "pictures0=0"), ("--source-weights", "none of --images")),
         (("--source-weights", "2"), ("'2' is not NAME=W",)),
@@ -119,4 +123,5 @@ def test_what_is_excluded_or_broken_does_not_count(tmp_path):
     assert result.returncode == 2
     assert "skipped 1 unreadable images: some.zip: broken.png" in result.stdout
     assert "8 images\n" in result.stdout
+    assert "some.zip: 2 of 11 pictures left out (--exclude)" in result.stderr
     assert "--batch-size 9 is larger than the 8 pictures" in result.stderr.splitlines()[-1]

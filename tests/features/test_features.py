@@ -149,11 +149,13 @@ def test_of_two_files_here_the_kind_that_a_model_takes_is_found(
 
 
 OWN = {"encoder": "e", "weights": "/x/own.pth", "preprocessing": "squash(64)|unit"}
+PARTIAL = {"encoder": "resnet18", "weights": "half.pth", "partial_seed": 7}
 DINO = {"encoder": "resnet50", "weights": "dino_resnet50.pth", "weights_name": "dino"}
 COMMANDS = {
     "--encoder efficientnet_lite0": {"encoder": "efficientnet_lite0", "weights": "supervised"},
     "--encoder resnet18 --seed 7": {"encoder": "resnet18", "weights": "random, seed 7"},
     "--encoder resnet50 --weights dino": DINO,
+    "--encoder resnet18 --weights half.pth --partial-weights --seed 7": PARTIAL,
     "--encoder e --weights own.pth --preprocessing 'squash(64)|unit'": OWN,
     "--encoder 'e; rm -rf ~'": {"encoder": "e; rm -rf ~"},
 }
