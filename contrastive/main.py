@@ -19,6 +19,7 @@ from captioning.arguments import (
 )
 from captioning.cli import ArgumentParser, UserError, import_keras, report_skipped, run
 from captioning.encoders.table import trained_by
+from contrastive import presets
 from contrastive.presets import METHODS, OPTIMIZERS, TABLE
 
 
@@ -96,6 +97,8 @@ def main() -> None:
     args.stored_size = args.stored_size or round(1.5 * size)
     # Crops show things larger than whole pictures do.
     args.feature_size = args.feature_size or 16 * round(1.75 * size / 16)
+    if args.jitter_strength is None:  # told to the run, which must not change it at a larger size
+        args.jitter_strength = presets.paper_jitter(args.method, size)
     import_keras()
     import numpy as np
 
@@ -106,7 +109,6 @@ def main() -> None:
     from captioning.encoders.table import build_network, preprocessing_of
     from captioning.encoders.weights import read_recipe
     from captioning.files import open_run
-    from contrastive import presets
     from contrastive.data import batches, load_images, record_of
     from contrastive.probe import caption_probe
     from contrastive.training import PretextRun
@@ -129,9 +131,8 @@ def main() -> None:
         preprocessing, weights_sha256 = preprocessing_of(args.encoder), None
         if args.encoder.startswith("resnet"):
             zero_last_scales(encoder)
-    views = presets.views_for(
-        args.method, size, strength=args.jitter_strength, small_crops=args.small_crops
-    )
+    strength = args.jitter_strength
+    views = presets.views_for(args.method, size, strength=strength, small_crops=args.small_crops)
     smallest = min(view.size for view in views)
     if args.encoder == "vit_small" and smallest < 16:  # its patches
         raise UserError(f"--image-size {size}: vit_small takes views of 16 pixels, not {smallest}")

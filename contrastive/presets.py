@@ -120,16 +120,19 @@ def settings_for(
     return {"method": method, "optimizer": optimizer, **chosen}
 
 
+def paper_jitter(method: str, image_size: int) -> float:
+    """Strength of the paper's colour jitter: SimCLR's is half in `SMALL_PICTURE` pixels at most."""
+    return 0.5 if method == "simclr" and image_size <= SMALL_PICTURE else 1.0
+
+
 def views_for(
     method: str, image_size: int, *, strength: float | None = None, small_crops: int = 0
 ) -> list[View]:
     """Every view of a picture: two, then `small_crops` of half the side.
 
-    `strength` multiplies the four numbers of the colour jitter; None takes the paper's, which for
-    SimCLR is half where views are of `SMALL_PICTURE` pixels at most.
+    `strength` multiplies the four numbers of the colour jitter; None takes `paper_jitter`.
     """
-    if strength is None:
-        strength = 0.5 if method == "simclr" and image_size <= SMALL_PICTURE else 1.0
+    strength = paper_jitter(method, image_size) if strength is None else strength
     views = []
     for view in TABLE[method].views:
         jitter = {name: strength * getattr(view, name) for name in JITTER}

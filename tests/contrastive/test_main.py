@@ -76,6 +76,7 @@ def test_a_run_may_begin_from_weights(finished, pictures, tmp_path):
         ((), ["--resume continues it, --restart begins anew"]),
         (("--resume", "--decoupled"), ["decoupled was False, not True", "it had other pictures"]),
         (("--resume", "--feature-size", "96"), ["feature_size was", "not 96"]),
+        (("--resume", "--image-size", "96"), ["jitter_strength was 0.5, not 1.0"]),
     ],
 )
 def test_another_run_is_not_resumed_and_leaves_it_as_it_is(arguments, parts, finished, tmp_path):
