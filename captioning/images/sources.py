@@ -7,7 +7,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -180,28 +180,33 @@ def _in_hdf5(path: Path, excluded: Excluded) -> Iterator[Item]:
     The names of those in `x_img` are in `x_names`, as `jigsaw/to_hdf5.py` writes them.
     """
     with open_hdf5(path, sizes=False) as file:
-        names: list[str] = []
-        file.visit(names.append)
-        for name in names:
+        sets: list[str] = []
+        file.visit(sets.append)
+        for name in sets:
             data = file[name]
             shape = getattr(data, "shape", ())
             if len(shape) == 4 and shape[3] == 3 and data.dtype == np.uint8:
-                for row in _rows(path, data, excluded):
-                    member = f"{name.replace('/', '.')}[{row}]"
-                    yield Item(f"{path}: {member}", member, partial(data.__getitem__, row))
+                numbers = [f"{name.replace('/', '.')}[{row}]" for row in range(len(data))]
+                members = _names(path, data, needed=bool(excluded)) or numbers
+                for row, member in enumerate(members):
+                    if member not in excluded:
+                        place = f"{path}: {numbers[row]}"
+                        yield Item(place, member, partial(data.__getitem__, row))
 
 
-def _rows(path: Path, data: h5py.Dataset, excluded: Excluded) -> Sequence[int]:
-    """The rows of pictures that are not excluded."""
-    if not excluded:
-        return range(len(data))
+def _names(path: Path, data: h5py.Dataset, *, needed: bool) -> list[str] | None:
+    """What the file calls the pictures in `data`. `UserError`: nothing, although it is `needed`."""
     names = data.file.get(f"{data.name.removesuffix('_img')}_names")
-    if not isinstance(names, h5py.Dataset) or names.shape != (len(data),):
-        raise UserError(
-            f"{path}: does not name the pictures in '{data.name[1:]}', so that none can be left "
+    if isinstance(names, h5py.Dataset) and names.shape == (len(data),):
+        try:
+            return list(names.asstr()[:])
+        except (TypeError, ValueError) as error:  # numbers, or bytes that are no UTF-8
+            reason = f"'{names.name[1:]}' holds no names ({error})"
+    else:
+        reason = (
+            f"does not name the pictures in '{data.name[1:]}', so that none can be left "
             "out (--exclude); make it with jigsaw/to_hdf5.py, of the other pictures alone"
         )
-    try:
-        return [row for row, name in enumerate(names.asstr()[:]) if name not in excluded]
-    except (TypeError, ValueError) as error:  # numbers, or bytes that are no UTF-8
-        raise UserError(f"{path}: '{names.name[1:]}' holds no names ({error})") from error
+    if needed:
+        raise UserError(f"{path}: {reason}")
+    return None

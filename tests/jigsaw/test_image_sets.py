@@ -68,6 +68,14 @@ def test_each_picture_that_is_wanted_and_whole_is_one_row_with_its_name(tmp_path
         assert file["train_img"].chunks == (1, 16, 16, 3)
 
 
+def test_a_file_made_of_another_keeps_its_pictures_names(tmp_path):
+    """Without them --exclude would leave nothing out of the second."""
+    converted(write_images(tmp_path / "pictures", 10, size=16), tmp_path / "a.h5")
+    again = converted(tmp_path / "a.h5", tmp_path / "b.h5", splits=(1, 0, 0))
+    assert sorted(again["train_names"]) == [b"%03d.png" % number for number in range(10)]
+    assert open_sources([tmp_path / "b.h5"], ["003", "007.png"]).count == 8
+
+
 def test_names_that_are_no_utf_8_are_spelled_out(tmp_path):
     folder = write_images(tmp_path / "pictures", 3)
     os.rename(folder / "001.png", os.fsencode(folder) + b"/\xff.png")
