@@ -190,8 +190,7 @@ def _in_hdf5(path: Path, excluded: Excluded) -> Iterator[Item]:
                 members = _names(path, data, needed=bool(excluded)) or numbers
                 for row, member in enumerate(members):
                     if member not in excluded:
-                        place = f"{path}: {numbers[row]}"
-                        yield Item(place, member, partial(data.__getitem__, row))
+                        yield Item(f"{path}: {member}", member, partial(data.__getitem__, row))
 
 
 def _names(path: Path, data: h5py.Dataset, *, needed: bool) -> list[str] | None:
